@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+namespace HiMo.Trainer;
+
+/// <summary>
+/// Images with captions, and the order in which training sees them: a permutation per epoch that is a function of seed and epoch alone.
+/// </summary>
+internal sealed class CaptionDataset
+{
+    private readonly CaptionRecord[] _records;
+    private readonly string _root;
+
+    private CaptionDataset(string root, CaptionRecord[] records)
+    {
+        _root = root;
+        _records = records;
+    }
+
+    /// <summary>Number of pairs.</summary>
+    public int Count => _records.Length;
+
+    /// <summary>The pair at a position, its image path made absolute.</summary>
+    /// <param name="index">From 0 to <see cref="Count"/> - 1.</param>
+    public CaptionRecord this[int index] => _records[index] with { ImagePath = Path.GetFullPath(_records[index].ImagePath, _root) };
+
+    /// <summary>
+    /// Reads a ShareGPT4V .json, a .tsv or .csv with the columns filepath and title, or the captions.json, captions.tsv or captions.csv
+    /// of a folder. Image paths are relative to the file's folder.
+    /// </summary>
+    /// <param name="path">A file or folder.</param>
+    /// <param name="imageRoot">Folder of the images where it is another one.</param>
+    /// <exception cref="UserError">Nothing readable is there, or it holds no pair.</exception>
+    public static CaptionDataset Load(string path, string? imageRoot = null)
+    {
+        string file = Directory.Exists(path) ? InFolder(path) : path;
+        IEnumerable<CaptionRecord> records = Path.GetExtension(file).ToLowerInvariant() switch
+        {
+            ".json" => ShareGpt4VReader.Read(file),
+            ".tsv" => DelimitedReader.Read(file),
+            ".csv" => DelimitedReader.Read(file, ','),
+            string other => throw new UserError($"{file}: captions are read from .json (ShareGPT4V), .tsv and .csv, not from '{other}'"),
+        };
+        CaptionRecord[] all = [.. records];
+        return all.Length > 0
+            ? new CaptionDataset(Path.GetFullPath(imageRoot ?? Path.GetDirectoryName(Path.GetFullPath(file))!), all)
+            : throw new UserError($"{file}: holds no caption");
+    }
+
+    /// <summary>The positions of all pairs in the order of one epoch.</summary>
+    /// <param name="seed">The run's seed.</param>
+    /// <param name="epoch">From 0.</param>
+    public int[] Order(long seed, long epoch) => new SeededRandom(seed, epoch).Permutation(Count);
+
+    private static string InFolder(string folder)
+    {
+        string[] names = ["captions.json", "captions.tsv", "captions.csv"];
+        return names.Select(name => Path.Combine(folder, name)).FirstOrDefault(File.Exists)
+            ?? throw new UserError($"{folder}: holds none of {string.Join(", ", names)}; './himo dataset synthesize --out {folder}' makes such a folder");
+    }
+}
