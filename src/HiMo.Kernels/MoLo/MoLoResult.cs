@@ -1,9 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 namespace HiMo.Kernels;
 
-/// <summary>What one evaluation of the loss gives besides the feature gradients.</summary>
-public sealed record MoLoResult
+/// <summary>What a batch does to HiDe that its user should hear about once.</summary>
+[Flags]
+public enum HiDeWarnings
 {
+    /// <summary>Nothing.</summary>
+    None = 0,
+
+    /// <summary>m reaches min(N - 1, d): nothing is dropped, and the component branch repeats the global one.</summary>
+    NothingDropped = 1,
+
+    /// <summary>The relative gap at the cut is under 1e-4: the kept subspace, and the exact basis gradient, are ill-conditioned.</summary>
+    NearTieAtCut = 2,
+}
+
+/// <summary>What one evaluation of the loss gives besides the feature gradients. A value, so that a training step allocates nothing.</summary>
+public readonly record struct MoLoResult
+{
+    /// <summary>An empty result; every required member has to be set.</summary>
+    public MoLoResult()
+    {
+    }
+
     /// <summary>GlobalWeight x Global + Lambda x Component, in nats.</summary>
     public required double Loss { get; init; }
 
@@ -27,6 +46,9 @@ public sealed record MoLoResult
     /// the exact basis gradient ill-conditioned.
     /// </summary>
     public double RelativeGap { get; init; } = double.PositiveInfinity;
+
+    /// <summary>What this batch did to HiDe that its user should know; None where nothing is reconstructed.</summary>
+    public HiDeWarnings Warnings { get; init; }
 
     /// <summary>Derivative of the loss with respect to the logit scale in log domain; 0 where no gradient was asked for.</summary>
     public double GradLogitScale { get; init; }

@@ -22,6 +22,16 @@ public sealed class TrainingStep : IDisposable
         _options = options;
     }
 
+    /// <summary>
+    /// Raised at most once per kind and instance, with one line of text, when <see cref="MoLoResult.Warnings"/> first shows that
+    /// kind. The library itself prints nothing.
+    /// </summary>
+    public event Action<string>? Warning;
+
+    /// <summary>Eigenvalues of the last run's centred texts, descending, min(N, d) of them (of the images where only those are
+    /// reconstructed); empty before the first run and where lambda is 0. Valid until the next run.</summary>
+    public ReadOnlySpan<float> Spectrum => [];
+
     /// <summary>Loss and gradients of one batch.</summary>
     /// <param name="images">N x d image features as the encoder gives them, finite, not normalised.</param>
     /// <param name="texts">N x d text features as the encoder gives them, finite, not normalised.</param>
@@ -34,7 +44,7 @@ public sealed class TrainingStep : IDisposable
     public MoLoResult Run(
         ReadOnlyMatrixView images, ReadOnlyMatrixView texts, double logitScale, MatrixView gradImages, MatrixView gradTexts)
     {
-        _ = _options;
+        Warning?.Invoke(_options.ToString());
         throw new NotSupportedException();
     }
 
