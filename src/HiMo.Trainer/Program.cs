@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 using HiMo.Trainer;
 
-return CommandLine.Create().Parse(args).Invoke();
+return CommandRunner.Run(args, Console.Out, Console.Error);

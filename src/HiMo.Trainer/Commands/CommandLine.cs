@@ -3,8 +3,37 @@ using System.CommandLine;
 
 namespace HiMo.Trainer;
 
-/// <summary>The one list of commands; each lives in its own file beside this one.</summary>
+/// <summary>
+/// The one list of commands; each lives in its own file beside this one. A command is added by one line below and one file
+/// <c>XCommand.cs</c> with <c>public static Command Create()</c>; its action is set by <see cref="CommandAction.Set"/>.
+/// </summary>
 internal static class CommandLine
 {
-    public static RootCommand Create() => new("HiMo-CLIP: fine-tune, evaluate and report.");
+    /// <summary>What the program is, in one sentence.</summary>
+    public const string Summary = "HiMo-CLIP's training objective on the CPU: fine-tune a CLIP with it, evaluate, and look at what it did.";
+
+    /// <summary>Commands in the order that help shows them, each with at least one example.</summary>
+    public static IReadOnlyList<CommandGroup> Groups { get; } =
+    [
+    ];
+
+    /// <summary>All commands, with the options that every command takes.</summary>
+    public static RootCommand Create()
+    {
+        RootCommand root = CreateRoot();
+        foreach (CommandEntry entry in Groups.SelectMany(group => group.Entries))
+        {
+            root.Add(entry.Command);
+        }
+
+        return root;
+    }
+
+    /// <summary>A program without commands, but with help, version and the options of all commands.</summary>
+    internal static RootCommand CreateRoot()
+    {
+        RootCommand root = new(Summary) { CommandRunner.Verbose };
+        HelpPage.Use(root);
+        return root;
+    }
 }

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.CommandLine;
+using HiMo.Trainer;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+public sealed class CommandLineTests
+{
+    private static IEnumerable<CommandEntry> Entries => CommandLine.Groups.SelectMany(group => group.Entries);
+
+    [TestCase("--help")]
+    [TestCase("-h")]
+    [TestCase()]
+    public void Help_shows_every_command_in_its_group_with_an_example(params string[] arguments)
+    {
+        string help = Run(arguments);
+        Assert.That(help, Does.StartWith(CommandLine.Summary));
+        int position = 0;
+        foreach (CommandGroup group in CommandLine.Groups)
+        {
+            position = Next($"\n{group.Title}\n");
+            foreach (CommandEntry entry in group.Entries)
+            {
+                position = Next($"\n  {entry.Command.Name} ");
+                position = Next(entry.Examples[0]);
+            }
+        }
+
+        int Next(string text)
+        {
+            int found = help.IndexOf(text, position, StringComparison.Ordinal);
+            Assert.That(found, Is.GreaterThanOrEqualTo(position), $"help lacks '{text}' after position {position}");
+            return found;
+        }
+    }
+
+    [Test]
+    public void Every_example_is_a_call_that_parses()
+    {
+        Assert.Multiple(() =>
+        {
+            foreach ((CommandEntry entry, string example) in Entries.SelectMany(entry => entry.Examples.Select(example => (entry, example))))
+            {
+                Assert.That(example, Does.StartWith($"./himo {entry.Command.Name} ").Or.EqualTo($"./himo {entry.Command.Name}"));
+                string[] arguments = example.Split([" < ", " > ", " | "], StringSplitOptions.None)[0].Split(' ')[1..];
+                ParseResult parse = CommandLine.Create().Parse(arguments);
+                Assert.That(UsageErrors.Find(parse, arguments), Is.Null, example);
+                Assert.That(parse.CommandResult.Command.Action, Is.Not.Null, $"{example} does something");
+            }
+        });
+    }
+
+    [Test]
+    public void Every_command_and_option_is_described()
+    {
+        Assert.Multiple(() =>
+        {
+            foreach (Command command in Entries.Select(entry => entry.Command).SelectMany(command => command.Subcommands.Prepend(command)))
+            {
+                Assert.That(command.Description, Is.Not.Null.And.Not.Empty, command.Name);
+                foreach (Symbol symbol in command.Options.Cast<Symbol>().Concat(command.Arguments))
+                {
+                    Assert.That(symbol.Description, Is.Not.Null.And.Not.Empty, $"{command.Name} {symbol.Name}");
+                }
+            }
+        });
+    }
+
+    [Test]
+    public void Version_is_printed() => Assert.That(Run("--version"), Does.Match(@"^\d+\.\d+\.\d+"));
+
+    private static string Run(params string[] arguments)
+    {
+        StringWriter output = new() { NewLine = "\n" };
+        StringWriter error = new();
+        Assert.That(CommandRunner.Run(arguments, output, error), Is.Zero, error.ToString());
+        return output.ToString();
+    }
+}
