@@ -15,8 +15,9 @@ internal static class CommandLine
     /// <summary>Commands in the order that help shows them, each with at least one example.</summary>
     public static IReadOnlyList<CommandGroup> Groups { get; } =
     [
-        new CommandGroup(
-            "Look at it",
+        new("Train",
+            new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2")),
+        new("Look at it",
             new CommandEntry(ReportCommand.Create(), "./himo report out/demo/runs/* --bench out/demo/bench.json --out page.html")),
     ];
 
