@@ -52,6 +52,13 @@ public static partial class TorchLoader
         }
     }
 
+    /// <summary>A module's name, for its base constructor: the first moment at which it needs torch.</summary>
+    internal static string NameOf<TModule>()
+    {
+        EnsureLoaded();
+        return typeof(TModule).Name;
+    }
+
     /// <summary>Waits for TorchSharp's assembly; called by module initializers, costs nothing until torch is used.</summary>
     [EditorBrowsable(EditorBrowsableState.Never)]
 #pragma warning disable CA2255 // A library may do this only where nothing else works: TorchSharp's static constructor must find the library loaded.

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Collections.Concurrent;
+using HiMo.Kernels;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HiMo.Interop;
+
+/// <summary>
+/// HiMo-CLIP's training objective as a TorchSharp module: loss = global_weight x InfoNCE(images, texts) + lambda x
+/// InfoNCE(images, principal components of texts). Loss and gradients are computed together in forward by
+/// <see cref="TrainingStep"/>; backward only scales them. Source: HiMo-CLIP (arXiv:2511.06653), equations 1 to 4.
+/// </summary>
+/// <remarks>
+/// <para>Inputs are float32, float64, float16 or bfloat16 on the CPU, with any strides; the arithmetic is float32, gradients
+/// come in each input's type, the loss in float32 (float64 if the images are). Row-major float32 is read in place.</para>
+/// <para>Inputs that do not require gradient get none, and it is not computed; under <c>no_grad</c> nothing is kept.
+/// One instance may be used by several threads at once.</para>
+/// <para>The loss can be differentiated once only: <c>backward(create_graph: true)</c> is an error (an ExternalException of
+/// <c>backward</c>; <c>autograd.grad</c> of TorchSharp ends the process at any error of libtorch).</para>
+/// <para>Dispose of the loss, or use a dispose scope around the step, as with every tensor: the gradients live as long as it does.</para>
+/// </remarks>
+public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
+{
+    private readonly MoLoOptions _options;
+    private readonly int _threads;
+    private readonly ConcurrentBag<TrainingStep> _idle = [];
+    private int _warned;
+    private volatile Evaluation? _last;
+
+    /// <summary>Prepares the loss.</summary>
+    /// <param name="options">Null takes the defaults.</param>
+    /// <param name="threads">Worker threads; 0 takes one per processor. The result does not depend on it.</param>
+    /// <exception cref="ArgumentException">An option is outside its range, or threads is negative.</exception>
+    /// <exception cref="DllNotFoundException">No libtorch was found; the message names the package to reference.</exception>
+    public MoLoLoss(MoLoOptions? options = null, int threads = 0)
+        : base(TorchLoader.NameOf<MoLoLoss>())
+    {
+        _options = options ?? new MoLoOptions();
+        _threads = threads;
+        Return(new TrainingStep(_options, threads));
+    }
+
+    /// <summary>
+    /// Raised at most once per kind of warning, with one line of text, for example when the batch is too small for HiDe to drop
+    /// anything. Where nobody listens the line goes to standard error.
+    /// </summary>
+    public event Action<string>? Warning;
+
+    /// <summary>Both branches, m, explained variance and more of the last call; the default before the first.</summary>
+    public MoLoResult LastResult => _last?.Result ?? default;
+
+    /// <summary>Eigenvalues of the last call's centred texts, descending, min(N, d) of them; empty before the first call.</summary>
+    public IReadOnlyList<float> LastSpectrum => _last?.Spectrum ?? [];
+
+    /// <summary>The loss of one batch, a scalar.</summary>
+    /// <param name="images">N x d image features as the encoder gives them, finite, not normalised.</param>
+    /// <param name="texts">N x d text features as the encoder gives them, finite, not normalised.</param>
+    /// <param name="logitScale">Natural logarithm of the factor on the cosines, one element, -100 to 80.</param>
+    /// <returns>The loss in nats; it belongs to the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">A shape, type, device or value is not as described; the message names the argument.
+    /// NaN and infinity are named with row and column.</exception>
+    public override Tensor forward(Tensor images, Tensor texts, Tensor logitScale)
+    {
+        Features.CheckMatrix(images);
+        Features.CheckMatrix(texts);
+        double scale = Features.CheckScalar(logitScale);
+        if (images.size(0) != texts.size(0) || images.size(1) != texts.size(1))
+        {
+            throw new ArgumentException(
+                $"texts is {Features.Shape(texts)}, images is {Features.Shape(images)}; both must be N x d.", nameof(texts));
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        bool recording = is_grad_enabled();
+        bool scaleNeeds = recording && logitScale.requires_grad;
+        Tensor? gradTexts = recording && texts.requires_grad ? NewGradient(texts) : null;
+
+        // The logit scale's gradient comes with a backward pass; the cheapest one if no feature needs any.
+        bool imagesNeed = recording && images.requires_grad;
+        Tensor? gradImages = imagesNeed || (scaleNeeds && gradTexts is null) ? NewGradient(images) : null;
+
+        MoLoResult result = Run(images, texts, scale, gradImages, gradTexts);
+        Tensor loss = tensor(result.Loss, images.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32);
+        if (gradImages is null && gradTexts is null)
+        {
+            return loss.MoveToOuterDisposeScope();
+        }
+
+        Tensor? gradScale = scaleNeeds ? full(logitScale.shape, result.GradLogitScale, ScalarType.Float64) : null;
+        return MoLoFunction.Link(images, texts, logitScale, loss, [imagesNeed ? gradImages : null, gradTexts, gradScale])
+            .MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            while (_idle.TryTake(out TrainingStep? step))
+            {
+                step.Dispose();
+            }
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private static Tensor NewGradient(Tensor like) => empty(like.size(0), like.size(1), ScalarType.Float32);
+
+    private MoLoResult Run(Tensor images, Tensor texts, double scale, Tensor? gradImages, Tensor? gradTexts)
+    {
+        Tensor imageRows = TensorMemory.RowMajorFloat32(images), textRows = TensorMemory.RowMajorFloat32(texts);
+        TrainingStep step = _idle.TryTake(out TrainingStep? idle) ? idle : new TrainingStep(_options, _threads);
+        string? warning = null;
+        void Remember(string text) => warning = warning is null ? text : $"{warning} {text}";
+        step.Warning += Remember;
+        try
+        {
+            MoLoResult result = step.Run(
+                TensorMemory.Read(imageRows),
+                TensorMemory.Read(textRows),
+                scale,
+                gradImages is null ? default : TensorMemory.Write(gradImages),
+                gradTexts is null ? default : TensorMemory.Write(gradTexts));
+            _last = new Evaluation(result, step.Spectrum.ToArray());
+            int kinds = (int)result.Warnings;
+            if (warning is not null && (kinds & ~Interlocked.Or(ref _warned, kinds)) != 0)
+            {
+                Announce(warning);
+            }
+
+            return result;
+        }
+        finally
+        {
+            step.Warning -= Remember;
+            Return(step);
+            GC.KeepAlive(images);
+            GC.KeepAlive(texts);
+        }
+    }
+
+    private void Announce(string warning)
+    {
+        if (Warning is { } listeners)
+        {
+            listeners(warning);
+        }
+        else
+        {
+            Console.Error.WriteLine($"HiMo.Interop.MoLoLoss: {warning}");
+        }
+    }
+
+    private void Return(TrainingStep step) => _idle.Add(step);
+
+    /// <summary>One object, so that a reader on another thread never sees half of it.</summary>
+    private sealed record Evaluation(MoLoResult Result, float[] Spectrum);
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory of a CPU tensor as the matrices of HiMo.Kernels.
+// Shapes     N x d, row-major.
+// Limits     A view does not keep its tensor alive: GC.KeepAlive(tensor) after the last use, or a scope around it.
+using System.Runtime.InteropServices;
+using HiMo.Kernels;
+using static TorchSharp.torch;
+
+namespace HiMo.Interop;
+
+internal static unsafe partial class TensorMemory
+{
+    [ThreadStatic]
+    private static long s_copies;
+
+    /// <summary>Conversions and copies that this thread made so far; tests read it.</summary>
+    public static long Copies => s_copies;
+
+    /// <summary>The tensor itself where it is row-major float32, else a float32 copy in the current dispose scope.</summary>
+    public static Tensor RowMajorFloat32(Tensor tensor)
+    {
+        if (tensor.dtype == ScalarType.Float32 && tensor.is_contiguous())
+        {
+            return tensor;
+        }
+
+        s_copies++;
+        using (no_grad())
+        {
+            return tensor.to(ScalarType.Float32).contiguous();
+        }
+    }
+
+    /// <summary>The elements of a row-major float32 CPU matrix.</summary>
+    public static ReadOnlyMatrixView Read(Tensor matrix) => Write(matrix);
+
+    /// <inheritdoc cref="Read"/>
+    public static MatrixView Write(Tensor matrix)
+    {
+        int rows = (int)matrix.size(0), columns = (int)matrix.size(1);
+        return new MatrixView(new Span<float>((void*)Data(matrix.Handle), rows * columns), rows, columns);
+    }
+
+    /// <summary>Address of the first element, storage offset included.</summary>
+    [LibraryImport("LibTorchSharp", EntryPoint = "THSTensor_data")]
+    private static partial IntPtr Data(IntPtr tensor);
+}
