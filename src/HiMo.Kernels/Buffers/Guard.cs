@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 
 namespace HiMo.Kernels;
@@ -24,6 +25,42 @@ internal static class Guard
         if (!condition)
         {
             throw new ArgumentException(FormattableString.Invariant($"{name} {must}; it is {value}."), name);
+        }
+    }
+    /// <summary>NaN and infinity are refused before anything is written; the message names the first one's row and column.</summary>
+    public static void Finite(ReadOnlyMatrixView matrix, [CallerArgumentExpression(nameof(matrix))] string name = "")
+    {
+        if (TensorPrimitives.IsFiniteAll(matrix.Elements))
+        {
+            return;
+        }
+
+        int at = 0;
+        while (float.IsFinite(matrix.Elements[at]))
+        {
+            at++;
+        }
+
+        (int row, int column) = Math.DivRem(at, matrix.Columns);
+        throw new ArgumentException(
+            FormattableString.Invariant($"{name} holds {matrix.Elements[at]} at row {row}, column {column}; every value must be finite."), name);
+    }
+
+    public static void Shape(
+        MatrixShape shape, MatrixShape wanted, [CallerArgumentExpression(nameof(shape))] string name = "", [CallerArgumentExpression(nameof(wanted))] string wantedName = "")
+    {
+        if (shape != wanted)
+        {
+            throw new ArgumentException($"{name} is {shape}; it must be {wanted}, as {wantedName}.", name);
+        }
+    }
+
+    public static void Apart(
+        MatrixView output, ReadOnlyMatrixView input, [CallerArgumentExpression(nameof(output))] string name = "", [CallerArgumentExpression(nameof(input))] string inputName = "")
+    {
+        if (((ReadOnlySpan<float>)output.Elements).Overlaps(input.Elements))
+        {
+            throw new ArgumentException($"{name} overlaps {inputName} in memory; give it memory of its own.", name);
         }
     }
 }

@@ -3,13 +3,13 @@ namespace HiMo.Kernels;
 
 // Number of kept components.  m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, all of them if none reaches tau
 // Source     HiMo-CLIP (arXiv:2511.06653), equation 1; the floor of 1e-8 and "all if none" as in the authors' code.
-// Shapes     lambda: min(N,d) values, descending, not negative.
+// Shapes     lambda: min(N,d) values, descending, not negative; at least one.
 internal static class ExplainedRankReference
 {
     public const double MinTotal = 1e-8;
+    public const double NearTie = 1e-4;
 
-    /// <returns>m; the share at m; (lambda_m - lambda_{m+1}) / lambda_1, infinity where nothing is dropped.</returns>
-    public static (int M, double Share, double RelativeGap) Forward(ReadOnlySpan<double> values, double tau)
+    public static HiDeResult Forward(ReadOnlySpan<double> values, double tau, int rows, int columns)
     {
         double total = 0.0;
         foreach (double value in values)
@@ -17,18 +17,18 @@ internal static class ExplainedRankReference
             total += value;
         }
 
+        int m = 0;
         double kept = 0.0;
-        for (int i = 0; i < values.Length; i++)
+        double share = 0.0;
+        while (m < values.Length && share < tau)
         {
-            kept += values[i];
-            double share = kept / Math.Max(total, MinTotal);
-            bool isLast = i == values.Length - 1;
-            if (share >= tau || isLast)
-            {
-                return (i + 1, share, isLast ? double.PositiveInfinity : (values[i] - values[i + 1]) / values[0]);
-            }
+            kept += values[m++];
+            share = kept / Math.Max(total, MinTotal);
         }
 
-        return (0, 0.0, double.PositiveInfinity);
+        double gap = m == values.Length ? double.PositiveInfinity : (values[m - 1] - values[m]) / values[0];
+        HiDeWarnings warnings = (m >= Math.Min(rows - 1, columns) ? HiDeWarnings.NothingDropped : HiDeWarnings.None)
+            | (gap < NearTie ? HiDeWarnings.NearTieAtCut : HiDeWarnings.None);
+        return new(m, share, gap, warnings);
     }
 }

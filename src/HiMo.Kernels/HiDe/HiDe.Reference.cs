@@ -7,9 +7,7 @@ namespace HiMo.Kernels;
 /// <param name="Values">lambda, min(N,d), descending, not negative.</param>
 /// <param name="Vectors">W^T: row i is the eigenvector of lambda_i, min(N,d) x min(N,d).</param>
 /// <param name="Side">The product that was decomposed.</param>
-/// <param name="M">Number of kept components.</param>
-/// <param name="ExplainedVariance">Their share of the variance.</param>
-/// <param name="RelativeGap">(lambda_m - lambda_{m+1}) / lambda_1; infinity where nothing is dropped.</param>
+/// <param name="Result">m, its share of the variance, the gap at the cut.</param>
 /// <param name="Components">u' = X P^T P + mu, N x d.</param>
 internal sealed record HiDeReferenceState(
     double[] Mean,
@@ -17,9 +15,7 @@ internal sealed record HiDeReferenceState(
     double[] Values,
     ReferenceMatrix Vectors,
     GramSide Side,
-    int M,
-    double ExplainedVariance,
-    double RelativeGap,
+    HiDeResult Result,
     ReferenceMatrix Components);
 
 // HiDe: the batch rebuilt from its leading principal components.  u' = X P^T P + 1 mu^T      HiMo-CLIP (arXiv:2511.06653), equation 1
@@ -40,15 +36,15 @@ internal static class HiDeReference
             values[i] = Math.Max(values[i], 0.0); // negative by rounding only
         }
 
-        (int m, double share, double gap) = ExplainedRankReference.Forward(values, tau);
-        ReferenceMatrix components = BatchMeanReference.AddMean(ProjectionReference.Forward(centered, vectors, side, m), mean);
-        return new(mean, centered, values, vectors, side, m, share, gap, components);
+        HiDeResult result = ExplainedRankReference.Forward(values, tau, x.Rows, x.Columns);
+        ReferenceMatrix components = BatchMeanReference.AddMean(ProjectionReference.Forward(centered, vectors, side, result.M), mean);
+        return new(mean, centered, values, vectors, side, result, components);
     }
 
     public static ReferenceMatrix Backward(HiDeReferenceState state, ReferenceMatrix gradComponents, BasisGradient basis)
     {
         ReferenceMatrix gradCentered = ProjectionReference.Backward(
-            state.Centered, state.Vectors, state.Values, state.Side, state.M, gradComponents, basis);
+            state.Centered, state.Vectors, state.Values, state.Side, state.Result.M, gradComponents, basis);
         return BatchMeanReference.Backward(gradCentered, BatchMeanReference.Sum(gradComponents));
     }
 }

@@ -67,6 +67,12 @@ public sealed record MoLoOptions
     /// </summary>
     public bool GatherWithGrad { get; init; } = true;
 
+    /// <summary>Whether the component branch uses v' in place of v.</summary>
+    internal bool ReconstructsImages => Lambda != 0.0 && Components != ComponentSource.Text;
+
+    /// <summary>Whether the component branch uses u' in place of x.</summary>
+    internal bool ReconstructsTexts => Lambda != 0.0 && Components != ComponentSource.Image;
+
     /// <summary>Checks every value.</summary>
     /// <exception cref="ArgumentException">A value is outside its range; the message names it.</exception>
     public void Validate()

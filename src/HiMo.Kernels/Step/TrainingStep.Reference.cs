@@ -5,7 +5,7 @@ namespace HiMo.Kernels;
 /// <param name="Result">Losses, m, explained variance, the temperature's gradient.</param>
 /// <param name="GradImages">dL/dimages, N x d, row-major; empty without gradients.</param>
 /// <param name="GradTexts">dL/dtexts, N x d, row-major; empty without gradients.</param>
-/// <param name="Spectrum">Text eigenvalues, descending, min(N,d); empty where the texts are not reconstructed.</param>
+/// <param name="Spectrum">Text eigenvalues, descending, min(N,d) (the images' where only those are reconstructed); empty where lambda is 0.</param>
 internal sealed record ReferenceStep(MoLoResult Result, double[] GradImages, double[] GradTexts, double[] Spectrum);
 
 // The whole objective in float64: L2Normalize, HiDe on the sides that are reconstructed, MoLo, and back.
@@ -36,9 +36,8 @@ internal static class TrainingStepReference
         ReferenceMatrix u0 = new(texts, rows, columns);
         ReferenceMatrix v = L2NormalizeReference.Forward(v0);
         ReferenceMatrix x = L2NormalizeReference.Forward(u0);
-        bool hasComponents = options.Lambda != 0.0;
-        HiDeReferenceState? imageState = hasComponents && options.Components != ComponentSource.Text ? HiDeReference.Forward(v, options.Tau) : null;
-        HiDeReferenceState? textState = hasComponents && options.Components != ComponentSource.Image ? HiDeReference.Forward(x, options.Tau) : null;
+        HiDeReferenceState? imageState = options.ReconstructsImages ? HiDeReference.Forward(v, options.Tau) : null;
+        HiDeReferenceState? textState = options.ReconstructsTexts ? HiDeReference.Forward(x, options.Tau) : null;
 
         MoLoReferenceOperands operands = new(v, x, imageState?.Components ?? v, textState?.Components ?? x);
         MoLoReferenceResult loss = MoLoReference.Run(operands, operands, 0, logitScale, options, gradients);
@@ -47,13 +46,14 @@ internal static class TrainingStepReference
             Loss = loss.Loss,
             Global = loss.Global,
             Component = loss.Component,
-            M = textState?.M ?? 0,
-            MImage = imageState?.M ?? 0,
-            ExplainedVariance = (textState ?? imageState)?.ExplainedVariance ?? 0.0,
-            RelativeGap = textState?.RelativeGap ?? double.PositiveInfinity,
+            M = textState?.Result.M ?? 0,
+            MImage = imageState?.Result.M ?? 0,
+            ExplainedVariance = (textState ?? imageState)?.Result.ExplainedVariance ?? 0.0,
+            RelativeGap = (textState ?? imageState)?.Result.RelativeGap ?? double.PositiveInfinity,
+            Warnings = (textState?.Result.Warnings ?? HiDeWarnings.None) | (imageState?.Result.Warnings ?? HiDeWarnings.None),
             GradLogitScale = loss.GradLogitScale,
         };
-        double[] spectrum = textState?.Values ?? [];
+        double[] spectrum = (textState ?? imageState)?.Values ?? [];
         if (!gradients)
         {
             return new(result, [], [], spectrum);
