@@ -13,7 +13,7 @@ fail() {
 
 # Sets $dotnet to the program; its SDK is checked before a build only, because that takes as long as a whole start.
 find_dotnet() {
-  for dotnet in "$(command -v dotnet || true)" "${DOTNET_ROOT:-}/dotnet" "${HOME:-}/.dotnet/dotnet" /usr/share/dotnet/dotnet /usr/lib/dotnet/dotnet; do
+  for dotnet in "$(command -v dotnet || true)" "${DOTNET_ROOT:-}/dotnet" "${HOME:-}/.dotnet/dotnet"; do
     [ ! -x "$dotnet" ] || return 0
   done
   fail "the .NET 10 SDK is not installed: https://dotnet.microsoft.com/download/dotnet/10.0 (no root needed: its dotnet-install.sh --channel 10.0 puts it into ~/.dotnet)"

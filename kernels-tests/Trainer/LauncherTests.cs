@@ -45,11 +45,6 @@ public sealed class LauncherTests
     [Test]
     public void Himo_names_the_sdk_where_it_is_missing()
     {
-        if (File.Exists("/usr/share/dotnet/dotnet") || File.Exists("/usr/lib/dotnet/dotnet"))
-        {
-            Assert.Ignore("this machine has the SDK in a place where the launcher looks without PATH");
-        }
-
         File.CreateSymbolicLink(Path.Combine(_folder, "readlink"), "/usr/bin/readlink");
         (int code, _, string error) = Run("/usr/bin/env", "-i", $"PATH={_folder}", "/bin/bash", CopyOf("himo"));
         Assert.Multiple(() =>

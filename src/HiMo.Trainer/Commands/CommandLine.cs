@@ -15,6 +15,8 @@ internal static class CommandLine
     /// <summary>Commands in the order that help shows them, each with at least one example.</summary>
     public static IReadOnlyList<CommandGroup> Groups { get; } =
     [
+        new("The loss",
+            new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9")),
         new("Train",
             new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2")),
         new("Look at it",

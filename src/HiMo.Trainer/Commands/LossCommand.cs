@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.CommandLine;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using HiMo.Kernels;
+
+namespace HiMo.Trainer;
+
+/// <summary><c>himo loss</c>: the training objective and its gradients for features in .npy files.</summary>
+internal static class LossCommand
+{
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
+
+    private enum Backend
+    {
+        Reference,
+        Cpu,
+    }
+
+    /// <summary>The command with its options.</summary>
+    public static Command Create()
+    {
+        Option<string> images = new("--images") { Description = "Image features, N x d, f4 or f8, not normalised.", HelpName = "v.npy", Required = true };
+        Option<string> texts = new("--texts") { Description = "Text features, N x d, f4 or f8, not normalised.", HelpName = "u.npy", Required = true };
+        Option<string> output = new("--out")
+        {
+            Description = "Receives loss.json, grad_images.npy and grad_texts.npy (f8 from reference, else f4).",
+            HelpName = "DIR",
+            Required = true,
+        };
+        Option<Backend> backend = ChoiceOption.Create("--backend", Backend.Cpu, "float64 as the equations are written, or float32 SIMD.");
+        Option<double> logitScale = new("--logit-scale")
+        {
+            Description = "Natural logarithm of the factor on the cosines; CLIP ends near ln 100 = 4.6052. [ln(1 / 0.07) = 2.6593]",
+            HelpName = "number",
+            DefaultValueFactory = _ => Math.Log(1.0 / 0.07),
+        };
+        MoLoOptionSet options = new();
+        Command command = new("loss", "Evaluate the training objective and its gradients on features in .npy files.") { images, texts, output, backend, logitScale };
+        options.AddTo(command);
+        command.Set((parse, _) =>
+        {
+            MoLoOptions chosen = options.Read(parse);
+            NpyArray<double> v = ReadFeatures(parse.GetRequiredValue(images));
+            NpyArray<double> u = ReadFeatures(parse.GetRequiredValue(texts));
+            if (!v.Shape.SequenceEqual(u.Shape))
+            {
+                throw new UserError($"--images is {v.ShapeText}, --texts is {u.ShapeText}; both must be N x d");
+            }
+
+            double scale = parse.GetValue(logitScale);
+            string folder = parse.GetRequiredValue(output);
+            MoLoResult result = parse.GetValue(backend) == Backend.Reference
+                ? RunReference(v, u, scale, chosen, folder)
+                : RunCpu(v, u, scale, chosen, folder, parse.InvocationConfiguration.Error);
+            AtomicFile.WriteText(Path.Combine(folder, "loss.json"), ToJson(result, chosen));
+        });
+        return command;
+    }
+
+    private static NpyArray<double> ReadFeatures(string path)
+    {
+        NpyArray<double> features = NpyFile.Read<double>(path);
+        if (features.Shape is not [> 0, > 0])
+        {
+            throw new UserError($"{path}: is {features.ShapeText}; features are a matrix N x d with N and d at least 1");
+        }
+
+        int columns = features.Shape[1];
+        int bad = Array.FindIndex(features.Elements, value => !double.IsFinite(value));
+        return bad < 0
+            ? features
+            : throw new UserError($"{path}: row {bad / columns}, column {bad % columns} is {features.Elements[bad]}; features must be finite");
+    }
+
+    private static MoLoResult RunReference(NpyArray<double> images, NpyArray<double> texts, double logitScale, MoLoOptions options, string folder)
+    {
+        ReferenceStep step = TrainingStepReference.Run(images.Elements, texts.Elements, images.Shape[0], images.Shape[1], logitScale, options);
+        NpyFile.Write<double>(Path.Combine(folder, "grad_images.npy"), step.GradImages, images.Shape);
+        NpyFile.Write<double>(Path.Combine(folder, "grad_texts.npy"), step.GradTexts, images.Shape);
+        return step.Result;
+    }
+
+    private static MoLoResult RunCpu(
+        NpyArray<double> images, NpyArray<double> texts, double logitScale, MoLoOptions options, string folder, TextWriter error)
+    {
+        int rows = images.Shape[0];
+        int columns = images.Shape[1];
+        float[] gradImages = new float[images.Elements.Length];
+        float[] gradTexts = new float[images.Elements.Length];
+        using TrainingStep step = new(options);
+        step.Warning += text => error.WriteLine($"himo: warning: {text}");
+        MoLoResult result = step.Run(
+            new ReadOnlyMatrixView(ToSingle(images, "--images"), rows, columns),
+            new ReadOnlyMatrixView(ToSingle(texts, "--texts"), rows, columns),
+            logitScale,
+            new MatrixView(gradImages, rows, columns),
+            new MatrixView(gradTexts, rows, columns));
+        NpyFile.Write<float>(Path.Combine(folder, "grad_images.npy"), gradImages, images.Shape);
+        NpyFile.Write<float>(Path.Combine(folder, "grad_texts.npy"), gradTexts, images.Shape);
+        return result;
+    }
+
+    private static float[] ToSingle(NpyArray<double> features, string option)
+    {
+        float[] values = Array.ConvertAll(features.Elements, value => (float)value);
+        int bad = Array.FindIndex(values, value => !float.IsFinite(value));
+        return bad < 0
+            ? values
+            : throw new UserError($"{option}: {features.Elements[bad]} is too large for float32; use --backend reference");
+    }
+
+    private static string ToJson(MoLoResult result, MoLoOptions options)
+    {
+        JsonObject json = new() { ["loss"] = result.Loss, ["global"] = result.Global, ["component"] = result.Component, ["m"] = result.M };
+        if (options.Components != ComponentSource.Text)
+        {
+            json["m_image"] = result.MImage;
+        }
+
+        json["explained_variance"] = result.ExplainedVariance;
+        json["grad_logit_scale"] = result.GradLogitScale;
+        return json.ToJsonString(s_indented) + "\n";
+    }
+}
