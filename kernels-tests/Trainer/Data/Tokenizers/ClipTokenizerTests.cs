@@ -59,6 +59,8 @@ public sealed class ClipTokenizerTests
     private static IEnumerable<TestCaseData> PythonCases()
     {
         yield return new TestCaseData("!<|endoftext|>", new[] { 0, 27, 347, 40786, 4160, 91, 285 });
+        yield return new TestCaseData("a\u0345b!\u0345", new[] { 320, 321, 256 });
+        yield return new TestCaseData("\u00aa\u03a3.", new[] { 126, 103, 139, 480, 269 });
         yield return new TestCaseData("<|\u017ftartoftext|>", new[] { 27, 91, 129, 123, 2002, 6659, 18169, 91, 285 });
         yield return new TestCaseData("\U0001d7d8\U0001d7d9 x\u0661", new[] { 6874, 253, 502, 6874, 253, 503, 343, 149, 350 });
         yield return new TestCaseData("\u0391\u03a3\u0301. \u03a3", new[] { 138, 109, 139, 480, 136, 223, 269, 139, 481 });
