@@ -8,15 +8,17 @@ internal sealed class TrainingStepReferenceTests
 {
     private const double LossTolerance = 1e-10;
     private const double GradientTolerance = 1e-8;
-    private const double RoundedTolerance = 5e-8;
+    private const double RoundedTolerance = 5e-8;  // stored as float32
+    private const double LooseTolerance = 5e-2;
 
     [TestCaseSource(typeof(GoldenLoss), nameof(GoldenLoss.All))]
     public void Golden_losses_and_gradients(string folder, string id)
     {
         GoldenLoss golden = GoldenLoss.Open(folder, id);
-        double[] images = [.. golden.Images().Select(value => (double)value)];
-        double[] texts = [.. golden.Texts().Select(value => (double)value)];
+        double[] images = Widen(golden.Images());
+        double[] texts = Widen(golden.Texts());
         GoldenGradient[] gradients = [.. golden.Gradients()];
+        Assert.That(gradients, Is.Not.Empty);
         Assert.Multiple(() =>
         {
             foreach (IGrouping<(bool, BasisGradient), GoldenGradient> group in gradients.GroupBy(each => (each.GatherWithGrad, each.Basis)))
@@ -33,6 +35,124 @@ internal sealed class TrainingStepReferenceTests
         });
     }
 
+    [Test]
+    public void Golden_degenerate_input(
+        [ValueSource(typeof(GoldenDegenerate), nameof(GoldenDegenerate.Names))] string name,
+        [Values] bool gatherWithGrad,
+        [Values] BasisGradient basis)
+    {
+        GoldenDegenerate golden = GoldenDegenerate.Open(name);
+        MoLoOptions options = golden.Options with { GatherWithGrad = gatherWithGrad, BasisGradient = basis };
+        ReferenceStep step = TrainingStepReference.Run(
+            Widen(golden.Images()), Widen(golden.Texts()), golden.Rows, golden.Columns, golden.LogitScale, options);
+        Comparable rule = golden.Comparable;
+        Assert.Multiple(() =>
+        {
+            AllFinite(step);
+            if (rule.HasFlag(Comparable.GlobalLoss))
+            {
+                Expect.Loss(step.Result.Global, golden.Scalar("loss_global"), LossTolerance, "global");
+            }
+
+            if (rule.HasFlag(Comparable.ComponentLoss))
+            {
+                Expect.Loss(step.Result.Component, golden.Scalar("loss_comp"), LossTolerance, "component");
+                Expect.Loss(step.Result.Loss, golden.Scalar("total"), LossTolerance, "total");
+                double size = Math.Max(golden.Scalar("total"), golden.Rows > 1 ? 0.0 : 1.0); // one row has loss 0
+                Expect.LogitScaleGradient(step.Result.GradLogitScale, golden.Scalar("grad_log_scale"), size, GradientTolerance);
+            }
+
+            if (rule.HasFlag(Comparable.M))
+            {
+                Assert.That(step.Result.M, Is.EqualTo(golden.Scalar("m")), "m");
+            }
+
+            if (rule.HasFlag(Comparable.Components))
+            {
+                ReferenceMatrix unit = L2NormalizeReference.Forward(new ReferenceMatrix(Widen(golden.Texts()), golden.Rows, golden.Columns));
+                Expect.Gradient(HiDeReference.Forward(unit, options.Tau).Components.Elements, golden.Components(), GradientTolerance, "u'");
+            }
+
+            if (rule.HasFlag(Comparable.GradImages))
+            {
+                Expect.Gradient(step.GradImages, golden.GradImages(gatherWithGrad), GradientTolerance, "image gradient");
+            }
+
+            if (basis == BasisGradient.Stopped && rule.HasFlag(Comparable.GradTextsStopped))
+            {
+                Expect.Gradient(step.GradTexts, golden.GradTextsStopped(gatherWithGrad), GradientTolerance, "text gradient, basis stopped");
+            }
+
+            if (basis == BasisGradient.Exact && rule.HasFlag(Comparable.GradTextsExact))
+            {
+                Expect.Gradient(step.GradTexts, golden.GradTextsExact(gatherWithGrad), GradientTolerance, "text gradient");
+            }
+
+            if (basis == BasisGradient.Exact && rule.HasFlag(Comparable.GradTextsLoosely))
+            {
+                Expect.Gradient(step.GradTexts, golden.GradTextsExact(gatherWithGrad), LooseTolerance, "text gradient, loosely");
+            }
+        });
+    }
+
+    [Test]
+    public void Every_degenerate_folder_has_a_rule()
+    {
+        string folder = TestData.Get("golden", "loss", "degenerate");
+        Assert.That(Directory.GetDirectories(folder).Select(path => Path.GetFileName(path)), Is.EquivalentTo(GoldenDegenerate.Names));
+    }
+
+    [Test]
+    public void A_zero_row_gets_no_gradient([Values] bool isImage)
+    {
+        GoldenDegenerate golden = GoldenDegenerate.Open(isImage ? "zero_image_row" : "zero_text_row");
+        float[] given = isImage ? golden.Images() : golden.Texts();
+        int row = Enumerable.Range(0, golden.Rows).Single(i => given.AsSpan(i * golden.Columns, golden.Columns).IndexOfAnyExcept(0.0f) < 0);
+        ReferenceStep step = TrainingStepReference.Run(
+            Widen(golden.Images()), Widen(golden.Texts()), golden.Rows, golden.Columns, golden.LogitScale, golden.Options);
+        double[] gradient = isImage ? step.GradImages : step.GradTexts;
+        Assert.Multiple(() =>
+        {
+            AllFinite(step);
+            Assert.That(gradient.Skip(row * golden.Columns).Take(golden.Columns), Is.All.Zero);
+            Assert.That(gradient.Chunk(golden.Columns).Where((_, i) => i != row).Select(Expect.Norm), Is.All.GreaterThan(0.0));
+        });
+    }
+
+    [TestCase(0.0)]
+    [TestCase(-0.5)]
+    [TestCase(1.0000001)]
+    [TestCase(double.NaN)]
+    public void Bad_tau_is_refused(double tau) =>
+        Assert.That(
+            () => TrainingStepReference.Run([1.0], [1.0], 1, 1, 0.0, new MoLoOptions { Tau = tau }),
+            Throws.ArgumentException.With.Message.Contains(FormattableString.Invariant($"Tau must be in (0, 1]; it is {tau}")));
+
+    [TestCase(-100.5)]
+    [TestCase(300.5)]
+    [TestCase(double.NaN)]
+    public void Bad_logit_scale_is_refused(double logitScale) =>
+        Assert.That(
+            () => TrainingStepReference.Run([1.0], [1.0], 1, 1, logitScale, new MoLoOptions()),
+            Throws.ArgumentException.With.Message.Contains(FormattableString.Invariant($"{logitScale}")));
+
+    [TestCase(-100.0)]
+    [TestCase(300.0)]
+    public void Extreme_logit_scales_stay_finite(double logitScale)
+    {
+        Random random = new(11);
+        double[] images = [.. Enumerable.Range(0, 40).Select(_ => random.NextDouble() - 0.5)];
+        double[] texts = [.. Enumerable.Range(0, 40).Select(_ => random.NextDouble() - 0.5)];
+        AllFinite(TrainingStepReference.Run(images, texts, 8, 5, logitScale, new MoLoOptions()));
+    }
+
+    private static void AllFinite(ReferenceStep step)
+    {
+        Assert.That(double.IsFinite(step.Result.Loss) && double.IsFinite(step.Result.Global) && double.IsFinite(step.Result.Component), "losses are finite");
+        Assert.That(double.IsFinite(step.Result.GradLogitScale), "the temperature's gradient is finite");
+        Assert.That(step.GradImages.Concat(step.GradTexts).Concat(step.Spectrum), Is.All.Matches<double>(double.IsFinite), "gradients, spectrum");
+    }
+
     private static void CheckScalars(GoldenLoss golden, MoLoResult result)
     {
         bool hasGlobal = golden.Options.GlobalWeight != 0.0;
@@ -46,4 +166,6 @@ internal sealed class TrainingStepReferenceTests
         int m = golden.Options.Components == ComponentSource.Text ? result.M : result.MImage;
         Assert.That(m, Is.EqualTo(hasComponent ? golden.Scalar("m") : 0.0), "m");
     }
+
+    private static double[] Widen(float[] values) => [.. values.Select(value => (double)value)];
 }

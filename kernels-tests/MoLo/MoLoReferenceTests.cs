@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>The float64 dual loss against the authors' numbers: each cross entropy, and several ranks in one process.</summary>
+internal sealed class MoLoReferenceTests
+{
+    [TestCaseSource(typeof(GoldenLoss), nameof(GoldenLoss.All))]
+    public void Golden_cross_entropies_and_operands(string folder, string id)
+    {
+        GoldenLoss golden = GoldenLoss.Open(folder, id);
+        MoLoOptions options = golden.Options;
+        ReferenceMatrix v = Unit(golden.Images(), golden.Rows, golden.Columns);
+        ReferenceMatrix x = Unit(golden.Texts(), golden.Rows, golden.Columns);
+        MoLoReferenceOperands operands = new(
+            v,
+            x,
+            options.ReconstructsImages ? HiDeReference.Forward(v, options.Tau).Components : v,
+            options.ReconstructsTexts ? HiDeReference.Forward(x, options.Tau).Components : x);
+        MoLoReferenceResult result = MoLoReference.Run(operands, operands, 0, golden.LogitScale, options, gradients: false);
+        Assert.Multiple(() =>
+        {
+            if (options.GlobalWeight != 0.0)
+            {
+                Expect.Loss(result.ImageToText, golden.Scalar("ce_i2t"), 1e-10, "image to text");
+                Expect.Loss(result.TextToImage, golden.Scalar("ce_t2i"), 1e-10, "text to image");
+            }
+
+            if (options.Lambda != 0.0)
+            {
+                Expect.Loss(result.ImageToComponent, golden.Scalar("ce_i2c"), 1e-10, "image to component");
+                Expect.Loss(result.ComponentToImage, golden.Scalar("ce_c2i"), 1e-10, "component to image");
+            }
+
+            bool cosine = options.ComponentNormalization == ComponentNormalization.Cosine;
+            CheckOperand(operands.ComponentTexts, cosine && options.ReconstructsTexts, golden.Array("comp_text"), "component texts");
+            CheckOperand(operands.ComponentImages, cosine && options.ReconstructsImages, golden.Array("comp_image"), "component images");
+        });
+    }
+
+    [Test]
+    public void Golden_ranks([ValueSource(typeof(GoldenRanks), nameof(GoldenRanks.Names))] string name, [Values] bool gatherWithGrad)
+    {
+        GoldenRanks golden = GoldenRanks.Open(name);
+        MoLoOptions options = golden.Options with { GatherWithGrad = gatherWithGrad };
+        int rows = golden.LocalRows;
+        int all = golden.Ranks * rows;
+        ReferenceMatrix v0 = ReferenceMatrix.Widen(new ReadOnlyMatrixView(golden.Images(), all, golden.Columns));
+        ReferenceMatrix u0 = ReferenceMatrix.Widen(new ReadOnlyMatrixView(golden.Texts(), all, golden.Columns));
+        ReferenceMatrix v = L2NormalizeReference.Forward(v0);
+        ReferenceMatrix x = L2NormalizeReference.Forward(u0);
+        HiDeReferenceState[] states = [.. Enumerable.Range(0, golden.Ranks).Select(rank => HiDeReference.Forward(x.Slice(rank * rows, rows), options.Tau))];
+        ReferenceMatrix components = Stack(states.Select(state => state.Components));
+        MoLoReferenceOperands gathered = new(v, x, v, components);
+
+        MoLoReferenceResult[] results = [.. Enumerable.Range(0, golden.Ranks).Select(rank => MoLoReference.Run(
+            new(v.Slice(rank * rows, rows), x.Slice(rank * rows, rows), v.Slice(rank * rows, rows), states[rank].Components),
+            gathered,
+            rank * rows,
+            golden.LogitScale,
+            options,
+            gradients: true))];
+
+        Assert.Multiple(() =>
+        {
+            for (int rank = 0; rank < golden.Ranks; rank++)
+            {
+                Expect.Loss(results[rank].Global, golden.Scalar(rank, "loss_global"), 1e-10, $"rank {rank}, global");
+                Expect.Loss(results[rank].Component, golden.Scalar(rank, "loss_comp"), 1e-10, $"rank {rank}, component");
+                Expect.Loss(results[rank].Loss, golden.Scalar(rank, "total"), 1e-10, $"rank {rank}, total");
+                Assert.That(states[rank].Result.M, Is.EqualTo(golden.Scalar(rank, "m")), $"rank {rank}, m");
+                Expect.LogitScaleGradient(results[rank].GradLogitScale, golden.Scalar(rank, "grad_log_scale"), golden.Scalar(rank, "total"), 1e-8);
+            }
+
+            Expect.Gradient(components.Elements, golden.Array("u_prime"), 1e-8, "u'");
+            ReferenceMatrix gradImages = Reduce(results, each => each.Images + each.ComponentImages);
+            ReferenceMatrix gradTexts = Reduce(results, each => each.Texts);
+            ReferenceMatrix gradComponents = Reduce(results, each => each.ComponentTexts);
+            ReferenceMatrix throughHiDe = Stack(states.Select((state, rank) =>
+                HiDeReference.Backward(state, gradComponents.Slice(rank * rows, rows), options.BasisGradient)));
+            Expect.Gradient(L2NormalizeReference.Backward(v0, v, gradImages).Elements, golden.Gradient("v", gatherWithGrad), 1e-8, "images");
+            Expect.Gradient(L2NormalizeReference.Backward(u0, x, gradTexts + throughHiDe).Elements, golden.Gradient("u", gatherWithGrad), 1e-8, "texts");
+        });
+    }
+
+    // What a reduce-scatter does: each rank's own gradient, plus what all ranks have for its rows.
+    private static ReferenceMatrix Reduce(MoLoReferenceResult[] results, Func<MoLoReferenceOperands, ReferenceMatrix> part) =>
+        results.Select(result => part(result.Gathered)).Aggregate(Stack(results.Select(result => part(result.Local))), (sum, next) => sum + next);
+
+    private static ReferenceMatrix Stack(IEnumerable<ReferenceMatrix> parts)
+    {
+        ReferenceMatrix[] all = [.. parts];
+        return new ReferenceMatrix([.. all.SelectMany(part => part.Elements)], all.Sum(part => part.Rows), all[0].Columns);
+    }
+
+    private static void CheckOperand(ReferenceMatrix operand, bool cosine, GoldenArray? expected, string name)
+    {
+        if (expected is not null)
+        {
+            Expect.Gradient((cosine ? L2NormalizeReference.Forward(operand) : operand).Elements, expected.Values, expected.Tolerance, name);
+        }
+    }
+
+    private static ReferenceMatrix Unit(float[] values, int rows, int columns) =>
+        L2NormalizeReference.Forward(ReferenceMatrix.Widen(new ReadOnlyMatrixView(values, rows, columns)));
+}
