@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests.Devices;
+
+[TestFixture]
+internal sealed class GpuGemmTests
+{
+    private Gpu _gpu = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _gpu = Gpu.OpenEmulated();
+
+    [OneTimeTearDown]
+    public void Close() => _gpu.Dispose();
+
+    [TestCase(1, 1, 1)]
+    [TestCase(3, 2, 17)]
+    [TestCase(63, 65, 16)]
+    [TestCase(65, 1, 33)]
+    public void Strict_product_has_the_error_of_float32(int rows, int columns, int depth) =>
+        Check<StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth));
+
+    [TestCase(17, 9, 20)]
+    public void Tf32_operands_are_rounded(int rows, int columns, int depth) => Check<Tf32Precision>(rows, columns, depth, 1.0 / 1024 * Math.Sqrt(depth));
+
+    [TestCase(17, 9, 20)]
+    public void Bf16_operands_are_rounded(int rows, int columns, int depth) => Check<Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth));
+
+    private void Check<TPrecision>(int rows, int columns, int depth, double tolerance)
+        where TPrecision : struct, IProductPrecision
+    {
+        Random random = new(rows + (100 * columns) + depth);
+        float[] a = [.. Enumerable.Range(0, 2 * rows * depth).Select(_ => (2 * random.NextSingle()) - 1)];
+        float[] b = [.. Enumerable.Range(0, 2 * depth * columns).Select(_ => (2 * random.NextSingle()) - 1)];
+        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
+        using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
+        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (2 * rows * columns) + 16).ToArray());
+
+        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 2, new()
+        {
+            A = StridedMatrix.Rows(left.View.BaseView, depth, rows * depth),
+            B = StridedMatrix.Columns(right.View.BaseView, columns, depth * columns),
+            C = StridedMatrix.Rows(result.View.BaseView, columns, rows * columns),
+            Rows = rows,
+            Columns = columns,
+            Depth = depth,
+        });
+        _gpu.Accelerator.Synchronize();
+
+        float[] c = result.GetAsArray1D();
+        Assert.That(c[^16..], Is.All.NaN, "guard behind the result");
+        for (int group = 0; group < 2; group++)
+        {
+            for (int i = 0; i < rows * columns; i++)
+            {
+                double expected = 0;
+                for (int k = 0; k < depth; k++)
+                {
+                    expected += (double)a[(group * rows * depth) + (i / columns * depth) + k] * b[(group * depth * columns) + (k * columns) + (i % columns)];
+                }
+
+                Assert.That(c[(group * rows * columns) + i], Is.EqualTo(expected).Within(tolerance), $"group {group}, element {i}");
+            }
+        }
+    }
+}

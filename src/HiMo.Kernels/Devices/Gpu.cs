@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Collections.Concurrent;
+using System.Reflection;
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.CPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>One device that runs the kernels: a GPU, or ILGPU's emulation of one on the processor for tests.</summary>
+internal sealed class Gpu : IDisposable
+{
+    /// <summary>Lanes of a warp, on every device that this library supports.</summary>
+    public const int WarpSize = 32;
+
+    private readonly Context _context;
+    private readonly ConcurrentDictionary<MethodInfo, Delegate> _kernels = new();
+
+    private Gpu(Context context, Accelerator accelerator)
+    {
+        _context = context;
+        Accelerator = accelerator;
+    }
+
+    /// <summary>ILGPU's accelerator.</summary>
+    public Accelerator Accelerator { get; }
+
+    /// <summary>Name of the device.</summary>
+    public string Name => Accelerator.Name;
+
+    /// <summary>What was launched, allocated, copied and waited for since the last reset.</summary>
+    public LaunchLog Log { get; } = new();
+
+    /// <summary>
+    /// ILGPU's emulation: every kernel as it is, one operating-system thread a lane, hence thousands of times slower than a GPU.
+    /// </summary>
+    /// <param name="warps">Most warps of a group.</param>
+    public static Gpu OpenEmulated(int warps = 8)
+    {
+        CPUDevice device = new(WarpSize, warps, numMultiprocessors: 1);
+        // O1: O2 moves reads of shared memory across barriers.
+        Context context = Context.Create(builder => builder.CPU(device).Optimize(OptimizationLevel.O1).HiMoIntrinsics());
+        return new Gpu(context, context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel));
+    }
+
+    /// <summary>Device memory for <paramref name="length"/> elements; its contents are undefined.</summary>
+    public MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
+        where T : unmanaged
+    {
+        Log.Allocations++;
+        return Accelerator.Allocate1D<T>(Math.Max(length, 1));
+    }
+
+    /// <summary>Enqueues a kernel whose arguments are the fields of one structure.</summary>
+    /// <param name="stream">Orders the launch.</param>
+    /// <param name="kernel">A static method; compiled at its first launch.</param>
+    /// <param name="groups">Groups in the grid; nothing is launched if any extent is 0.</param>
+    /// <param name="threads">Threads of a group, a multiple of <see cref="WarpSize"/>.</param>
+    /// <param name="arguments">Passed by value.</param>
+    public void Launch<TArguments>(AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments)
+        where TArguments : struct
+    {
+        if (groups.Size == 0)
+        {
+            return;
+        }
+
+        var launcher = (Action<AcceleratorStream, KernelConfig, TArguments>)_kernels.GetOrAdd(
+            kernel.Method, static (_, state) => state.Accelerator.LoadKernel(state.kernel), (Accelerator, kernel));
+        Log.Launches.Add(kernel.Method);
+        launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1)), arguments);
+    }
+
+    /// <summary>Frees the device's memory and kernels.</summary>
+    public void Dispose()
+    {
+        Accelerator.Dispose();
+        _context.Dispose();
+    }
+}

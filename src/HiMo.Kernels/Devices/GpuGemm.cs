@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// C = A B for operands that are read, and results that are stored, by small structures: a strided matrix, a softmax made on the fly.
+// Shapes     A: rows x depth, B: depth x columns, C: rows x columns, in each of Grid.Z groups; any size of 0 or more.
+// Mapping    group of 4 warps = 64 x 64 of C; warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; depth in stages of 16 through shared
+//            memory, rows padded to 20 words: lane (g, q) then reads bank (20 g + q) mod 32, 32 different ones.
+// Precision  operands as IProductPrecision says, sums in float32, in the same order at every call.
+// Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace HiMo.Kernels;
+
+/// <summary>One operand of a product.</summary>
+internal interface IGemmOperand
+{
+    /// <summary>True where neighbours along the depth are neighbours in memory, so that neighbouring lanes should read them.</summary>
+    bool IsDepthContiguous { get; }
+
+    /// <summary>Element at an outer index (row of A, column of B) and a depth index, both within the operand.</summary>
+    float Load(int group, int outer, int depth);
+}
+
+/// <summary>Takes the elements of a product.</summary>
+internal interface IGemmResult
+{
+    /// <summary>Stores one element; each is given once.</summary>
+    void Store(int group, int row, int column, float value);
+}
+
+/// <summary>Arguments of <see cref="GpuGemm.Kernel"/>.</summary>
+internal struct GemmArguments<TA, TB, TC>
+    where TA : struct, IGemmOperand
+    where TB : struct, IGemmOperand
+    where TC : struct, IGemmResult
+{
+    public TA A;
+    public TB B;
+    public TC C;
+    public int Rows;
+    public int Columns;
+    public int Depth;
+}
+
+/// <summary>Matrix products on the GPU.</summary>
+internal static class GpuGemm
+{
+    public const int Block = 64;
+    public const int DepthStep = 16;
+    public const int Threads = 128;
+    private const int Pitch = 20;
+
+    private struct TileRow
+    {
+        public Float4 T0;
+        public Float4 T1;
+        public Float4 T2;
+        public Float4 T3;
+    }
+
+    /// <summary>Enqueues C = A B.</summary>
+    public static void Run<TA, TB, TC, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+        where TPrecision : struct, IProductPrecision
+    {
+        Index3D grid = new(CeilDiv(arguments.Columns), CeilDiv(arguments.Rows), groups);
+        gpu.Launch(stream, Kernel<TA, TB, TC, TPrecision>, grid, Threads, arguments);
+
+        static int CeilDiv(int size) => (size + Block - 1) / Block;
+    }
+
+    /// <summary>One 64 x 64 block of C.</summary>
+    public static void Kernel<TA, TB, TC, TPrecision>(GemmArguments<TA, TB, TC> p)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+        where TPrecision : struct, IProductPrecision
+    {
+        ArrayView<float> sharedA = SharedMemory.Allocate<float>(Block * Pitch);
+        ArrayView<float> sharedB = SharedMemory.Allocate<float>(Block * Pitch);
+        int warp = Group.IdxX / Gpu.WarpSize;
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int warpRow = warp / 2 * 32;
+        int warpColumn = warp % 2 * 32;
+        int blockRow = Grid.IdxY * Block;
+        int blockColumn = Grid.IdxX * Block;
+        TileRow top = default;
+        TileRow bottom = default;
+        for (int start = 0; start < p.Depth; start += DepthStep)
+        {
+            CopyStage(sharedA, p.A, blockRow, p.Rows, start, p.Depth);
+            CopyStage(sharedB, p.B, blockColumn, p.Columns, start, p.Depth);
+            Group.Barrier();
+            FragmentB b0 = LoadB(sharedB, warpColumn, lane);
+            FragmentB b1 = LoadB(sharedB, warpColumn + 8, lane);
+            FragmentB b2 = LoadB(sharedB, warpColumn + 16, lane);
+            FragmentB b3 = LoadB(sharedB, warpColumn + 24, lane);
+            MultiplyRow<TPrecision>(ref top, LoadA(sharedA, warpRow, lane), b0, b1, b2, b3);
+            MultiplyRow<TPrecision>(ref bottom, LoadA(sharedA, warpRow + 16, lane), b0, b1, b2, b3);
+            Group.Barrier(); // the next stage overwrites what was just read
+        }
+
+        int row = blockRow + warpRow + (lane / 4);
+        int column = blockColumn + warpColumn + (lane % 4 * 2);
+        StoreRow(p, top, row, column);
+        StoreRow(p, bottom, row + 16, column);
+    }
+
+    // 64 x 16 elements of one operand, zero outside; eight a thread.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void CopyStage<T>(ArrayView<float> shared, T operand, int firstOuter, int outerCount, int firstDepth, int depthCount)
+        where T : struct, IGemmOperand
+    {
+        bool alongDepth = operand.IsDepthContiguous;
+        for (int i = Group.IdxX; i < Block * DepthStep; i += Threads)
+        {
+            int outer = alongDepth ? i / DepthStep : i % Block;
+            int depth = alongDepth ? i % DepthStep : i / Block;
+            bool isInside = firstOuter + outer < outerCount && firstDepth + depth < depthCount;
+            float value = 0.0f;
+            if (isInside)
+            {
+                value = operand.Load(Grid.IdxZ, firstOuter + outer, firstDepth + depth);
+            }
+
+            shared[(outer * Pitch) + depth] = value;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static FragmentA LoadA(ArrayView<float> shared, int row, int lane)
+    {
+        int upper = ((row + (lane / 4)) * Pitch) + (lane % 4);
+        int lower = upper + (8 * Pitch);
+        FragmentA a = default;
+        a.Upper0 = shared[upper];
+        a.Upper4 = shared[upper + 4];
+        a.Upper8 = shared[upper + 8];
+        a.Upper12 = shared[upper + 12];
+        a.Lower0 = shared[lower];
+        a.Lower4 = shared[lower + 4];
+        a.Lower8 = shared[lower + 8];
+        a.Lower12 = shared[lower + 12];
+        return a;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static FragmentB LoadB(ArrayView<float> shared, int column, int lane)
+    {
+        int start = ((column + (lane / 4)) * Pitch) + (lane % 4);
+        FragmentB b = default;
+        b.K0 = shared[start];
+        b.K4 = shared[start + 4];
+        b.K8 = shared[start + 8];
+        b.K12 = shared[start + 12];
+        return b;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyRow<TPrecision>(ref TileRow row, FragmentA a, FragmentB b0, FragmentB b1, FragmentB b2, FragmentB b3)
+        where TPrecision : struct, IProductPrecision
+    {
+        row.T0 = TPrecision.MultiplyAdd(row.T0, a, b0);
+        row.T1 = TPrecision.MultiplyAdd(row.T1, a, b1);
+        row.T2 = TPrecision.MultiplyAdd(row.T2, a, b2);
+        row.T3 = TPrecision.MultiplyAdd(row.T3, a, b3);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, TileRow tile, int row, int column)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        Store(p, tile.T0, row, column);
+        Store(p, tile.T1, row, column + 8);
+        Store(p, tile.T2, row, column + 16);
+        Store(p, tile.T3, row, column + 24);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, Float4 value, int row, int column)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        StoreOne(p, row, column, value.X);
+        StoreOne(p, row, column + 1, value.Y);
+        StoreOne(p, row + 8, column, value.Z);
+        StoreOne(p, row + 8, column + 1, value.W);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, int row, int column, float value)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        if (row < p.Rows && column < p.Columns)
+        {
+            p.C.Store(Grid.IdxZ, row, column, value);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Backends.PTX;
+using ILGPU.IR;
+using ILGPU.IR.Intrinsics;
+
+namespace HiMo.Kernels;
+
+/// <summary>Writes one PTX instruction with the registers of an intrinsic's arguments, and registers the intrinsics of this folder.</summary>
+internal static class PtxEmitter
+{
+    /// <summary>Registers every intrinsic; before the context is built, and for each context.</summary>
+    public static Context.Builder HiMoIntrinsics(this Context.Builder builder)
+    {
+        IntrinsicImplementationManager manager = builder.GetIntrinsicManager();
+        Register(typeof(Mma), nameof(Mma.Tf32), nameof(Mma.EmitTf32), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Mma), nameof(Mma.Bf16), nameof(Mma.EmitBf16), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Mma), nameof(Mma.Float32), nameof(Mma.Float32OnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(Rounding), nameof(Rounding.ToTf32), nameof(Rounding.EmitToTf32), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Rounding), nameof(Rounding.ToBf16Pair), nameof(Rounding.EmitToBf16Pair), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Exp2), nameof(Exp2.Approximate), nameof(Exp2.Emit), IntrinsicImplementationMode.GenerateCode);
+        return builder;
+
+        void Register(Type type, string method, string handler, IntrinsicImplementationMode mode) =>
+            manager.RegisterMethod(type.GetMethod(method)!, new PTXIntrinsic(type.GetMethod(handler)!, mode));
+    }
+
+    /// <summary>PTX names of a register, or of the fields of a structure in order; a constant gets a register first.</summary>
+    public static string[] Leaves(PTXCodeGenerator generator, PTXRegisterAllocator.Register register) =>
+        register is PTXRegisterAllocator.CompoundRegister compound
+            ? [.. compound.Children.SelectMany(child => Leaves(generator, child))]
+            : ["%" + PTXRegisterAllocator.GetStringRepresentation(generator.EnsureHardwareRegister((PTXRegisterAllocator.PrimitiveRegister)register))];
+
+    /// <summary>One line of PTX.</summary>
+    public static void Emit(PTXCodeGenerator generator, string instruction, string operands)
+    {
+        using PTXCodeGenerator.CommandEmitter command = generator.BeginCommand(instruction);
+        command.AppendRawString(" " + operands);
+    }
+}

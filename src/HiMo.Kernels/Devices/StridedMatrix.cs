@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>A matrix in device memory as operand or result of a product; transposed by exchanging the strides.</summary>
+internal struct StridedMatrix : IGemmOperand, IGemmResult
+{
+    /// <summary>All groups.</summary>
+    public ArrayView<float> Data;
+
+    /// <summary>Elements from one group to the next.</summary>
+    public long GroupStride;
+
+    /// <summary>Elements from one outer index to the next: row of A, column of B, row of C.</summary>
+    public long OuterStride;
+
+    /// <summary>Elements from one depth index to the next, or from one column of C to the next.</summary>
+    public long InnerStride;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => InnerStride == 1;
+
+    /// <summary>Rows of a row-major matrix are the outer index.</summary>
+    public static StridedMatrix Rows(ArrayView<float> data, int columns, long groupStride = 0) =>
+        new() { Data = data, GroupStride = groupStride, OuterStride = columns, InnerStride = 1 };
+
+    /// <summary>Columns of a row-major matrix are the outer index.</summary>
+    public static StridedMatrix Columns(ArrayView<float> data, int columns, long groupStride = 0) =>
+        new() { Data = data, GroupStride = groupStride, OuterStride = 1, InnerStride = columns };
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Data[(group * GroupStride) + (outer * OuterStride) + (depth * InnerStride)];
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value) => Data[(group * GroupStride) + (row * OuterStride) + (column * InnerStride)] = value;
+}
