@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Buffers.Binary;
+using SkiaSharp;
+
+namespace HiMo.Trainer;
+
+/// <summary>
+/// Decodes JPEG, PNG and WebP to the pixels that Pillow gives: no EXIF rotation, no colour management, alpha not premultiplied.
+/// 16-bit PNGs keep their high byte.
+/// </summary>
+internal static class ImageFile
+{
+    /// <summary>Larger images are refused before they are decoded.</summary>
+    public const long MaxPixels = 25_000_000;
+
+    private const long MaxBytes = 512L << 20;
+    private const int PngDepthOffset = 24; // in the header chunk, which must come first
+    private const int PngTypeOffset = 25;
+
+    private static readonly SKEncodedImageFormat[] s_formats = [SKEncodedImageFormat.Jpeg, SKEncodedImageFormat.Png, SKEncodedImageFormat.Webp];
+
+    /// <summary>Reads an image.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="rgbFirst">Forgets alpha, palette and bilevel, as Pillow's convert("RGB") right after opening.</param>
+    /// <exception cref="UserError">The file is missing, damaged, too large, or of another format.</exception>
+    public static Raster Decode(string path, bool rgbFirst)
+    {
+        using SKData data = SKData.CreateCopy(ReadAll(path));
+        return Decode(data, path, rgbFirst);
+    }
+
+    /// <summary>The same for encoded bytes.</summary>
+    /// <param name="encoded">A whole image file.</param>
+    /// <param name="name">For messages.</param>
+    /// <param name="rgbFirst">As above.</param>
+    /// <exception cref="UserError">As above.</exception>
+    public static Raster Decode(ReadOnlySpan<byte> encoded, string name, bool rgbFirst)
+    {
+        using SKData data = SKData.CreateCopy(encoded);
+        return Decode(data, name, rgbFirst);
+    }
+
+    private static unsafe Raster Decode(SKData data, string name, bool rgbFirst)
+    {
+        using SKCodec? codec = SKCodec.Create(data);
+        if (codec is null || !s_formats.Contains(codec.EncodedFormat))
+        {
+            throw new UserError($"{name}: is no readable image ({codec?.EncodedFormat.ToString() ?? $"{data.Size} bytes of an unknown format, or damaged"}); JPEG, PNG and WebP are read");
+        }
+
+        (int width, int height) = (codec.Info.Width, codec.Info.Height);
+        if ((long)width * height > MaxPixels)
+        {
+            throw new UserError($"{name}: {width} x {height} pixels are more than the {MaxPixels / 1_000_000} million that are decoded; scale it down");
+        }
+
+        // Without a colour space in the request, profiles in the file change nothing; Unpremul keeps the colours under small alpha.
+        SKImageInfo info = new(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul, colorspace: null);
+        byte[] pixels = new byte[info.BytesSize64];
+        SKCodecResult result;
+        fixed (byte* target = pixels)
+        {
+            result = codec.GetPixels(info, (nint)target);
+        }
+
+        // Skia fills up a JPEG that ends early and calls that a success.
+        bool cut = codec.EncodedFormat == SKEncodedImageFormat.Jpeg && !ReachesEndOfJpeg(data.AsSpan());
+        if (result != SKCodecResult.Success || cut)
+        {
+            throw new UserError($"{name}: cannot be decoded ({(cut ? "it ends early" : result.ToString())}); the file is truncated or damaged");
+        }
+
+        if (rgbFirst)
+        {
+            return new Raster(width, height, pixels, HasAlpha: false, NearestOnly: false);
+        }
+
+        // Skia does not tell palette and bilevel PNGs from others, so the header is read.
+        ReadOnlySpan<byte> file = data.AsSpan();
+        bool png = codec.EncodedFormat == SKEncodedImageFormat.Png;
+        (int depth, int type) = png ? (file[PngDepthOffset], file[PngTypeOffset]) : (8, -1);
+        return new Raster(
+            width, height, pixels,
+            HasAlpha: png ? type is 4 or 6 : codec.Info.AlphaType != SKAlphaType.Opaque,
+            NearestOnly: type == 3 || (type == 0 && depth == 1));
+    }
+
+    /// <summary>Walks the markers of a JPEG up to the end-of-image marker.</summary>
+    private static bool ReachesEndOfJpeg(ReadOnlySpan<byte> file)
+    {
+        const byte Prefix = 0xFF;
+        const byte EndOfImage = 0xD9;
+        int at = 2;
+        while (at + 1 < file.Length)
+        {
+            byte marker = file[at + 1];
+            if (file[at] != Prefix || marker is 0 or Prefix or (>= 0xD0 and <= 0xD7))
+            {
+                at += file[at] == Prefix && marker != Prefix ? 2 : 1; // compressed data, where a 0xFF is followed by 0 or a restart number
+            }
+            else if (marker == EndOfImage)
+            {
+                return true;
+            }
+            else
+            {
+                at += at + 3 < file.Length ? 2 + BinaryPrimitives.ReadUInt16BigEndian(file[(at + 2)..]) : 2;
+            }
+        }
+
+        return false;
+    }
+
+    private static byte[] ReadAll(string path)
+    {
+        try
+        {
+            using FileStream stream = TextFile.Open(path);
+            if (stream.Length is 0 or > MaxBytes)
+            {
+                throw new UserError($"{path}: {stream.Length} bytes are not plausible for an image (1 to {MaxBytes})");
+            }
+
+            byte[] bytes = new byte[stream.Length];
+            stream.ReadExactly(bytes);
+            return bytes;
+        }
+        catch (IOException failure)
+        {
+            throw new UserError($"{path}: cannot be read ({failure.Message})", failure);
+        }
+    }
+}
