@@ -30,7 +30,7 @@ internal static class Guard
     /// <summary>NaN and infinity are refused before anything is written; the message names the first one's row and column.</summary>
     public static void Finite(ReadOnlyMatrixView matrix, [CallerArgumentExpression(nameof(matrix))] string name = "")
     {
-        if (TensorPrimitives.IsFiniteAll(matrix.Elements))
+        if (matrix.IsEmpty || TensorPrimitives.IsFiniteAll(matrix.Elements))
         {
             return;
         }

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>The public face: groups against the reference one by one, and refusals that write nothing.</summary>
+internal sealed class HiDeTests
+{
+    private static readonly (int Groups, int Rows, int Columns)[] s_shapes = [(1, 1, 1), (1, 2, 3), (3, 8, 5), (2, 5, 8), (4, 17, 16), (2, 16, 33), (1, 48, 64)];
+
+    [Test]
+    public void Every_group_equals_the_reference([ValueSource(nameof(s_shapes))] (int Groups, int Rows, int Columns) shape, [Values] BasisGradient basis)
+    {
+        const double Tau = 0.85;
+        int all = shape.Groups * shape.Rows;
+        ReferenceMatrix[] texts = [.. Enumerable.Range(0, shape.Groups).Select(group => UnitTexts(shape.Rows, shape.Columns, group + 1, Tau))];
+        float[] x = [.. texts.SelectMany(group => Batch.Single(group.Elements))];
+        float[] gradComponents = Batch.Single(Batch.RandomMatrix(all, shape.Columns, 41).Elements);
+        float[] components = Poisoned(x.Length);
+        float[] gradTexts = Poisoned(x.Length);
+        using HiDe hide = new(Tau, basis);
+        hide.Forward(new(x, all, shape.Columns), shape.Groups, new(components, all, shape.Columns));
+        hide.Backward(new(x, all, shape.Columns), new(gradComponents, all, shape.Columns), new(gradTexts, all, shape.Columns));
+
+        HiDeResult[] results = hide.Results.ToArray();
+        Assert.That(results, Has.Length.EqualTo(shape.Groups));
+        for (int group = 0; group < shape.Groups; group++)
+        {
+            int start = group * shape.Rows * shape.Columns;
+            int length = shape.Rows * shape.Columns;
+            ReferenceMatrix wide = new(Batch.Widen(x[start..(start + length)]), shape.Rows, shape.Columns);
+            HiDeReferenceState state = HiDeReference.Forward(wide, Tau);
+            ReferenceMatrix expected = HiDeReference.Backward(state, new(Batch.Widen(gradComponents[start..(start + length)]), shape.Rows, shape.Columns), basis);
+            float[] spectrum = hide.Spectrum(group).ToArray();
+            Assert.Multiple(() =>
+            {
+                Assert.That(results[group].M, Is.EqualTo(state.Result.M));
+                Assert.That(results[group].Warnings, Is.EqualTo(state.Result.Warnings));
+                Assert.That(results[group].ExplainedVariance, Is.EqualTo(state.Result.ExplainedVariance).Within(1e-5));
+                Assert.That(results[group].RelativeGap, Is.EqualTo(state.Result.RelativeGap).Within(1e-5));
+                Expect.Gradient(Batch.Widen(spectrum), state.Values, 1e-5, "spectrum");
+                Expect.Gradient(Batch.Widen(components[start..(start + length)]), state.Components.Elements, 1e-4, "u'");
+                Expect.Gradient(Batch.Widen(gradTexts[start..(start + length)]), expected.Elements, 1e-3, "dx"); // divided by gaps down to 1e-3
+            });
+        }
+    }
+
+    [Test]
+    public void Shapes_may_change_from_call_to_call()
+    {
+        using HiDe hide = new(0.5);
+        foreach ((int groups, int rows, int columns) in s_shapes.Concat(s_shapes.Reverse()))
+        {
+            float[] x = Batch.Single(UnitTexts(groups * rows, columns, 2, 0.5).Elements);
+            float[] components = new float[x.Length];
+            hide.Forward(new(x, groups * rows, columns), groups, new(components, groups * rows, columns));
+            Assert.That(hide.Results.Length, Is.EqualTo(groups));
+            Assert.That(hide.Spectrum(groups - 1).Length, Is.EqualTo(Math.Min(rows, columns)));
+        }
+    }
+
+    [TestCase(0.0)]
+    [TestCase(1.5)]
+    [TestCase(double.NaN)]
+    public void Bad_tau_is_refused(double tau) =>
+        Assert.That(() => new HiDe(tau), Throws.ArgumentException.With.Message.Contains(FormattableString.Invariant($"tau must be in (0, 1]; it is {tau}")));
+
+    [Test]
+    public void Bad_calls_are_refused_and_nothing_is_written()
+    {
+        float[] x = [1f, 0f, 0f, 1f, 1f, 1f, 2f, 1f];
+        float[] bad = [1f, 0f, 0f, 1f, 1f, 1f, float.NaN, 1f];
+        float[] y = [7f, 7f, 7f, 7f, 7f, 7f, 7f, 7f];
+        HiDe hide = new(threads: 1);
+        Assert.Multiple(() =>
+        {
+            Assert.That(() => new HiDe(threads: -1), Throws.ArgumentException.With.Message.Contains("-1"));
+            Assert.That(() => new HiDe(basisGradient: (BasisGradient)7), Throws.ArgumentException.With.Message.Contains("7"));
+            Assert.That(() => hide.Backward(new(x, 4, 2), new(x, 4, 2), new(y, 4, 2)), Throws.InvalidOperationException.With.Message.Contains("Forward"));
+            Assert.That(() => hide.Spectrum(0).Length, Throws.ArgumentException);
+            Assert.That(() => hide.Forward(new(x, 4, 2), 3, new(y, 4, 2)), Throws.ArgumentException.With.Message.Contains("multiple of 3").And.Message.Contains("4 x 2"));
+            Assert.That(() => hide.Forward(new(x, 4, 2), 0, new(y, 4, 2)), Throws.ArgumentException.With.Message.Contains("groups must be 1 or more; it is 0"));
+            Assert.That(() => hide.Forward(new(x, 0, 2), 1, new(y, 0, 2)), Throws.ArgumentException.With.Message.Contains("0 x 2"));
+            Assert.That(() => hide.Forward(new(x, 4, 2), 2, new(y, 2, 4)), Throws.ArgumentException.With.Message.Contains("2 x 4"));
+            Assert.That(() => hide.Forward(new(x, 4, 2), 2, new(x, 4, 2)), Throws.ArgumentException.With.Message.Contains("overlaps"));
+            Assert.That(() => hide.Forward(new(bad, 4, 2), 2, new(y, 4, 2)), Throws.ArgumentException.With.Message.StartsWith("texts holds NaN at row 3, column 0"));
+            Assert.That(y, Is.All.EqualTo(7f));
+        });
+
+        hide.Forward(new(x, 4, 2), 2, new(new float[8], 4, 2));
+        Assert.Multiple(() =>
+        {
+            Assert.That(() => hide.Spectrum(2).Length, Throws.ArgumentException.With.Message.Contains("from 0 to 1"));
+            Assert.That(() => hide.Backward(new(x, 2, 4), new(x, 4, 2), new(y, 4, 2)), Throws.ArgumentException.With.Message.Contains("last forward pass"));
+            Assert.That(() => hide.Backward(new(x, 4, 2), new(bad, 4, 2), new(y, 4, 2)), Throws.ArgumentException.With.Message.StartsWith("gradComponents holds NaN at row 3, column 0"));
+            Assert.That(y, Is.All.EqualTo(7f));
+        });
+
+        hide.Dispose();
+        Assert.That(() => hide.Forward(new(x, 4, 2), 2, new(y, 4, 2)), Throws.TypeOf<ObjectDisposedException>());
+    }
+
+    private static ReferenceMatrix UnitTexts(int rows, int columns, int seed, double tau) =>
+        L2NormalizeReference.Forward(Batch.Create(rows, columns, seed, tau).Texts);
+
+    private static float[] Poisoned(int length)
+    {
+        float[] values = new float[length];
+        Array.Fill(values, float.NaN);
+        return values;
+    }
+}
