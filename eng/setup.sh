@@ -42,7 +42,8 @@ build() {
   wanted=$(signature)   # taken before the build, so that a change during it is seen by the next start
   # No descriptor of the lock goes to the build, whose children could outlive it.
   if ! "$dotnet" build "$root/$1" -c Release -v quiet -nologo -p:UseSharedCompilation=false >"$log" 2>&1 9>&-; then
-    grep -E '(error|warning) [A-Z]+[0-9]+' "$log" | sort -u >&2 || cat "$log" >&2
+    # The compiler's messages without the project that each line ends with; anything else that went wrong in full.
+    grep -qE '(error|warning) [A-Z]+[0-9]+' "$log" && grep -E '(error|warning) [A-Z]+[0-9]+' "$log" | sed 's/ \[.*\]$//' | sort -u >&2 || cat "$log" >&2
     fail "the build failed; its whole output is in $log"
   fi
   echo "$wanted" >"$signature_file"

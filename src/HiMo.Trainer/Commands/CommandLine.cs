@@ -15,6 +15,8 @@ internal static class CommandLine
     /// <summary>Commands in the order that help shows them, each with at least one example.</summary>
     public static IReadOnlyList<CommandGroup> Groups { get; } =
     [
+        new("Start here",
+            new CommandEntry(DoctorCommand.Create(), "./himo doctor")),
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9")),
         new("Train",

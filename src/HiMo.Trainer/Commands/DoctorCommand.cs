@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.CommandLine;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace HiMo.Trainer;
+
+/// <summary><c>himo doctor</c>: what works on this machine, and what to do about what does not.</summary>
+internal static class DoctorCommand
+{
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
+
+    /// <summary>The command with its options.</summary>
+    public static Command Create()
+    {
+        Option<bool> asJson = new("--json") { Description = "Print an array of findings: name, status (works, absent, problem), text, remedy." };
+        Command command = new("doctor", "Say what works on this machine: .NET, libtorch, GPU, disk, memory, data; each problem with its remedy.") { asJson };
+        command.SetAction(parse =>
+        {
+            List<Finding> findings = Examine(FindCheckout());
+            TextWriter output = parse.InvocationConfiguration.Output;
+            output.WriteLine(parse.GetValue(asJson) ? ToJson(findings).ToJsonString(s_indented) : ToText(findings));
+            return findings.Any(finding => finding.Status == FindingStatus.Problem) ? 1 : 0;
+        });
+        return command;
+    }
+
+    /// <summary>All checks, in the order they are shown.</summary>
+    /// <param name="root">The checkout.</param>
+    internal static List<Finding> Examine(string root) =>
+    [
+        MachineChecks.System(),
+        MachineChecks.DotNet(),
+        TorchChecks.Libtorch(),
+        MachineChecks.Gpu(),
+        MachineChecks.IlgpuDevices(),
+        MachineChecks.Memory(),
+        MachineChecks.Disk(root),
+        MachineChecks.PackageCache(),
+        DataChecks.BaseModels(root),
+        DataChecks.DemoData(root),
+        DataChecks.Vocabulary(),
+        DataChecks.TestData(root),
+        DataChecks.Chromium(),
+    ];
+
+    private static string FindCheckout()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, "HiMo.Kernels.sln")))
+            {
+                return folder.FullName;
+            }
+        }
+
+        return Directory.GetCurrentDirectory(); // a published program stands alone
+    }
+
+    private static JsonArray ToJson(IEnumerable<Finding> findings) =>
+    [
+        .. findings.Select(finding => new JsonObject
+        {
+            ["name"] = finding.Name,
+            ["status"] = finding.Status.ToString().ToLowerInvariant(),
+            ["text"] = finding.Text,
+            ["remedy"] = finding.Remedy,
+        }),
+    ];
+
+    private static string ToText(List<Finding> findings)
+    {
+        int width = findings.Max(finding => finding.Name.Length) + 2;
+        List<string> lines = [];
+        foreach (Finding finding in findings)
+        {
+            string mark = finding.Status switch { FindingStatus.Works => "ok", FindingStatus.Absent => "-", _ => "!!" };
+            lines.Add($"{mark,-4}{finding.Name.PadRight(width)}{finding.Text}");
+            if (finding.Remedy is not null)
+            {
+                lines.Add($"{new string(' ', 4 + width)}-> {finding.Remedy}");
+            }
+        }
+
+        int problems = findings.Count(finding => finding.Status == FindingStatus.Problem);
+        lines.Add("");
+        lines.Add(problems == 0 ? "No problems." : $"{problems} of {findings.Count} checks found a problem; follow the arrows.");
+        return string.Join(Environment.NewLine, lines);
+    }
+}

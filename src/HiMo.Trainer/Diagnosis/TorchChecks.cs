@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Runtime.InteropServices;
+using System.Text;
+using HiMo.Interop;
+using TorchSharp;
+
+namespace HiMo.Trainer;
+
+/// <summary>Loads libtorch and asks it what it is.</summary>
+internal static class TorchChecks
+{
+    /// <summary>Version, threads, BLAS, and a product that shows that it computes.</summary>
+    public static Finding Libtorch()
+    {
+        try
+        {
+            TorchLoader.EnsureLoaded();
+        }
+        catch (DllNotFoundException failure)
+        {
+            return Finding.Problem("libtorch", failure.Message.ReplaceLineEndings(" "), "run 'dotnet restore' and delete src/HiMo.Trainer/obj/himo.signature, so that the next start builds anew");
+        }
+
+        using torch.Tensor ones = torch.ones(64, 64);
+        using torch.Tensor product = ones.mm(ones);
+        float sum = product.sum().item<float>();
+        string text = $"{torch.__version__}, {torch.get_num_threads()} threads, BLAS {Blas()}{(TorchLoader.UsedWeakCopy ? ", loaded around an older libstdc++" : "")}";
+        return sum == 64.0f * 64.0f * 64.0f
+            ? Finding.Works("libtorch", text)
+            : Finding.Problem("libtorch", $"{text}; a product of ones sums to {sum}, not {64 * 64 * 64}", "delete libtorch-cpu-* from the package cache and run 'dotnet restore'");
+    }
+
+    /// <summary>MKL is linked into libtorch and exports its own version text.</summary>
+    private static unsafe string Blas()
+    {
+        const int Length = 256;
+        if (TorchLoader.Find("libtorch_cpu.so") is not string library
+            || !NativeLibrary.TryGetExport(NativeLibrary.Load(library), "MKL_Get_Version_String", out nint export))
+        {
+            return "other than MKL";
+        }
+
+        byte* buffer = stackalloc byte[Length];
+        ((delegate* unmanaged[Cdecl]<byte*, int, void>)export)(buffer, Length);
+        return Encoding.ASCII.GetString(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(buffer)).Trim();
+    }
+}
