@@ -21,6 +21,8 @@ internal static class CommandLine
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9")),
         new("Train",
             new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2")),
+        new("Features",
+            new CommandEntry(EncodeCommand.Create(), "./himo encode --checkpoint ViT-B-16.pt --images x.npy --context 248 --out features.npy")),
         new("Inputs as the model sees them",
             new CommandEntry(TokenizeCommand.Create(), "./himo tokenize --vocab bpe_simple_vocab_16e6.txt.gz --context 248 < captions.txt"),
             new CommandEntry(PreprocessCommand.Create(), "./himo preprocess --size 224 --out images.npy photo.jpg drawing.png")),
