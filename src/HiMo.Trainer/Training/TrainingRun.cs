@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Globalization;
+using System.Security.Cryptography;
+
+namespace HiMo.Trainer;
+
+/// <summary>
+/// A run's folder from the outside: who may write to it, whether it is new, to be continued or complete, and the parts that the
+/// training loop needs.
+/// </summary>
+internal sealed class TrainingRun : IDisposable
+{
+    /// <summary>Name of the final model in a run's folder.</summary>
+    public const string ModelFile = "model.safetensors";
+
+    private readonly FileStream _lock;
+
+    private TrainingRun(string folder, TrainingConfig config, FileStream exclusive)
+    {
+        (Folder, Config, _lock) = (folder, config, exclusive);
+    }
+
+    /// <summary>Where everything is written.</summary>
+    public string Folder { get; }
+
+    /// <summary>The effective configuration, the base's hash included.</summary>
+    public TrainingConfig Config { get; }
+
+    /// <summary>Whether the final model is there.</summary>
+    public bool IsComplete => File.Exists(Path.Combine(Folder, ModelFile));
+
+    /// <summary>Takes the folder for this process.</summary>
+    /// <param name="folder">Created if it is missing.</param>
+    /// <param name="config">What is to be run; validated here.</param>
+    /// <param name="resume">Whether an earlier part of the same run may be there.</param>
+    /// <exception cref="UserError">The folder is in use, or holds another run, or holds this one and <paramref name="resume"/> is off.</exception>
+    public static TrainingRun Open(string folder, TrainingConfig config, bool resume)
+    {
+        config.Validate();
+        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        config = config with { Name = Path.GetFileName(full), BaseHash = config.Base is { } file ? Hash(file) : null };
+        FileStream exclusive = Lock(full, folder);
+        try
+        {
+            if (TrainingConfig.Read(full) is { } earlier)
+            {
+                if (!resume)
+                {
+                    throw new UserError($"{folder}: holds a run already; --resume continues it, another --out starts a new one");
+                }
+
+                if (config.Differences(earlier) is { Count: > 0 } different)
+                {
+                    throw new UserError($"{folder}: holds a run with another {string.Join(", ", different)}; --resume continues a run as it was started, another --out starts a new one");
+                }
+            }
+
+            AtomicFile.WriteText(Path.Combine(full, TrainingConfig.FileName), config.ToJson() + "\n");
+            return new TrainingRun(full, config, exclusive);
+        }
+        catch
+        {
+            exclusive.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The model to start from: the base, or random weights for the data's vocabulary.</summary>
+    /// <exception cref="UserError">The base is missing or damaged, or there is neither a base nor a vocabulary.</exception>
+    public ClipModel CreateModel()
+    {
+        if (Config.Base is { } file)
+        {
+            return ClipModel.Load(file, Config.Context);
+        }
+
+        DatasetDescription data = Description
+            ?? throw new UserError($"--data {Config.Data}: without --base a small model is trained from nothing, which needs the words in the {DatasetDescription.FileName} that 'himo dataset synthesize' writes");
+        return ClipModel.Create(SmallModel(data, Config.Context), Config.Seed);
+    }
+
+    /// <summary>What the checkpoints say beside the weights.</summary>
+    /// <param name="model">The model of <see cref="CreateModel"/>.</param>
+    public IReadOnlyDictionary<string, string> Metadata(ClipModel model)
+    {
+        Dictionary<string, string> metadata = new(model.Metadata);
+        if (Config.Base is null && Description is { } data)
+        {
+            metadata[WordTokenizer.MetadataKey] = string.Join('\n', data.Words);
+        }
+
+        metadata["himo.context"] = model.Config.ContextLength.ToString(CultureInfo.InvariantCulture);
+        metadata["himo.training"] = Config.Binding().ToJsonString();
+        return metadata;
+    }
+
+    /// <summary>The description of the data folder, or null where it has none.</summary>
+    public DatasetDescription? Description => field ??= DatasetDescription.Read(Config.Data);
+
+    public void Dispose() => _lock.Dispose();
+
+    /// <summary>The demonstration's model: at most 2 MB in half precision.</summary>
+    private static ClipConfig SmallModel(DatasetDescription data, int? context) => new()
+    {
+        EmbedDim = 128,
+        ImageResolution = data.ImageSize,
+        PatchSize = data.ImageSize / 3,
+        VisionWidth = 128,
+        VisionLayers = 3,
+        VisionMlpWidth = 256,
+        ContextLength = context ?? data.Context,
+        VocabSize = data.Words.Length,
+        TextWidth = 128,
+        TextLayers = 2,
+        TextMlpWidth = 256,
+    };
+
+    private static string Hash(string path)
+    {
+        try
+        {
+            using FileStream stream = File.OpenRead(path);
+            return Convert.ToHexStringLower(SHA256.HashData(stream));
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            throw new UserError($"--base {path}: cannot be read ({failure.Message})", failure);
+        }
+    }
+
+    /// <summary>The lock is the operating system's, so it goes with the process, however that ends.</summary>
+    private static FileStream Lock(string full, string shown)
+    {
+        try
+        {
+            _ = Directory.CreateDirectory(full);
+            return new FileStream(Path.Combine(full, "run.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            throw new UserError($"{shown}: cannot be used as a run's folder, or another process is training there ({failure.Message})", failure);
+        }
+    }
+}
