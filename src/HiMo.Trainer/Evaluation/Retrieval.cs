@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Numerics;
+using System.Text.Json.Nodes;
+
+namespace HiMo.Trainer;
+
+/// <summary>
+/// Recall in both directions from similarities of images (rows) with texts (columns), k texts for each image: texts k i to k i + k - 1 belong
+/// to image i. An image is answered by the best of its texts. Source: HiMo-CLIP eval/retrieval.
+/// </summary>
+/// <param name="ImageToText">One query per image.</param>
+/// <param name="TextToImage">One query per text.</param>
+/// <param name="TiedQueries">Queries whose answer has another candidate's very score, so that the rule for ties matters.</param>
+internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToImage, int TiedQueries)
+{
+    /// <summary>Ranks every query.</summary>
+    /// <param name="similarity">images x texts, row-major, none NaN.</param>
+    /// <param name="images">Number of rows, at least 1.</param>
+    /// <param name="texts">Number of columns, a multiple of <paramref name="images"/>.</param>
+    /// <exception cref="ArgumentException">The sizes do not fit, or a value is NaN.</exception>
+    public static Retrieval Measure<T>(ReadOnlyMemory<T> similarity, int images, int texts)
+        where T : INumber<T>
+    {
+        if (images < 1 || texts < images || texts % images != 0 || similarity.Length != (long)images * texts)
+        {
+            throw new ArgumentException($"similarities of {images} images with {texts} texts must be {images} x {texts} values with as many texts for every image; there are {similarity.Length}", nameof(similarity));
+        }
+
+        for (int i = 0; i < similarity.Length; i++)
+        {
+            if (T.IsNaN(similarity.Span[i]))
+            {
+                throw new ArgumentException($"the similarity in row {i / texts}, column {i % texts} is NaN", nameof(similarity));
+            }
+        }
+
+        int perImage = texts / images;
+        int[] imageRanks = new int[images];
+        int[] textRanks = new int[texts];
+        int tied = 0;
+        Parallel.For(0, images, image =>
+        {
+            ReadOnlySpan<T> row = similarity.Span.Slice(image * texts, texts);
+            imageRanks[image] = Ranks.OfBest(row, image * perImage, perImage);
+            if (perImage == 1 && Ranks.Ties(row, image) > 0)
+            {
+                Interlocked.Increment(ref tied);
+            }
+        });
+        Parallel.For(0, texts, () => new T[images], (text, _, column) =>
+        {
+            ReadOnlySpan<T> all = similarity.Span;
+            for (int image = 0; image < images; image++)
+            {
+                column[image] = all[(image * texts) + text];
+            }
+
+            textRanks[text] = Ranks.Of<T>(column, text / perImage);
+            if (Ranks.Ties<T>(column, text / perImage) > 0)
+            {
+                Interlocked.Increment(ref tied);
+            }
+
+            return column;
+        }, _ => { });
+        return new Retrieval(RecallResult.From(imageRanks), RecallResult.From(textRanks), tied);
+    }
+
+    /// <summary>The six recalls, <c>image_to_text_R@1</c> to <c>text_to_image_R@10</c>, shares from 0 to 1.</summary>
+    public JsonObject ToJson()
+    {
+        JsonObject json = [];
+        ImageToText.AddTo(json, "image_to_text");
+        TextToImage.AddTo(json, "text_to_image");
+        return json;
+    }
+}
