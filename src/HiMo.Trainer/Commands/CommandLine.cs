@@ -22,6 +22,8 @@ internal static class CommandLine
         new("Train",
             new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2"),
             new CommandEntry(TrainCommand.Create(), "./himo train --preset demo --base models/demo-base-1.safetensors --data out/scenes --out out/run")),
+        new("Features",
+            new CommandEntry(EncodeCommand.Create(), "./himo encode --checkpoint ViT-B-16.pt --images x.npy --context 248 --out features.npy")),
         new("Inputs as the model sees them",
             new CommandEntry(TokenizeCommand.Create(), "./himo tokenize --vocab bpe_simple_vocab_16e6.txt.gz --context 248 < captions.txt"),
             new CommandEntry(PreprocessCommand.Create(), "./himo preprocess --size 224 --out images.npy photo.jpg drawing.png")),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using HiMo.Interop;
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -11,20 +12,30 @@ public sealed partial class ClipModel
 
     /// <summary>Loads a checkpoint in float32; its kind is told by its content, its architecture by its shapes.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="context">Longest text wanted, or null for the checkpoint's own; a longer one stretches the positions.</param>
+    /// <param name="context">Longest text wanted, or null for the checkpoint's own L; 4 L - 60 (248 for 77) stretches the positions.</param>
+    /// <param name="precision">How stretched positions are rounded.</param>
     /// <exception cref="UserError">The file is missing, malformed, no CLIP, or has no such context.</exception>
-    public static ClipModel Load(string path, int? context = null)
+    public static ClipModel Load(string path, int? context = null, StretchPrecision precision = StretchPrecision.F32)
     {
         TorchLoader.EnsureLoaded();
         using Checkpoint checkpoint = Checkpoint.Read(path);
         ClipActivation activation = ReadActivation(path, checkpoint.Metadata);
         ClipConfig config = Architecture.Infer(path, checkpoint.Tensors.ToDictionary(pair => pair.Key, pair => pair.Value.Shape), activation);
-        ClipModel model = new(config) { Metadata = checkpoint.Metadata };
+        bool stretch = NeedsStretch(path, config, context);
+        ClipModel model = new(stretch ? config with { ContextLength = context!.Value, HasFrozenPositions = true } : config) { Metadata = checkpoint.Metadata };
         try
         {
             foreach ((string name, Parameter parameter) in model.named_parameters())
             {
-                checkpoint.Tensors[name].CopyTo(parameter);
+                if (!stretch || name is not (ClipShapes.Positions or ClipShapes.TrainedPositions))
+                {
+                    checkpoint.Tensors[name].CopyTo(parameter);
+                }
+            }
+
+            if (stretch)
+            {
+                model.Stretch(checkpoint.Tensors[ClipShapes.Positions], precision);
             }
 
             return model;
@@ -34,6 +45,32 @@ public sealed partial class ClipModel
             model.Dispose();
             throw;
         }
+    }
+
+    private static bool NeedsStretch(string path, ClipConfig config, int? context)
+    {
+        int own = config.ContextLength;
+        if (context is null || context == own)
+        {
+            return false;
+        }
+
+        int stretched = PositionalTable.StretchedLength(own);
+        bool canStretch = !config.HasFrozenPositions && own > PositionalTable.Frozen;
+        return canStretch && context == stretched
+            ? true
+            : throw new UserError($"{path}: has {own} text positions{(canStretch ? $", which stretch to {stretched}" : "")}; a context of {context} cannot be had from it, shorter texts can be encoded as they are");
+    }
+
+    private void Stretch(CheckpointTensor positions, StretchPrecision precision)
+    {
+        using IDisposable constant = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor own = empty(positions.Shape, float32);
+        positions.CopyTo(own);
+        Tensor stretched = PositionalTable.Stretch(own, precision);
+        _ = _positions.copy_(stretched);
+        _ = _trainedPositions!.copy_(stretched);
     }
 
     /// <summary>Writes safetensors in OpenAI's names, complete or not at all.</summary>

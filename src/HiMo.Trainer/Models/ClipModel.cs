@@ -82,13 +82,9 @@ public sealed partial class ClipModel : Module
 
         Tensor ends = ids.argmax(1);
         long length = ends.max().item<long>() + 1;
-        Tensor x = _tokens.Forward(ids.narrow(1, 0, length)) + PositionsUpTo(length);
+        Tensor x = _tokens.Forward(ids.narrow(1, 0, length)) + PositionalTable.Merge(_positions, _trainedPositions, length);
         return _finalNorm.Forward(_transformer.Forward(x, ends)).matmul(_textProjection).MoveToOuterDisposeScope();
     }
-
-    private Tensor PositionsUpTo(long length) => _trainedPositions is null || length <= PositionalTable.Frozen
-        ? _positions.narrow(0, 0, length)
-        : cat([_positions.narrow(0, 0, PositionalTable.Frozen), _trainedPositions.narrow(0, PositionalTable.Frozen, length - PositionalTable.Frozen)]);
 
     private void CheckIds(Tensor ids)
     {
