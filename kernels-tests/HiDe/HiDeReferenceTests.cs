@@ -57,6 +57,55 @@ internal sealed class HiDeReferenceTests
         Expect.Gradient(state.Components.Elements, golden.Array("u_prime")!.Values, 1e-8, "u'");
     }
 
+    [TestCase(3, 6)]
+    [TestCase(6, 6)]
+    [TestCase(7, 6)]
+    [TestCase(9, 4)]
+    public void Gradients_by_central_differences(int rows, int columns)
+    {
+        ReferenceMatrix x = Batch.Create(rows, columns, seed: 4).Texts;
+        ReferenceMatrix weights = Batch.RandomMatrix(rows, columns, 61);
+        HiDeReferenceState state = HiDeReference.Forward(x, 0.9);
+        ReferenceMatrix p = ProjectionReference.Directions(state.Centered, state.Vectors, state.Values, state.Side, state.Result.M);
+        double[] exact = CentralDifference.Of(at => CentralDifference.Contract(HiDeReference.Forward(at, 0.9).Components, weights), x);
+        double[] stopped = CentralDifference.Of(
+            at =>
+            {
+                double[] mean = BatchMeanReference.Mean(at);
+                return CentralDifference.Contract(BatchMeanReference.AddMean(BatchMeanReference.Center(at, mean) * p.T * p, mean), weights);
+            },
+            x);
+        Assert.Multiple(() =>
+        {
+            Assert.That(state.Result.M, Is.LessThan(Math.Min(rows - 1, columns)), "something is dropped");
+            Expect.Gradient(HiDeReference.Backward(state, weights, BasisGradient.Exact).Elements, exact, CentralDifference.Tolerance, "exact");
+            Expect.Gradient(HiDeReference.Backward(state, weights, BasisGradient.Stopped).Elements, stopped, CentralDifference.Tolerance, "stopped");
+            Assert.That(Expect.GradientError(stopped, exact), Is.GreaterThan(1e-2), "the two gradients differ");
+        });
+    }
+
+    [TestCase(5, 6)]
+    [TestCase(6, 6)]
+    [TestCase(7, 6)]
+    [TestCase(20, 21)]
+    [TestCase(21, 20)]
+    public void Both_sides_give_the_same(int rows, int columns)
+    {
+        ReferenceMatrix x = L2NormalizeReference.Forward(Batch.Create(rows, columns, seed: 5).Texts);
+        ReferenceMatrix weights = Batch.RandomMatrix(rows, columns, 62);
+        HiDeReferenceState gram = HiDeReference.Forward(x, 0.9, GramSide.Gram);
+        HiDeReferenceState covariance = HiDeReference.Forward(x, 0.9, GramSide.Covariance);
+        Assert.Multiple(() =>
+        {
+            Assert.That(gram.Result.M, Is.EqualTo(covariance.Result.M));
+            Expect.Gradient(gram.Components.Elements, covariance.Components.Elements, 1e-11, "u'");
+            foreach (BasisGradient basis in Enum.GetValues<BasisGradient>())
+            {
+                Expect.Gradient(HiDeReference.Backward(gram, weights, basis).Elements, HiDeReference.Backward(covariance, weights, basis).Elements, 1e-10, $"{basis}");
+            }
+        });
+    }
+
     private static ReferenceMatrix UnitTexts(GoldenLoss golden) => L2NormalizeReference.Forward(
         ReferenceMatrix.Widen(new ReadOnlyMatrixView(golden.Texts(), golden.Rows, golden.Columns)));
 }

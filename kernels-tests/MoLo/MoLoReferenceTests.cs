@@ -84,6 +84,84 @@ internal sealed class MoLoReferenceTests
         });
     }
 
+    [Test]
+    public void Gradients_by_central_differences(
+        [Values] ComponentSource components, [Values] ComponentNormalization normalization, [Values] bool gatherWithGrad, [Values(0.0, 0.1)] double smoothing)
+    {
+        const int Rows = 3;
+        const int All = 5;
+        const int Columns = 4;
+        const int Offset = 1;
+        const double LogitScale = 0.9;
+        MoLoOptions options = new()
+        {
+            Components = components,
+            ComponentNormalization = normalization,
+            GatherWithGrad = gatherWithGrad,
+            LabelSmoothing = smoothing,
+            Lambda = 0.6,
+            GlobalWeight = 1.7,
+        };
+        MoLoReferenceOperands local = new(Random(Rows, 1), Random(Rows, 2), Random(Rows, 3), Random(Rows, 4));
+        MoLoReferenceOperands gathered = new(Random(All, 5), Random(All, 6), Random(All, 7), Random(All, 8));
+        double Loss(MoLoReferenceOperands l, MoLoReferenceOperands g, double logitScale) =>
+            MoLoReference.Run(l, g, Offset, logitScale, options, gradients: false).Loss;
+        MoLoReferenceResult result = MoLoReference.Run(local, gathered, Offset, LogitScale, options, gradients: true);
+        Assert.Multiple(() =>
+        {
+            Expect.LogitScaleGradient(
+                result.GradLogitScale, CentralDifference.Of(at => Loss(local, gathered, at), LogitScale), result.Loss, CentralDifference.Tolerance);
+            CheckGradients(at => Loss(at, gathered, LogitScale), local, result.Local, "local");
+            if (gatherWithGrad)
+            {
+                CheckGradients(at => Loss(local, at, LogitScale), gathered, result.Gathered, "gathered");
+            }
+            else
+            {
+                Assert.That(Parts(result.Gathered).SelectMany(part => part.Elements), Is.All.Zero, "gathered rows are constants");
+            }
+        });
+
+        static ReferenceMatrix Random(int rows, int seed) => Batch.RandomMatrix(rows, Columns, 70 + seed);
+    }
+
+    [Test]
+    public void Weights_switch_branches_off()
+    {
+        ReferenceMatrix v = Batch.RandomMatrix(4, 3, 81);
+        ReferenceMatrix x = Batch.RandomMatrix(4, 3, 82);
+        MoLoReferenceOperands operands = new(v, x, v, Batch.RandomMatrix(4, 3, 83));
+        MoLoReferenceResult both = MoLoReference.Run(operands, operands, 0, 1.0, new MoLoOptions { Lambda = 2.0 }, gradients: false);
+        MoLoReferenceResult global = MoLoReference.Run(operands, operands, 0, 1.0, new MoLoOptions { Lambda = 0.0 }, gradients: false);
+        MoLoReferenceResult component = MoLoReference.Run(operands, operands, 0, 1.0, new MoLoOptions { Lambda = 2.0, GlobalWeight = 0.0 }, gradients: false);
+        Assert.Multiple(() =>
+        {
+            Assert.That((global.Global, global.Component, global.Loss), Is.EqualTo((both.Global, 0.0, both.Global)));
+            Assert.That((component.Global, component.Component, component.Loss), Is.EqualTo((0.0, both.Component, 2.0 * both.Component)));
+            Assert.That(both.Loss, Is.EqualTo(both.Global + (2.0 * both.Component)).Within(1e-15));
+        });
+    }
+
+    private static ReferenceMatrix[] Parts(MoLoReferenceOperands operands) =>
+        [operands.Images, operands.Texts, operands.ComponentImages, operands.ComponentTexts];
+
+    private static void CheckGradients(
+        Func<MoLoReferenceOperands, double> loss, MoLoReferenceOperands at, MoLoReferenceOperands gradients, string name)
+    {
+        Expect.Gradient(gradients.Images.Elements, CentralDifference.Of(part => loss(at with { Images = part }), at.Images), CentralDifference.Tolerance, $"{name} v");
+        Expect.Gradient(gradients.Texts.Elements, CentralDifference.Of(part => loss(at with { Texts = part }), at.Texts), CentralDifference.Tolerance, $"{name} x");
+        Expect.Gradient(
+            gradients.ComponentImages.Elements,
+            CentralDifference.Of(part => loss(at with { ComponentImages = part }), at.ComponentImages),
+            CentralDifference.Tolerance,
+            $"{name} v'");
+        Expect.Gradient(
+            gradients.ComponentTexts.Elements,
+            CentralDifference.Of(part => loss(at with { ComponentTexts = part }), at.ComponentTexts),
+            CentralDifference.Tolerance,
+            $"{name} u'");
+    }
+
     // What a reduce-scatter does: each rank's own gradient, plus what all ranks have for its rows.
     private static ReferenceMatrix Reduce(MoLoReferenceResult[] results, Func<MoLoReferenceOperands, ReferenceMatrix> part) =>
         results.Select(result => part(result.Gathered)).Aggregate(Stack(results.Select(result => part(result.Local))), (sum, next) => sum + next);

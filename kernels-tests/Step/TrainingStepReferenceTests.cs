@@ -119,6 +119,37 @@ internal sealed class TrainingStepReferenceTests
         });
     }
 
+    [Test]
+    public void Gradients_by_central_differences(
+        [Values] ComponentSource components, [Values] ComponentNormalization normalization, [Values(5, 9)] int rows, [Values(0.0, 0.1)] double smoothing)
+    {
+        const int Columns = 6;
+        const double LogitScale = 1.2;
+        MoLoOptions options = new()
+        {
+            Components = components,
+            ComponentNormalization = normalization,
+            LabelSmoothing = smoothing,
+            Tau = 0.8,
+            Lambda = 0.7,
+            GlobalWeight = 1.4,
+        };
+        Batch batch = Batch.Create(rows, Columns, seed: 6, options.Tau);
+        double Loss(ReferenceMatrix images, ReferenceMatrix texts, double logitScale) =>
+            TrainingStepReference.Run(images.Elements, texts.Elements, rows, Columns, logitScale, options, gradients: false).Result.Loss;
+        ReferenceStep step = TrainingStepReference.Run(batch.Images.Elements, batch.Texts.Elements, rows, Columns, LogitScale, options);
+        Assert.Multiple(() =>
+        {
+            Expect.Gradient(step.GradImages, CentralDifference.Of(at => Loss(at, batch.Texts, LogitScale), batch.Images), CentralDifference.Tolerance, "images");
+            Expect.Gradient(step.GradTexts, CentralDifference.Of(at => Loss(batch.Images, at, LogitScale), batch.Texts), CentralDifference.Tolerance, "texts");
+            Expect.LogitScaleGradient(
+                step.Result.GradLogitScale,
+                CentralDifference.Of(at => Loss(batch.Images, batch.Texts, at), LogitScale),
+                step.Result.Loss,
+                CentralDifference.Tolerance);
+        });
+    }
+
     [TestCase(0.0)]
     [TestCase(-0.5)]
     [TestCase(1.0000001)]
