@@ -123,7 +123,7 @@ internal sealed class TrainingStepReferencePropertyTests
     });
 
     [Test]
-    public void Without_smoothing_losses_are_cross_entropies_of_a_uniform_guess_at_scale_zero() => ForAll(given =>
+    public void At_scale_zero_the_loss_is_that_of_a_uniform_guess() => ForAll(given =>
     {
         ReferenceStep step = (given with { LogitScale = -100.0, Options = given.Options with { LabelSmoothing = 0.0 } }).Run();
         Expect.Loss(step.Result.Global, Math.Log(given.Rows), Tolerance, "global");

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>An op's files stand side by side, and its tests and benchmarks mirror them: same folder, same stem.</summary>
+internal sealed class LayoutTests
+{
+    private static readonly string s_source = Path.Combine(TestData.RepositoryRoot, "src", "HiMo.Kernels");
+    private static readonly string s_tests = Path.Combine(TestData.RepositoryRoot, "kernels-tests");
+    private static readonly string s_perf = Path.Combine(TestData.RepositoryRoot, "perf");
+
+    /// <summary>The folders that hold ops: those with a reference.</summary>
+    public static IEnumerable<string> OpFolders() =>
+        Directory.GetDirectories(s_source).Where(folder => Directory.EnumerateFiles(folder, "*.Reference.cs").Any()).Select(folder => Path.GetFileName(folder));
+
+    [TestCaseSource(nameof(OpFolders))]
+    public void Every_reference_has_its_tests(string folder)
+    {
+        IEnumerable<string> wanted = Names(s_source, folder, ".Reference.cs").Select(op => $"{op}ReferenceTests.cs");
+        Assert.That(Names(s_tests, folder, "").Select(name => name + ".cs"), Is.SupersetOf(wanted), $"kernels-tests/{folder}");
+    }
+
+    [TestCaseSource(nameof(OpFolders))]
+    public void Every_test_and_benchmark_has_its_op(string folder)
+    {
+        string[] stems = [.. Names(s_source, folder, "")];
+        IEnumerable<string> tests = Names(s_tests, folder, "Tests.cs").Concat(Names(s_perf, folder, "Benchmarks.cs"));
+        Assert.That(
+            tests.Where(test => !stems.Any(stem => test.StartsWith(stem, StringComparison.Ordinal))),
+            Is.Empty,
+            $"tests and benchmarks of {folder} that are named after nothing in src/HiMo.Kernels/{folder}");
+    }
+
+    [Test]
+    public void Files_stay_under_400_lines()
+    {
+        IEnumerable<string> files = from root in new[] { Path.Combine(TestData.RepositoryRoot, "src"), s_tests, s_perf }
+                                    from file in Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories)
+                                    where !Path.GetRelativePath(root, file).Split(Path.DirectorySeparatorChar).Any(part => part is "obj" or "bin")
+                                    where File.ReadLines(file).Count() >= 400
+                                    select Path.GetRelativePath(TestData.RepositoryRoot, file);
+        Assert.That(files, Is.Empty);
+    }
+
+    /// <summary>What is before the first dot, or before <paramref name="ending"/>, of the files of a folder.</summary>
+    private static IEnumerable<string> Names(string root, string folder, string ending)
+    {
+        string path = Path.Combine(root, folder);
+        return Directory.Exists(path)
+            ? Directory.EnumerateFiles(path, "*" + (ending.Length == 0 ? ".cs" : ending))
+                .Select(file => Path.GetFileName(file)!)
+                .Select(name => ending.Length == 0 ? name.Split('.')[0] : name[..^ending.Length])
+                .Distinct()
+            : [];
+    }
+}
