@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Diagnostics;
+using System.IO.Compression;
+using System.Xml.Linq;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>Both packages as a stranger gets them: packed, installed from a folder into a fresh console project, and used as README says.</summary>
+[Platform("Linux")]
+public sealed class PackageTests
+{
+    // No version of a release, so that nothing of this run can be mistaken for one.
+    private const string Version = "0.0.0-test";
+
+    private static readonly string[] s_packages = ["HiMo.Kernels", "HiMo.Interop"];
+    private string _folder = "";
+
+    [OneTimeSetUp]
+    public void Pack()
+    {
+        _folder = Directory.CreateTempSubdirectory("himo packages ").FullName;
+        foreach (string package in s_packages)
+        {
+            string project = Path.Combine(TestData.RepositoryRoot, "src", package);
+            Run("pack", project, "-c", "Release", "--no-build", "-v", "quiet", $"-p:Version={Version}", "-o", Path.Combine(_folder, "feed"));
+        }
+    }
+
+    [OneTimeTearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [TestCaseSource(nameof(s_packages))]
+    public void A_package_carries_assembly_documentation_symbols_readme_and_licence(string package)
+    {
+        using ZipArchive archive = ZipFile.OpenRead(Path.Combine(_folder, "feed", $"{package}.{Version}.nupkg"));
+        string[] files = [.. archive.Entries.Select(entry => entry.FullName)];
+        XDocument specification = XDocument.Load(archive.GetEntry($"{package}.nuspec")!.Open());
+        Assert.Multiple(() =>
+        {
+            Assert.That(files, Is.SupersetOf(new[] { $"lib/net10.0/{package}.dll", $"lib/net10.0/{package}.xml", $"lib/net10.0/{package}.pdb", "README.md", "LICENSE" }));
+            Assert.That(Value("readme"), Is.EqualTo("README.md"));
+            Assert.That(Value("license"), Is.EqualTo("Apache-2.0"));
+            Assert.That(Value("description"), Does.StartWith("HiMo-CLIP's "));
+        });
+
+        string Value(string name) => specification.Descendants().Single(element => element.Name.LocalName == name).Value;
+    }
+
+    [TestCase("HiMo.Kernels", "ILGPU", "ILGPU.Algorithms", "System.Numerics.Tensors")]
+    [TestCase("HiMo.Interop", "HiMo.Kernels", "TorchSharp")]
+    public void A_package_depends_on_nothing_else(string package, params string[] dependencies)
+    {
+        using ZipArchive archive = ZipFile.OpenRead(Path.Combine(_folder, "feed", $"{package}.{Version}.nupkg"));
+        XDocument specification = XDocument.Load(archive.GetEntry($"{package}.nuspec")!.Open());
+        Assert.That(
+            specification.Descendants().Where(element => element.Name.LocalName == "dependency").Select(element => element.Attribute("id")!.Value),
+            Is.EquivalentTo(dependencies));
+    }
+
+    private string Run(params string[] arguments)
+    {
+        ProcessStartInfo start = new("dotnet", arguments)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = _folder,
+            Environment = { ["MSBUILDDISABLENODEREUSE"] = "1", ["DOTNET_NOLOGO"] = "1" },
+        };
+        using Process process = Process.Start(start)!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.That(process.ExitCode, Is.Zero, $"dotnet {string.Join(' ', arguments)}\n{output}\n{error.Result}");
+        return output;
+    }
+}
