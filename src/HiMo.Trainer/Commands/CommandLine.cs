@@ -28,6 +28,7 @@ internal static class CommandLine
             new CommandEntry(TokenizeCommand.Create(), "./himo tokenize --vocab bpe_simple_vocab_16e6.txt.gz --context 248 < captions.txt"),
             new CommandEntry(PreprocessCommand.Create(), "./himo preprocess --size 224 --out images.npy photo.jpg drawing.png")),
         new("Measure",
+            new CommandEntry(EvalCommand.Create(), "./himo eval --checkpoint models/demo-base-1.safetensors --data out/scenes --out eval.json"),
             new CommandEntry(MetricsCommand.Create(), "./himo metrics himo --scores scores.npy", "./himo metrics retrieval --similarity similarity.npy")),
         new("Look at it",
             new CommandEntry(ReportCommand.Create(), "./himo report out/demo/runs/* --bench out/demo/bench.json --out page.html")),

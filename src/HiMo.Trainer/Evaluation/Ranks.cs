@@ -27,11 +27,26 @@ internal static class Ranks
         return rank;
     }
 
-    /// <summary>Rank of the best of several right candidates that follow each other, as the five captions of an image do.</summary>
+    /// <summary>How many candidates have a higher score: the rank where equal scores share it, as captions of the same words should.</summary>
+    /// <param name="scores">One per candidate, none NaN.</param>
+    /// <param name="target">The right one.</param>
+    public static int Above<T>(ReadOnlySpan<T> scores, int target)
+        where T : INumber<T>
+    {
+        int above = 0;
+        foreach (T score in scores)
+        {
+            above += score > scores[target] ? 1 : 0;
+        }
+
+        return above;
+    }
+
+    /// <summary>The best of several right candidates that follow each other, as the five captions of an image do; the first of equal ones.</summary>
     /// <param name="scores">One per candidate, none NaN.</param>
     /// <param name="first">The first right one.</param>
-    /// <param name="count">How many follow each other, at least 1.</param>
-    public static int OfBest<T>(ReadOnlySpan<T> scores, int first, int count)
+    /// <param name="count">How many, at least 1.</param>
+    public static int Best<T>(ReadOnlySpan<T> scores, int first, int count)
         where T : INumber<T>
     {
         int best = first;
@@ -40,7 +55,7 @@ internal static class Ranks
             best = scores[i] > scores[best] ? i : best;
         }
 
-        return Of(scores, best);
+        return best;
     }
 
     /// <summary>How many other candidates have exactly the same score.</summary>

@@ -4,6 +4,16 @@ using System.Text.Json.Nodes;
 
 namespace HiMo.Trainer;
 
+/// <summary>What rank the right answer gets where other candidates have exactly its score.</summary>
+internal enum TieRule
+{
+    /// <summary>Candidates stand in the order of their index, as argmax takes them.</summary>
+    LowerIndexFirst,
+
+    /// <summary>All have the best rank among them: for candidates that cannot be told apart, such as captions of the same words.</summary>
+    ShareRank,
+}
+
 /// <summary>
 /// Recall in both directions from similarities of images (rows) with texts (columns), k texts for each image: texts k i to k i + k - 1 belong
 /// to image i. An image is answered by the best of its texts. Source: HiMo-CLIP eval/retrieval.
@@ -17,8 +27,9 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
     /// <param name="similarity">images x texts, row-major, none NaN.</param>
     /// <param name="images">Number of rows, at least 1.</param>
     /// <param name="texts">Number of columns, a multiple of <paramref name="images"/>.</param>
+    /// <param name="ties">What equal scores mean.</param>
     /// <exception cref="ArgumentException">The sizes do not fit, or a value is NaN.</exception>
-    public static Retrieval Measure<T>(ReadOnlyMemory<T> similarity, int images, int texts)
+    public static Retrieval Measure<T>(ReadOnlyMemory<T> similarity, int images, int texts, TieRule ties = TieRule.LowerIndexFirst)
         where T : INumber<T>
     {
         if (images < 1 || texts < images || texts % images != 0 || similarity.Length != (long)images * texts)
@@ -41,8 +52,9 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
         Parallel.For(0, images, image =>
         {
             ReadOnlySpan<T> row = similarity.Span.Slice(image * texts, texts);
-            imageRanks[image] = Ranks.OfBest(row, image * perImage, perImage);
-            if (perImage == 1 && Ranks.Ties(row, image) > 0)
+            int best = Ranks.Best(row, image * perImage, perImage);
+            imageRanks[image] = Rank(row, best);
+            if (Ranks.Ties(row, best) > 0)
             {
                 Interlocked.Increment(ref tied);
             }
@@ -55,7 +67,7 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
                 column[image] = all[(image * texts) + text];
             }
 
-            textRanks[text] = Ranks.Of<T>(column, text / perImage);
+            textRanks[text] = Rank(column, text / perImage);
             if (Ranks.Ties<T>(column, text / perImage) > 0)
             {
                 Interlocked.Increment(ref tied);
@@ -64,6 +76,8 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
             return column;
         }, _ => { });
         return new Retrieval(RecallResult.From(imageRanks), RecallResult.From(textRanks), tied);
+
+        int Rank(ReadOnlySpan<T> scores, int target) => ties == TieRule.ShareRank ? Ranks.Above(scores, target) : Ranks.Of(scores, target);
     }
 
     /// <summary>The six recalls, <c>image_to_text_R@1</c> to <c>text_to_image_R@10</c>, shares from 0 to 1.</summary>

@@ -17,7 +17,7 @@ internal static partial class ShareGpt4VReader
     public static IEnumerable<CaptionRecord> Read(string path)
     {
         using FileStream stream = TextFile.Open(path);
-        IAsyncEnumerable<Entry?> entries = JsonSerializer.DeserializeAsyncEnumerable(stream, Context.Default.Entry);
+        IAsyncEnumerable<Entry?> entries = JsonSerializer.DeserializeAsyncEnumerable(stream, ShareGpt4VJson.Default.Entry);
         using IEnumerator<Entry?> enumerator = entries.ToBlockingEnumerable().GetEnumerator();
         for (int index = 0; MoveNext(enumerator, path); index++)
         {
@@ -80,5 +80,5 @@ internal static partial class ShareGpt4VReader
     }
 
     [JsonSerializable(typeof(Entry))]
-    private sealed partial class Context : JsonSerializerContext;
+    private sealed partial class ShareGpt4VJson : JsonSerializerContext;
 }

@@ -26,4 +26,55 @@ internal static class TextFile
     /// <exception cref="UserError">It is missing or not readable.</exception>
     public static StreamReader OpenText(string path) =>
         new(Open(path), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true), detectEncodingFromByteOrderMarks: true);
+
+    /// <summary>The lines of a UTF-8 file, without their ends (LF or CRLF).</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="maxLength">A longer line is refused before it fills memory.</param>
+    /// <exception cref="UserError">The file is missing, unreadable, not UTF-8, or has a longer line.</exception>
+    public static IEnumerable<string> Lines(string path, int maxLength)
+    {
+        using StreamReader reader = OpenText(path);
+        StringBuilder line = new();
+        int number = 1;
+        for (int next = Read(reader, path, number); next >= 0; next = Read(reader, path, number))
+        {
+            if (next == '\n')
+            {
+                yield return Finish(line);
+                number++;
+            }
+            else if (line.Append((char)next).Length > maxLength)
+            {
+                throw new UserError($"{path}: line {number} is longer than {maxLength} characters; is this the right file?");
+            }
+        }
+
+        if (line.Length > 0)
+        {
+            yield return Finish(line);
+        }
+    }
+
+    private static string Finish(StringBuilder line)
+    {
+        string text = line.Length > 0 && line[^1] == '\r' ? line.ToString(0, line.Length - 1) : line.ToString();
+        line.Clear();
+        return text;
+    }
+
+    private static int Read(StreamReader reader, string path, int line)
+    {
+        try
+        {
+            return reader.Read();
+        }
+        catch (DecoderFallbackException failure)
+        {
+            throw new UserError($"{path}: is not UTF-8 in or after line {line}", failure);
+        }
+        catch (IOException failure)
+        {
+            throw new UserError($"{path}: cannot be read ({failure.Message})", failure);
+        }
+    }
 }

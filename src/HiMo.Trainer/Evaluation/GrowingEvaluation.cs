@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HiMo.Trainer;
+
+/// <summary>
+/// Everything measured on images with growing captions: retrieval by whole, half and shortest captions; retrieval from few principal
+/// components of the whole captions; HiMo@2, @3 and @K on similarities, and on similarities less that with the average image (margin).
+/// </summary>
+internal static class GrowingEvaluation
+{
+    private const int Examples = 6;
+
+    /// <summary>Measures a model.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="set">Images of the model's resolution, with captions.</param>
+    /// <param name="cancel">Stops between batches.</param>
+    /// <returns>The measures as <c>eval.json</c> holds them, without the checkpoint's name; shares from 0 to 1.</returns>
+    /// <exception cref="UserError">The model gives no finite features, or the captions hold unknown words.</exception>
+    public static JsonObject Run(ClipModel model, ITokenizer tokenizer, EvaluationSet set, CancellationToken cancel = default)
+    {
+        using IDisposable constant = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor images = FeatureEncoder.Images(model, set.Images, cancel);
+        (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, [.. set.Captions.SelectMany(caption => caption.Captions)], cancel);
+        int[] counts = [.. set.Captions.Select(caption => caption.Captions.Length)];
+        long[] ends = Ends(counts);
+        Tensor whole = Select(texts, i => ends[i] - 1);
+
+        JsonObject json = new()
+        {
+            ["data"] = set.Source,
+            ["gallery"] = counts.Length,
+            ["captions"] = texts.shape[0],
+            ["truncated_captions"] = truncated,
+            ["retrieval"] = new JsonObject
+            {
+                ["full"] = Recall(images, whole),
+                ["half"] = Recall(images, Select(texts, i => ends[i] - counts[i] + Math.Max(1, counts[i] / 2) - 1)),
+                ["gist"] = Recall(images, Select(texts, i => ends[i] - counts[i])),
+            },
+        };
+        AddComponents(json, images, whole);
+        AddGrowth(json, images, texts, counts, set);
+        return json;
+
+        Tensor Select(Tensor all, Func<int, long> position) => all.index_select(0, tensor([.. Enumerable.Range(0, counts.Length).Select(position)]));
+    }
+
+    /// <summary>The measures that a log keeps.</summary>
+    /// <param name="evaluation">From <see cref="Run"/>.</param>
+    public static JsonObject Summary(JsonObject evaluation) => new(
+        new[] { "retrieval", "effective_rank", "himo", "margin" }.Select(key => KeyValuePair.Create(key, evaluation[key]?.DeepClone())));
+
+    private static long[] Ends(int[] counts)
+    {
+        long[] ends = new long[counts.Length];
+        long end = 0;
+        for (int i = 0; i < counts.Length; i++)
+        {
+            ends[i] = end += counts[i];
+        }
+
+        return ends;
+    }
+
+    private static JsonObject Recall(Tensor images, Tensor texts) => Measure(images, texts).ToJson();
+
+    /// <summary>Captions of the same words are the same answer, so equal scores share their rank.</summary>
+    private static Retrieval Measure(Tensor images, Tensor texts)
+    {
+        using Tensor similarity = images.matmul(texts.t());
+        int count = (int)similarity.shape[0];
+        return Retrieval.Measure<float>(similarity.data<float>().ToArray(), count, count, TieRule.ShareRank);
+    }
+
+    private static void AddComponents(JsonObject json, Tensor images, Tensor whole)
+    {
+        using TextComponents components = new(whole);
+        JsonArray recalls = [];
+        for (int kept = 1; kept <= components.Spectrum.Length; kept *= 2)
+        {
+            using Tensor texts = components.Reconstruct(kept);
+            Retrieval retrieval = Measure(images, texts);
+            recalls.Add(new JsonObject { ["kept"] = kept, ["image_to_text_R@1"] = retrieval.ImageToText.At1, ["text_to_image_R@1"] = retrieval.TextToImage.At1 });
+        }
+
+        json["components"] = recalls;
+        json["effective_rank"] = components.EffectiveRank;
+        json["spectrum"] = Array(components.Spectrum);
+    }
+
+    private static void AddGrowth(JsonObject json, Tensor images, Tensor texts, int[] counts, EvaluationSet set)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor own = images.repeat_interleave(tensor(System.Array.ConvertAll(counts, count => (long)count)), 0);
+        double[][] similarity = Rows((texts * own).sum(1));
+        double[][] margin = Rows((texts * (own - images.mean([0L], keepdim: true))).sum(1));
+        GrowthResult growth = GrowthResult.From(similarity);
+        GrowthResult marginGrowth = GrowthResult.From(margin);
+        json["himo"] = growth.ToJson();
+        json["margin"] = marginGrowth.ToJson();
+        if (!double.IsNaN(growth.Curve[0]))
+        {
+            json["completeness"] = new JsonObject
+            {
+                ["sentences"] = Array(Enumerable.Range(1, GrowthResult.Points).Select(point => (double)point)),
+                ["similarity"] = Array(growth.Curve),
+                ["margin"] = Array(marginGrowth.Curve),
+            };
+        }
+
+        json["examples"] = new JsonArray([.. Enumerable.Range(0, Math.Min(Examples, counts.Length)).Select(i => new JsonObject
+        {
+            ["image"] = set.Captions[i].Image,
+            ["captions"] = new JsonArray([.. set.Captions[i].Captions.Select(caption => JsonValue.Create(caption))]),
+            ["similarity"] = Array(similarity[i]),
+            ["margin"] = Array(margin[i]),
+        })]);
+
+        double[][] Rows(Tensor values)
+        {
+            float[] flat = values.data<float>().ToArray();
+            double[][] rows = new double[counts.Length][];
+            int start = 0;
+            for (int i = 0; i < rows.Length; i++)
+            {
+                rows[i] = System.Array.ConvertAll(flat[start..(start + counts[i])], value => (double)value);
+                start += counts[i];
+            }
+
+            return rows;
+        }
+    }
+
+    private static JsonArray Array(IEnumerable<double> values) => new([.. values.Select(value => JsonValue.Create(value))]);
+}
