@@ -72,7 +72,7 @@ public sealed class SafetensorsFileTests
     }
 
     [TestCase("{", "cannot be understood")]
-    [TestCase("[]", "cannot be understood")]
+    [TestCase("[]", "is no checkpoint")]
     [TestCase("{\"a\":3}", "cannot be understood")]
     [TestCase("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", "tensor a lacks")]
     [TestCase("{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", "type F8_E4M3")]

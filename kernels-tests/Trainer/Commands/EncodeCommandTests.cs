@@ -25,6 +25,10 @@ public sealed class EncodeCommandTests
     public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
 
     [TestCase("himo248", "weights.safetensors", "", "f32")]
+    [TestCase("himo248", "weights.pt", "", "f16")]
+    [TestCase("clip77", "weights.pt", "exact_pe.", "f32")]
+    [TestCase("clip77", "weights_jit.pt", "exact_pe.", "f32")]
+    [TestCase("clip77", "weights_jit.pt", "official_pe.", "f16")]
     public void Golden_features_come_out(string golden, string weights, string prefix, string stretch)
     {
         using DisposeScope scope = NewDisposeScope();

@@ -20,7 +20,7 @@ public sealed class ClipModelTests
     public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [Test]
-    public void Golden_features([Values("weights.safetensors")] string file)
+    public void Golden_features([Values("weights.pt", "weights.safetensors")] string file)
     {
         using DisposeScope scope = NewDisposeScope();
         GoldenModel golden = new("himo248");
@@ -29,6 +29,37 @@ public sealed class ClipModelTests
         {
             Assert.That(GoldenModel.RelativeError(model.EncodeImage(golden.Images), golden.Load("image_features")), Is.LessThan(1e-5));
             Assert.That(GoldenModel.RelativeError(model.EncodeText(golden.Load("tokens")), golden.Load("text_features")), Is.LessThan(1e-5));
+        });
+    }
+
+    /// <summary>77 positions, stretched on loading; the exact table and the authors' float16 one give different features.</summary>
+    [Test]
+    public void Golden_features_of_a_stretched_checkpoint([Values("weights.pt", "weights_jit.pt")] string file, [Values] StretchPrecision precision)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        GoldenModel golden = new("clip77");
+        string table = precision == StretchPrecision.F16 ? "official_pe" : "exact_pe";
+        using ClipModel model = ClipModel.Load(golden.PathOf(file), context: 248, precision);
+        Assert.Multiple(() =>
+        {
+            Assert.That(GoldenModel.RelativeError(model.EncodeImage(golden.Images), golden.Load($"{table}.image_features")), Is.LessThan(1e-5));
+            Assert.That(GoldenModel.RelativeError(model.EncodeText(golden.Load("tokens")), golden.Load($"{table}.text_features")), Is.LessThan(1e-5));
+        });
+    }
+
+    [Test]
+    public void Golden_gradients_of_a_stretched_checkpoint()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        GoldenModel golden = new("clip77");
+        using ClipModel model = ClipModel.Load(golden.PathOf("weights_jit.pt"), context: 248);
+        _ = golden.Backward(model, gatherWithGrad: true);
+        Assert.Multiple(() =>
+        {
+            foreach ((string name, Tensor expected) in golden.Unflatten(golden.Load("exact_pe.grads_full")).Where(pair => pair.Name != "positional_embedding"))
+            {
+                Assert.That(GoldenModel.RelativeError(model.get_parameter(name)!.grad!, expected), Is.LessThan(1e-4), name);
+            }
         });
     }
 

@@ -8,10 +8,10 @@ namespace HiMo.Trainer;
 
 public sealed partial class ClipModel
 {
-    private const string ActivationKey = "himo.activation";
-
     /// <summary>Loads a checkpoint in float32; its kind is told by its content, its architecture by its shapes.</summary>
-    /// <param name="path">The file.</param>
+    /// <param name="path">
+    /// safetensors (one file or an index of several), torch.save or TorchScript; in the names of OpenAI, Long-CLIP, open_clip or Hugging Face.
+    /// </param>
     /// <param name="context">Longest text wanted, or null for the checkpoint's own L; 4 L - 60 (248 for 77) stretches the positions.</param>
     /// <param name="precision">How stretched positions are rounded.</param>
     /// <exception cref="UserError">The file is missing, malformed, no CLIP, or has no such context.</exception>
@@ -19,8 +19,7 @@ public sealed partial class ClipModel
     {
         TorchLoader.EnsureLoaded();
         using Checkpoint checkpoint = Checkpoint.Read(path);
-        ClipActivation activation = ReadActivation(path, checkpoint.Metadata);
-        ClipConfig config = Architecture.Infer(path, checkpoint.Tensors.ToDictionary(pair => pair.Key, pair => pair.Value.Shape), activation);
+        ClipConfig config = checkpoint.InferConfig();
         bool stretch = NeedsStretch(path, config, context);
         ClipModel model = new(stretch ? config with { ContextLength = context!.Value, HasFrozenPositions = true } : config) { Metadata = checkpoint.Metadata };
         try
@@ -80,16 +79,7 @@ public sealed partial class ClipModel
     /// <exception cref="UserError">The file system refuses.</exception>
     public void Save(string path, IReadOnlyDictionary<string, string> metadata, ScalarType dtype)
     {
-        Dictionary<string, string> all = new(metadata) { [ActivationKey] = ActivationName(Config.Activation) };
+        Dictionary<string, string> all = new(metadata) { [Checkpoint.ActivationKey] = ModelSettings.Name(Config.Activation) };
         SafetensorsFile.Write(path, named_parameters().Select(pair => (pair.name, (Tensor)pair.parameter)), all, dtype);
     }
-
-    private static string ActivationName(ClipActivation activation) => activation == ClipActivation.Gelu ? "gelu" : "quick_gelu";
-
-    private static ClipActivation ReadActivation(string path, IReadOnlyDictionary<string, string> metadata) => metadata.GetValueOrDefault(ActivationKey) switch
-    {
-        null or "quick_gelu" => ClipActivation.QuickGelu,
-        "gelu" => ClipActivation.Gelu,
-        string other => throw new UserError($"{path}: its metadata names the activation '{other}'; known are quick_gelu and gelu"),
-    };
 }
