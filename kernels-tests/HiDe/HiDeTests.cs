@@ -59,6 +59,42 @@ internal sealed class HiDeTests
         }
     }
 
+    [Test]
+    public void Degenerate_groups_stay_finite([Values] BasisGradient basis, [Values(0.5, 0.9, 1.0)] double tau, [Values(3, 12)] int columns)
+    {
+        const int Rows = 6;
+        float[] pattern = Batch.Single(L2NormalizeReference.Forward(Batch.RandomMatrix(Rows, columns, 91)).Elements);
+        float[] row = pattern[..columns];
+        float[] other = pattern[columns..(2 * columns)];
+        float[] zero = new float[columns];
+        float[] tiny = [.. row.Select(value => value * 1e-30f)];
+        float[][][] groups =
+        [
+            [zero, zero, zero, zero, zero, zero],
+            [row, row, row, row, row, row],
+            [row, other, row, other, row, other],
+            [row, zero, zero, zero, zero, zero],
+            [tiny, tiny, zero, zero, tiny, tiny],
+            [row, [.. row.Select(value => -value)], other, [.. other.Select(value => -value)], zero, zero],
+        ];
+        float[] x = [.. groups.SelectMany(group => group).SelectMany(each => each)];
+        int all = groups.Length * Rows;
+        float[] components = Poisoned(x.Length);
+        float[] gradTexts = Poisoned(x.Length);
+        using HiDe hide = new(tau, basis, threads: 1);
+        hide.Forward(new(x, all, columns), groups.Length, new(components, all, columns));
+        hide.Backward(new(x, all, columns), new(Batch.Single(Batch.RandomMatrix(all, columns, 92).Elements), all, columns), new(gradTexts, all, columns));
+        HiDeResult[] results = hide.Results.ToArray();
+        Assert.Multiple(() =>
+        {
+            Assert.That(components, Is.All.Matches<float>(float.IsFinite));
+            Assert.That(gradTexts, Is.All.Matches<float>(float.IsFinite));
+            Assert.That(results.Select(result => result.M), Is.All.InRange(1, Math.Min(Rows, columns)));
+            Assert.That(results.Select(result => result.ExplainedVariance), Is.All.InRange(0.0, 1.0 + 1e-6));
+            Expect.Gradient(Batch.Widen(components[..(3 * Rows * columns)]), Batch.Widen(x[..(3 * Rows * columns)]), 1e-5, "rank 0 and 1 are rebuilt");
+        });
+    }
+
     [TestCase(0.0)]
     [TestCase(1.5)]
     [TestCase(double.NaN)]

@@ -35,6 +35,24 @@ internal sealed class MoLoTests
     public void Weights_switch_branches_off(double lambda, double globalWeight) =>
         CheckAgainstReference(new MoLoOptions { Lambda = lambda, GlobalWeight = globalWeight });
 
+    [TestCase(-100.0)]
+    [TestCase(0.0)]
+    [TestCase(80.0)]
+    public void Extreme_logit_scales_stay_finite(double logitScale)
+    {
+        float[] rows = Batch.Single(L2NormalizeReference.Forward(Batch.RandomMatrix(Local, Columns, 59)).Elements);
+        float[][] gradients = [Poisoned(rows.Length), Poisoned(rows.Length), Poisoned(rows.Length)];
+        using MoLo molo = new(new MoLoOptions(), threads: 1);
+        float[] reversed = [.. rows.Reverse()];
+        MoLoFeatures features = Features(rows, reversed, reversed, Local, Columns);
+        MoLoResult result = molo.Run(features, features, 0, logitScale, Gradients(gradients, Local, Columns), default);
+        Assert.Multiple(() =>
+        {
+            Assert.That(new[] { result.Loss, result.Global, result.Component, result.GradLogitScale }, Is.All.Matches<double>(double.IsFinite));
+            Assert.That(gradients.SelectMany(part => part), Is.All.Matches<float>(float.IsFinite));
+        });
+    }
+
     [Test]
     public void Golden_ranks_in_float32([ValueSource(typeof(GoldenRanks), nameof(GoldenRanks.Names))] string name, [Values] bool gatherWithGrad)
     {

@@ -167,6 +167,13 @@ internal sealed class TrainingStepReferenceTests
             () => TrainingStepReference.Run([1.0], [1.0], 1, 1, logitScale, new MoLoOptions()),
             Throws.ArgumentException.With.Message.Contains(FormattableString.Invariant($"{logitScale}")));
 
+    [TestCase(double.NaN)]
+    [TestCase(double.NegativeInfinity)]
+    public void Non_finite_input_is_named(double bad) =>
+        Assert.That(
+            () => TrainingStepReference.Run([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, bad, 4.0], 2, 2, 0.0, new MoLoOptions()),
+            Throws.ArgumentException.With.Message.StartsWith(FormattableString.Invariant($"texts holds {bad} at row 1, column 0")));
+
     [TestCase(-100.0)]
     [TestCase(300.0)]
     public void Extreme_logit_scales_stay_finite(double logitScale)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 
@@ -28,22 +29,26 @@ internal static class Guard
         }
     }
     /// <summary>NaN and infinity are refused before anything is written; the message names the first one's row and column.</summary>
-    public static void Finite(ReadOnlyMatrixView matrix, [CallerArgumentExpression(nameof(matrix))] string name = "")
+    public static void Finite(ReadOnlyMatrixView matrix, [CallerArgumentExpression(nameof(matrix))] string name = "") =>
+        Finite(matrix.Elements, matrix.Columns, name);
+
+    public static void Finite<T>(ReadOnlySpan<T> elements, int columns, [CallerArgumentExpression(nameof(elements))] string name = "")
+        where T : IFloatingPointIeee754<T>
     {
-        if (matrix.IsEmpty || TensorPrimitives.IsFiniteAll(matrix.Elements))
+        if (elements.IsEmpty || TensorPrimitives.IsFiniteAll(elements))
         {
             return;
         }
 
         int at = 0;
-        while (float.IsFinite(matrix.Elements[at]))
+        while (T.IsFinite(elements[at]))
         {
             at++;
         }
 
-        (int row, int column) = Math.DivRem(at, matrix.Columns);
+        (int row, int column) = Math.DivRem(at, columns);
         throw new ArgumentException(
-            FormattableString.Invariant($"{name} holds {matrix.Elements[at]} at row {row}, column {column}; every value must be finite."), name);
+            FormattableString.Invariant($"{name} holds {elements[at]} at row {row}, column {column}; every value must be finite."), name);
     }
 
     public static void Shape(

@@ -32,6 +32,8 @@ internal static class TrainingStepReference
         Guard.That(images.Length == (long)rows * columns, images.Length, "must be rows x columns", nameof(images));
         Guard.That(texts.Length == (long)rows * columns, texts.Length, "must be rows x columns", nameof(texts));
         Guard.That(logitScale is >= MinLogitScale and <= MaxLogitScale, logitScale, "must be from -100 to 300");
+        Guard.Finite(images, columns);
+        Guard.Finite(texts, columns);
         ReferenceMatrix v0 = new(images, rows, columns);
         ReferenceMatrix u0 = new(texts, rows, columns);
         ReferenceMatrix v = L2NormalizeReference.Forward(v0);
