@@ -87,7 +87,7 @@ public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
             return loss.MoveToOuterDisposeScope();
         }
 
-        Tensor? gradScale = scaleNeeds ? full(logitScale.shape, result.GradLogitScale, ScalarType.Float64) : null;
+        Tensor? gradScale = scaleNeeds ? tensor(result.GradLogitScale, ScalarType.Float64).reshape(logitScale.shape) : null;
         return MoLoFunction.Link(images, texts, logitScale, loss, [imagesNeed ? gradImages : null, gradTexts, gradScale])
             .MoveToOuterDisposeScope();
     }

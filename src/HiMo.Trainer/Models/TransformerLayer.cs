@@ -36,10 +36,22 @@ internal sealed class BlockLayer : Layer
     public Tensor ForwardPooled(Tensor x, Tensor? positions)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor? visible = positions is null ? null : (arange(x.shape[1]).unsqueeze(0) <= positions.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
+        Tensor? visible = positions is null ? null : (Numbers(x.shape[1]).unsqueeze(0) <= positions.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
         Tensor normalized = _norm1.Forward(x);
         Tensor mixed = Pool(x, positions) + _attention.ForwardPooled(normalized, Pool(normalized, positions), visible);
         return (mixed + _mlp.Forward(_norm2.Forward(mixed))).squeeze(1).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>0 to count - 1. Not arange, which takes Scalars: see <see cref="MlpLayer"/>.</summary>
+    private static Tensor Numbers(long count)
+    {
+        long[] numbers = new long[count];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            numbers[i] = i;
+        }
+
+        return tensor(numbers);
     }
 
     private static Tensor Pool(Tensor x, Tensor? positions) => positions is null

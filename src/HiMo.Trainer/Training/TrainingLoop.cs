@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using HiMo.Interop;
 using HiMo.Kernels;
@@ -16,7 +17,7 @@ namespace HiMo.Trainer;
 internal sealed class TrainingLoop : IDisposable
 {
     private const int StepsBetweenSpectra = 20;
-    private const double LargestLogitScale = 4.605170185988092; // ln 100, as OpenAI trained
+    private const float LargestLogitScale = 4.6051702f; // ln 100, as OpenAI trained
 
     private readonly TrainingRun _run;
     private readonly TrainingConfig _config;
@@ -141,7 +142,8 @@ internal sealed class TrainingLoop : IDisposable
         using (no_grad())
         {
             _optimizer.Step(rate, _config.Clip > 0.0 && norm > _config.Clip ? _config.Clip / norm : 1.0);
-            _ = _model.LogitScale.clamp_(max: LargestLogitScale);
+            Span<float> scale = MemoryMarshal.Cast<byte, float>(_model.LogitScale.bytes);
+            scale[0] = Math.Min(scale[0], LargestLogitScale);
         }
 
         return new JsonObject
