@@ -59,9 +59,9 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
     private void FineTune(CancellationToken cancel)
     {
         List<string[]> commands = [];
-        foreach (int number in plan.Bases.Where(number => !File.Exists(Path.Combine(BaseFolder(number), "eval.json"))))
+        foreach (int number in plan.Bases.Where(number => !File.Exists(Path.Combine(BaseFolder(number), RunTraining.EvaluationFile))))
         {
-            commands.Add(["eval", "--checkpoint", BaseModel(number), "--data", Data, "--out", Path.Combine(BaseFolder(number), "eval.json")]);
+            commands.Add(["eval", "--checkpoint", BaseModel(number), "--data", Data, "--out", Path.Combine(BaseFolder(number), RunTraining.EvaluationFile)]);
         }
 
         foreach (DemoRun run in plan.Runs.Where(run => !IsFinished(run)))
@@ -96,7 +96,7 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
         }, cancel).ConfigureAwait(false);
     }
 
-    private bool IsFinished(DemoRun run) => File.Exists(Path.Combine(RunFolder(run), "eval.json"));
+    private bool IsFinished(DemoRun run) => File.Exists(Path.Combine(RunFolder(run), RunTraining.EvaluationFile));
 
     /// <summary>After the fine-tunings, when nothing else of ours uses the processors.</summary>
     private void TimeLoss(CancellationToken cancel)

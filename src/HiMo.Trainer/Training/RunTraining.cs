@@ -1,36 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
+
 namespace HiMo.Trainer;
 
 /// <summary>A run from what is there to its model and its measures.</summary>
 internal static class RunTraining
 {
+    /// <summary>Name of the measures in a run's folder.</summary>
+    public const string EvaluationFile = "eval.json";
+
     /// <summary>Trains what is missing, then evaluates if that is missing.</summary>
     /// <param name="run">The run.</param>
     /// <param name="vocabulary">CLIP's vocabulary, or null.</param>
-    /// <param name="evaluate">Whether to measure the model on the data's evaluation split.</param>
+    /// <param name="evaluate">Whether to measure the model on the data's evaluation split, if the data have one.</param>
     /// <param name="messages">Receives progress.</param>
     /// <param name="cancel">Stops after the current step, with everything saved.</param>
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public static void Execute(TrainingRun run, string? vocabulary, bool evaluate, TextWriter messages, CancellationToken cancel)
     {
+        string data = run.Config.Data;
+        evaluate &= File.Exists(Path.Combine(data, "eval", "captions.jsonl"));
         if (!run.IsComplete)
         {
-            using TrainingLoop loop = new(run, vocabulary);
-            if (loop.Done > 0)
-            {
-                messages.WriteLine($"{run.Config.Name}: goes on after step {loop.Done}");
-            }
+            Train(run, vocabulary, evaluate && run.Config.EvalEvery > 0, messages, cancel);
+        }
 
-            using Progress progress = new("steps", run.Config.Steps, messages);
-            try
-            {
-                loop.Run(null, progress, cancel);
-            }
-            catch (OperationCanceledException)
-            {
-                progress.Dispose();
-                messages.WriteLine($"{run.Config.Name}: saved after step {loop.Done}; --resume goes on from there");
-                throw;
-            }
+        string measures = Path.Combine(run.Folder, EvaluationFile);
+        if (evaluate && !File.Exists(measures))
+        {
+            JsonObject result = EvalCommand.Run(Path.Combine(run.Folder, TrainingRun.ModelFile), data, context: null, vocabulary, cancel);
+            AtomicFile.WriteText(measures, result.ToJsonString(JsonText.Readable) + "\n");
+        }
+    }
+
+    private static void Train(TrainingRun run, string? vocabulary, bool evaluate, TextWriter messages, CancellationToken cancel)
+    {
+        using TrainingLoop loop = new(run, vocabulary);
+        if (loop.Done > 0)
+        {
+            messages.WriteLine($"{run.Config.Name}: goes on after step {loop.Done}");
+        }
+
+        EvaluationSet? set = evaluate ? EvaluationSet.Load(run.Config.Data, loop.Model.Config.ImageResolution, cancel) : null;
+        using Progress progress = new("steps", run.Config.Steps, messages);
+        try
+        {
+            loop.Run(set is null ? null : () => GrowingEvaluation.Summary(GrowingEvaluation.Run(loop.Model, loop.Tokenizer, set, CancellationToken.None)), progress, cancel);
+        }
+        catch (OperationCanceledException)
+        {
+            progress.Dispose();
+            messages.WriteLine($"{run.Config.Name}: saved after step {loop.Done}; --resume goes on from there");
+            throw;
         }
     }
 }

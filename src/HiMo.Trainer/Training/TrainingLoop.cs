@@ -88,7 +88,8 @@ internal sealed class TrainingLoop : IDisposable
             }
 
             progress.Report((int)Done, $"loss {record["loss"]!.GetValue<double>():F3}");
-            if (evaluate is not null && _config.EvalEvery > 0 && Done % _config.EvalEvery == 0 && Done < _config.Steps)
+            bool stop = cancel.IsCancellationRequested && Done < _config.Steps;
+            if (evaluate is not null && !stop && _config.EvalEvery > 0 && Done % _config.EvalEvery == 0 && Done < _config.Steps)
             {
                 JsonObject measured = evaluate();
                 measured.Insert(0, "kind", "eval");
@@ -96,7 +97,6 @@ internal sealed class TrainingLoop : IDisposable
                 log.Write(measured);
             }
 
-            bool stop = cancel.IsCancellationRequested && Done < _config.Steps;
             if (stop || Done == _config.Steps || (_config.SaveEvery > 0 && Done % _config.SaveEvery == 0))
             {
                 TrainingState.Save(_run.Folder, _model, _metadata, _optimizer);
