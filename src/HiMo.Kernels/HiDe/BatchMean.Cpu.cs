@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Numerics.Tensors;
+
+namespace HiMo.Kernels;
+
+// Batch mean and centring of unit rows.  mu = (1/N) sum_i x_i,  X = x - 1 mu^T,  x_i = inverse_i source_i      HiMo-CLIP (arXiv:2511.06653), eq. 1
+// Shapes     source, X: N x d; mu: d.
+// Mapping    mean: chunks of columns; centring: blocks of rows.
+// Precision  all in float64 up to the rounding of X itself: texts that differ by 1e-6 keep seven digits of their difference, which a
+//            float32 x - mu, or a Gram matrix centred afterwards, would have lost.
+// Determinism  a column is summed in order of its rows.
+internal static unsafe class BatchMeanCpu
+{
+    private const int ColumnChunk = 64;
+
+    /// <summary>mu and X.</summary>
+    /// <param name="pool">Threads.</param>
+    /// <param name="source">N x d.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="columns">d.</param>
+    /// <param name="inverse">N factors that make unit rows of the source; null: the source is used as it is.</param>
+    /// <param name="mean">Receives mu, d.</param>
+    /// <param name="centered">Receives X, N x d.</param>
+    /// <param name="scratch">d doubles a thread.</param>
+    public static void Forward(WorkerPool pool, float* source, int rows, int columns, double* inverse, double* mean, float* centered, double* scratch)
+    {
+        WeightedSum(pool, source, rows, columns, inverse, 1.0 / rows, mean);
+        Center work = new() { Source = source, Rows = rows, Columns = columns, Inverse = inverse, Mean = mean, Centered = centered, Scratch = scratch };
+        pool.Run(ref work, RowBlocks.Count(rows, columns));
+    }
+
+    /// <summary>factor sum_i weight_i source_i; weights null: all 1.</summary>
+    public static void WeightedSum(WorkerPool pool, float* source, int rows, int columns, double* weights, double factor, double* sum)
+    {
+        ColumnSums work = new() { Source = source, Rows = rows, Columns = columns, Weights = weights, Factor = factor, Sum = sum };
+        pool.Run(ref work, RowBlocks.CeilDiv(columns, ColumnChunk));
+    }
+
+    /// <summary>dots_i = source_i . direction</summary>
+    public static void Dots(WorkerPool pool, float* source, int rows, int columns, float* direction, float* dots)
+    {
+        RowDots work = new() { Source = source, Rows = rows, Columns = columns, Direction = direction, Result = dots };
+        pool.Run(ref work, RowBlocks.Count(rows, columns));
+    }
+
+    private struct RowDots : IParallelWork
+    {
+        public float* Source;
+        public int Rows;
+        public int Columns;
+        public float* Direction;
+        public float* Result;
+
+        public readonly void Run(int task, int thread)
+        {
+            (int from, int to) = RowBlocks.Range(task, Rows, Columns);
+            for (int i = from; i < to; i++)
+            {
+                Result[i] = TensorPrimitives.Dot(new ReadOnlySpan<float>(Source + ((nint)i * Columns), Columns), new ReadOnlySpan<float>(Direction, Columns));
+            }
+        }
+    }
+
+    private struct ColumnSums : IParallelWork
+    {
+        public float* Source;
+        public int Rows;
+        public int Columns;
+        public double* Weights;
+        public double Factor;
+        public double* Sum;
+
+        public readonly void Run(int task, int thread)
+        {
+            int from = task * ColumnChunk;
+            int count = Math.Min(ColumnChunk, Columns - from);
+            Span<double> part = stackalloc double[ColumnChunk];
+            part = part[..count];
+            Span<double> sum = new(Sum + from, count);
+            sum.Clear();
+            for (int i = 0; i < Rows; i++)
+            {
+                TensorPrimitives.ConvertTruncating(new ReadOnlySpan<float>(Source + ((nint)i * Columns) + from, count), part);
+                if (Weights != null)
+                {
+                    TensorPrimitives.MultiplyAdd(part, Weights[i], sum, sum);
+                }
+                else
+                {
+                    TensorPrimitives.Add(part, sum, sum);
+                }
+            }
+
+            TensorPrimitives.Multiply(sum, Factor, sum);
+        }
+    }
+
+    private struct Center : IParallelWork
+    {
+        public float* Source;
+        public int Rows;
+        public int Columns;
+        public double* Inverse;
+        public double* Mean;
+        public float* Centered;
+        public double* Scratch;
+
+        public readonly void Run(int task, int thread)
+        {
+            Span<double> row = new(Scratch + ((nint)thread * Columns), Columns);
+            ReadOnlySpan<double> mean = new(Mean, Columns);
+            (int from, int to) = RowBlocks.Range(task, Rows, Columns);
+            for (int i = from; i < to; i++)
+            {
+                L2NormalizeCpu.UnitRow(Source + ((nint)i * Columns), Columns, Inverse == null ? 1.0 : Inverse[i], row);
+                TensorPrimitives.Subtract(row, mean, row);
+                TensorPrimitives.ConvertTruncating<double, float>(row, new Span<float>(Centered + ((nint)i * Columns), Columns));
+            }
+        }
+    }
+}

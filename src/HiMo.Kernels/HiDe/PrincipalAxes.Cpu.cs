@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Numerics.Tensors;
+
+namespace HiMo.Kernels;
+
+/// <summary>The eigensystem of a centred batch and its cut.</summary>
+/// <param name="Side">The product that was decomposed.</param>
+/// <param name="Size">n = min(N, d).</param>
+/// <param name="ValuesAddress">lambda: n values, descending, not negative.</param>
+/// <param name="VectorsAddress">W^T: row i is the eigenvector of lambda_i, n x n; on the Gram side with each row's mean taken out.</param>
+/// <param name="Cut">m and what belongs to it.</param>
+internal readonly unsafe record struct PrincipalComponents(GramSide Side, int Size, nint ValuesAddress, nint VectorsAddress, ExplainedRank Cut)
+{
+    public float* Values => (float*)ValuesAddress;
+
+    public float* Vectors => (float*)VectorsAddress;
+
+    public int M => Cut.M;
+
+    public int Dropped => Size - Cut.M;
+
+    /// <summary>The first dropped eigenvector.</summary>
+    public float* DroppedVectors => Vectors + ((nint)Cut.M * Size);
+}
+
+/// <summary>
+/// Principal axes of centred batches: Gram or covariance matrix, eigensystem, rank. Keeps the eigensolver's workspaces of the sizes
+/// it has seen.
+/// </summary>
+internal sealed unsafe class PrincipalAxes(WorkerPool pool) : IDisposable
+{
+    private const int KeptSolvers = 8;
+
+    private readonly List<(int Size, EigenSymmetric Solver)> _solvers = new(KeptSolvers + 1);
+
+    public PrincipalComponents Decompose(Workspace workspace, float* centered, int rows, int columns, double tau)
+    {
+        GramSide side = CenteredGramReference.Side(rows, columns);
+        int size = Math.Min(rows, columns);
+        float* gram = workspace.Floats(size, size);
+        float* values = workspace.Floats(size);
+        float* vectors = workspace.Floats(size, size);
+        CenteredGramCpu.Forward(pool, centered, rows, columns, side, gram);
+        Solver(size).Decompose(gram, values, vectors);
+        for (int i = 0; i < size; i++)
+        {
+            values[i] = MathF.Max(values[i], 0.0f);       // negative by rounding only
+        }
+
+        if (side == GramSide.Gram)
+        {
+            // H W: X has no mean, so the mean of an eigenvector is rounding, or an arbitrary share in the null space. Without it
+            // every product with W is centred, as the backward pass wants it.
+            for (int i = 0; i < size; i++)
+            {
+                Span<float> vector = new(vectors + ((nint)i * size), size);
+                TensorPrimitives.Subtract(vector, TensorPrimitives.Sum<float>(vector) / size, vector);
+            }
+        }
+
+        return new(side, size, (nint)values, (nint)vectors, ExplainedRankCpu.Forward(values, size, tau));
+    }
+
+    public void Dispose()
+    {
+        foreach ((int _, EigenSymmetric solver) in _solvers)
+        {
+            solver.Dispose();
+        }
+    }
+
+    private EigenSymmetric Solver(int size)
+    {
+        for (int i = 0; i < _solvers.Count; i++)
+        {
+            if (_solvers[i].Size == size)
+            {
+                return _solvers[i].Solver;
+            }
+        }
+
+        if (_solvers.Count == KeptSolvers)
+        {
+            _solvers[0].Solver.Dispose();
+            _solvers.RemoveAt(0);
+        }
+
+        EigenSymmetric created = new(size, pool);
+        _solvers.Add((size, created));
+        return created;
+    }
+}

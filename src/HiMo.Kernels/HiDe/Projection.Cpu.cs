@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+namespace HiMo.Kernels;
+
+// Pieces of the projection on the first m principal directions and of its derivative.      HiMo-CLIP (arXiv:2511.06653), equation 1
+//            Sh = W^T (G X^T) W  or  W^T (X^T G) W;   Z_ij = Z_ji = (Sh_ij + Sh_ji) / (2 (lambda_i - lambda_j)) for i <= m < j, else 0
+// Only the kept-against-dropped block of Z exists, m x (n - m), so equal eigenvalues on one side of the cut do no harm.
+// Limits     lambda_m = lambda_{m+1} leaves the subspace undefined: a pair closer than 2^-22 lambda_1 (the accuracy of float32 eigenvalues),
+//            or one whose kept direction is not defined (lambda_i <= 1e-6 lambda_1), contributes nothing: it is held constant.
+// Precision  quotients in float64.
+internal static unsafe class ProjectionCpu
+{
+    private const double RelativeTie = 1.0 / (1 << 22);
+
+    /// <summary>In place: Sh_ij + Sh_ji becomes 2 Z_ij.</summary>
+    /// <param name="components">Eigenvalues and cut.</param>
+    /// <param name="block">m x (n - m).</param>
+    public static void Couple(in PrincipalComponents components, float* block)
+    {
+        float* values = components.Values;
+        double tie = RelativeTie * values[0];
+        int dropped = components.Dropped;
+        for (int i = 0; i < components.M; i++)
+        {
+            Span<float> row = new(block + ((nint)i * dropped), dropped);
+            if (i >= components.Cut.Defined)
+            {
+                row.Clear();
+                continue;
+            }
+
+            for (int j = 0; j < dropped; j++)
+            {
+                double difference = (double)values[i] - values[components.M + j];
+                row[j] = difference > tie ? (float)(row[j] / difference) : 0.0f;
+            }
+        }
+    }
+}
