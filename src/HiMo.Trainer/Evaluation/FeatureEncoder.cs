@@ -18,16 +18,39 @@ internal static class FeatureEncoder
     /// <exception cref="UserError">A feature is not finite.</exception>
     public static Tensor Images(ClipModel model, float[] images, CancellationToken cancel = default)
     {
+        int values = 3 * model.Config.ImageResolution * model.Config.ImageResolution;
+        return Images(model, images.Length / values, (first, count) => images[(first * values)..((first + count) * values)], cancel);
+    }
+
+    /// <summary>Features of image files, which are read and preprocessed batch by batch.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="paths">The files.</param>
+    /// <param name="rgbFirst">Whether they are converted to RGB before they are resized.</param>
+    /// <param name="cancel">Stops between batches.</param>
+    /// <returns>n x e, rows of length 1.</returns>
+    /// <exception cref="UserError">A file cannot be decoded, or a feature is not finite.</exception>
+    public static Tensor Images(ClipModel model, IReadOnlyList<string> paths, bool rgbFirst, CancellationToken cancel = default)
+    {
+        ImagePreprocessor preprocessor = new(model.Config.ImageResolution, rgbFirst);
+        return Images(model, paths.Count, (first, count) =>
+        {
+            float[] values = new float[count * preprocessor.ValuesPerImage];
+            preprocessor.Load([.. paths.Skip(first).Take(count)], values, cancel);
+            return values;
+        }, cancel);
+    }
+
+    private static Tensor Images(ClipModel model, int count, Func<int, int, float[]> load, CancellationToken cancel)
+    {
         using IDisposable constant = no_grad();
         using DisposeScope scope = NewDisposeScope();
         int size = model.Config.ImageResolution;
-        Tensor all = tensor(images).view(-1, 3, size, size);
         List<Tensor> parts = [];
-        for (long start = 0; start < all.shape[0]; start += ImageBatch)
+        for (int first = 0; first < count; first += ImageBatch)
         {
             cancel.ThrowIfCancellationRequested();
             using DisposeScope batch = NewDisposeScope();
-            parts.Add(model.EncodeImage(all.narrow(0, start, Math.Min(ImageBatch, all.shape[0] - start))).MoveToOuterDisposeScope());
+            parts.Add(model.EncodeImage(tensor(load(first, Math.Min(ImageBatch, count - first))).view(-1, 3, size, size)).MoveToOuterDisposeScope());
         }
 
         return Unit(cat(parts), "image").MoveToOuterDisposeScope();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Numerics;
 using System.Text.Json.Nodes;
+using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
@@ -23,6 +24,10 @@ internal enum TieRule
 /// <param name="TiedQueries">Queries whose answer has another candidate's very score, so that the rule for ties matters.</param>
 internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToImage, int TiedQueries)
 {
+    private const int BlockRows = 512;
+
+    private delegate int RankOfRow(ReadOnlySpan<float> scores, int query);
+
     /// <summary>Ranks every query.</summary>
     /// <param name="similarity">images x texts, row-major, none NaN.</param>
     /// <param name="images">Number of rows, at least 1.</param>
@@ -78,6 +83,46 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
         return new Retrieval(RecallResult.From(imageRanks), RecallResult.From(textRanks), tied);
 
         int Rank(ReadOnlySpan<T> scores, int target) => ties == TieRule.ShareRank ? Ranks.Above(scores, target) : Ranks.Of(scores, target);
+    }
+
+    /// <summary>Ranks every query from unit features, with a block of similarities at a time; ties go to the lower index.</summary>
+    /// <param name="images">images x e.</param>
+    /// <param name="texts">texts x e, as many for every image.</param>
+    /// <param name="cancel">Stops between blocks.</param>
+    public static Retrieval FromFeatures(Tensor images, Tensor texts, CancellationToken cancel = default)
+    {
+        int perImage = (int)(texts.shape[0] / images.shape[0]);
+        int tied = 0;
+        int[] imageRanks = RankRows(images, texts, (row, image) => Rank(row, Ranks.Best(row, image * perImage, perImage)));
+        int[] textRanks = RankRows(texts, images, (row, text) => Rank(row, text / perImage));
+        return new Retrieval(RecallResult.From(imageRanks), RecallResult.From(textRanks), tied);
+
+        int Rank(ReadOnlySpan<float> scores, int target)
+        {
+            if (Ranks.Ties(scores, target) > 0)
+            {
+                Interlocked.Increment(ref tied);
+            }
+
+            return Ranks.Of(scores, target);
+        }
+
+        int[] RankRows(Tensor queries, Tensor candidates, RankOfRow rank)
+        {
+            int count = (int)queries.shape[0];
+            int columns = (int)candidates.shape[0];
+            int[] ranks = new int[count];
+            for (int first = 0; first < count; first += BlockRows)
+            {
+                cancel.ThrowIfCancellationRequested();
+                int start = first;
+                using Tensor block = queries.narrow(0, start, Math.Min(BlockRows, count - start)).matmul(candidates.t());
+                float[] scores = block.data<float>().ToArray();
+                Parallel.For(0, scores.Length / columns, row => ranks[start + row] = rank(scores.AsSpan(row * columns, columns), start + row));
+            }
+
+            return ranks;
+        }
     }
 
     /// <summary>The six recalls, <c>image_to_text_R@1</c> to <c>text_to_image_R@10</c>, shares from 0 to 1.</summary>

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using HiMo.Interop;
+using HiMo.Trainer;
+using NUnit.Framework;
+using static TorchSharp.torch;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>The published sets' layouts: the same scenes in each must give the same recalls.</summary>
+public sealed class ProtocolEvaluationTests
+{
+    private const int Scenes = 20;
+
+    private string _folder = "";
+    private string _images = "";
+    private string _checkpoint = "";
+    private string[] _captions = [];
+    private JsonObject _expected = [];
+
+    [OneTimeSetUp]
+    public void MakeModelAndScenes()
+    {
+        TorchLoader.EnsureLoaded();
+        _folder = Directory.CreateTempSubdirectory("himo-protocols-").FullName;
+        string data = Path.Combine(_folder, "scenes");
+        SyntheticDataset.Write(data, count: 1, seed: 8, threads: 1, evaluationCount: Scenes);
+        _images = Path.Combine(data, "eval", "images");
+        DatasetDescription description = DatasetDescription.Read(data)!;
+        using ClipModel model = ClipModel.Create(
+            new ClipConfig
+            {
+                EmbedDim = 16, ImageResolution = 36, PatchSize = 12, VisionWidth = 32, VisionLayers = 1, ContextLength = description.Context,
+                VocabSize = description.Words.Length, TextWidth = 32, TextLayers = 1,
+            },
+            seed: 4);
+        _checkpoint = Path.Combine(_folder, "model.safetensors");
+        model.Save(_checkpoint, new Dictionary<string, string> { [WordTokenizer.MetadataKey] = string.Join('\n', description.Words) }, float32);
+        _captions = [.. GrowingCaptions.Load(data).Select(caption => caption.Captions[^1])];
+        _expected = EvalCommand.Run(_checkpoint, data, null, null, CancellationToken.None);
+    }
+
+    [OneTimeTearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public void ShareGpt4V()
+    {
+        string file = Save("share/captions.json", JsonSerializer.Serialize(_captions.Select((caption, i) => new
+        {
+            id = $"{i}",
+            image = Image(i),
+            conversations = new[] { new { value = "<image>" }, new { value = caption } },
+        })));
+        AssertSameRecall(Run(Protocol.Sharegpt4v, file, _images));
+    }
+
+    [Test]
+    public void Urban1k()
+    {
+        for (int i = 0; i < Scenes; i++)
+        {
+            Save($"urban/caption/{i}.txt", $"{_captions[i]}\nA second line is not read.\n");
+            Directory.CreateDirectory(Path.Combine(_folder, "urban", "image"));
+            File.Copy(Path.Combine(_images, Image(i)), Path.Combine(_folder, "urban", "image", $"{i}.jpg"), overwrite: true);
+        }
+
+        AssertSameRecall(Run(Protocol.Urban1k, Path.Combine(_folder, "urban"), null));
+        Assert.That(RetrievalSets.Load(Protocol.Urban1k, Path.Combine(_folder, "urban"), null).Images.Select(Path.GetFileName), Is.EqualTo(Enumerable.Range(0, Scenes).Select(i => $"{i}.jpg")), "2 before 10");
+    }
+
+    [Test]
+    public void Docci()
+    {
+        string[] lines =
+        [
+            """{"example_id":"train_00000","split":"train","image_file":"none.jpg","description":"not of the test split"}""",
+            .. _captions.Select((caption, i) => JsonSerializer.Serialize(new { example_id = $"test_{i:D5}", split = "test", image_file = Image(i), description = $" {caption}\n" })),
+        ];
+        AssertSameRecall(Run(Protocol.Docci, Save("docci/docci_descriptions.jsonlines", string.Join('\n', lines)), _images));
+    }
+
+    [Test]
+    public void Long_dci()
+    {
+        string file = Save("dci/dci_long.csv", "filepath\ttitle\n" + string.Concat(_captions.Select((caption, i) => $"{Image(i)}\t\"{caption}\"\n")));
+        JsonObject result = Run(Protocol.LongDci, Path.GetDirectoryName(file)!, _images);
+        AssertSameRecall(result);
+        Assert.That(((int)result["images"]!, (int)result["texts"]!, (int)result["truncated_captions"]!), Is.EqualTo((Scenes, Scenes, 0)));
+    }
+
+    [Test]
+    public void Coco_takes_the_first_five_captions_in_file_order()
+    {
+        object[] images = [.. Enumerable.Range(0, Scenes).Reverse().Select(i => new { id = i, file_name = Image(i) })];
+        object[] annotations = [.. Enumerable.Range(0, 6 * Scenes).Select(i => new { image_id = i % Scenes, id = i, caption = i / Scenes == 5 ? "a sixth one" : _captions[i % Scenes] })];
+        string file = Save("coco/captions_val2017.json", JsonSerializer.Serialize(new { images, annotations }));
+        RetrievalSet set = RetrievalSets.Load(Protocol.Coco, file, _images);
+        Assert.Multiple(() =>
+        {
+            Assert.That(set.Images.Select(Path.GetFileName), Is.EqualTo(Enumerable.Range(0, Scenes).Select(Image)), "by id");
+            Assert.That(set.Captions, Is.EqualTo(_captions.SelectMany(caption => Enumerable.Repeat(caption, 5))));
+            Assert.That(set.PerImage, Is.EqualTo(5));
+            Assert.That(set.RgbFirst, "as the authors");
+        });
+        AssertSameRecall(Run(Protocol.Coco, file, _images));
+    }
+
+    [Test]
+    public void Flickr30k()
+    {
+        string file = Save("flickr/results_20130124.token", string.Concat(Enumerable.Range(0, 5 * Scenes).Select(i => $"{Image(i / 5)}#{i % 5}\t{_captions[i / 5]}\n")));
+        AssertSameRecall(Run(Protocol.Flickr30k, file, _images));
+    }
+
+    [Test]
+    public void HiMo_docci_skips_and_counts_missing_images()
+    {
+        string lines = File.ReadAllText(Path.Combine(_folder, "scenes", "eval", "captions.jsonl"));
+        string file = Save("himo/himo_docci_data.json", lines + "{\"img_path\":\"none.jpg\",\"caption\":[\"a .\"]}\n");
+        JsonObject result = Run(Protocol.HimoDocci, file, _images);
+        Assert.Multiple(() =>
+        {
+            foreach (string measure in new[] { "himo@2", "himo@3", "himo@K" })
+            {
+                Assert.That((double)result[measure]!, Is.EqualTo((double)_expected["himo"]![measure]!).Within(1e-5), measure);
+            }
+
+            Assert.That(((int)result["images"]!, (int)result["missing_images"]!), Is.EqualTo((Scenes, 1)));
+            Assert.That(() => Run(Protocol.HimoDocci, file, "/nowhere"), Throws.TypeOf<UserError>().With.Message.Contains("--images"));
+        });
+    }
+
+    [Test]
+    public void Cola()
+    {
+        string[][] pairs = [.. Enumerable.Range(0, Scenes / 2).Select(i => new[] { $"https://a.b/c/{Image(2 * i)}", _captions[2 * i], $"https://a.b/c/{Image((2 * i) + 1)}", _captions[(2 * i) + 1] })];
+        JsonObject result = Run(Protocol.Cola, Save("cola/x.json", JsonSerializer.Serialize(pairs)), _images);
+        Assert.Multiple(() =>
+        {
+            Assert.That((int)result["pairs"]!, Is.EqualTo(Scenes / 2));
+            Assert.That((double)result["accuracy"]!, Is.InRange(0, 1));
+
+            // s(first image, first caption), s(first, second), s(second, first), s(second, second)
+            Assert.That(ProtocolEvaluation.ColaAccuracy([3, 1, 2, 2]), Is.EqualTo(1), "each caption prefers its own image");
+            Assert.That(ProtocolEvaluation.ColaAccuracy([3, 2, 2, 2]), Is.Zero, "equal is not preferred");
+            Assert.That(ProtocolEvaluation.ColaAccuracy([2, 1, 3, 4]), Is.Zero, "the first caption prefers the second image");
+            Assert.That(ProtocolEvaluation.ColaAccuracy([3, 1, 2, 2, 0, 0, 0, 0]), Is.EqualTo(0.5));
+        });
+    }
+
+    [Test]
+    public void The_program_prints_a_table_of_a_protocol()
+    {
+        string file = Save("dci2/dci_long.csv", "filepath\ttitle\n" + string.Concat(_captions.Select((caption, i) => $"{Image(i)}\t{caption}\n")));
+        StringWriter output = new();
+        int code = CommandRunner.Run(["eval", "--checkpoint", _checkpoint, "--data", file, "--protocol", "long-dci", "--images", _images], output, new StringWriter());
+        Assert.Multiple(() =>
+        {
+            Assert.That(code, Is.Zero);
+            Assert.That(output.ToString(), Does.Contain("image to text R@1, %").And.Contain("text to image median rank"));
+        });
+    }
+
+    [TestCase("sharegpt4v", "[]", "holds no caption")]
+    [TestCase("docci", "{\"split\":\"test\",\"description\":\"x\"}", "line 1 has no image_file")]
+    [TestCase("docci", "{\"split\":\"test\",\"image_file\":\"x\"}", "line 1 has no description")]
+    [TestCase("docci", "{\"split\"", "line 1: is no JSON")]
+    [TestCase("docci", "{\"split\":\"train\",\"image_file\":\"x\",\"description\":\"x\"}", "holds no caption")]
+    [TestCase("long-dci", "filepath,title\n", "no column 'filepath'")]
+    [TestCase("coco", "[]", "no lists images and annotations")]
+    [TestCase("coco", "{\"images\":[{\"id\":1}],\"annotations\":[]}", "no file_name")]
+    [TestCase("coco", "{\"images\":[{\"file_name\":\"x\"}],\"annotations\":[]}", "no whole number 'id'")]
+    [TestCase("coco", "{\"images\":[],\"annotations\":[]}", "lists no image")]
+    [TestCase("coco", "{\"images\":[{\"id\":0,\"file_name\":\"x\"}],\"annotations\":[]}", "image 0 has 0 captions")]
+    [TestCase("coco", "{\"images\":[],\"annotations\":[{\"image_id\":3,\"caption\":\"x\"}]}", "image 3, which is not listed")]
+    [TestCase("coco", "{\"images\":", "is damaged")]
+    [TestCase("flickr30k", "a.jpg#0\tx\na.jpg#2\ty\n", "line 2 is not caption 1")]
+    [TestCase("flickr30k", "a.jpg#0\tx\nb.jpg#1\ty\n", "line 2 is not caption 1")]
+    [TestCase("flickr30k", "a.jpg#0 x\n", "line 1 is not caption 0")]
+    [TestCase("flickr30k", "a.jpg#0\tx\n", "truncated")]
+    [TestCase("flickr30k", "", "truncated")]
+    [TestCase("himo-docci", "{}", "line 1: needs img_path")]
+    [TestCase("cola", "[[\"a\",\"b\",\"c\"]]", "entry 0 is not")]
+    [TestCase("cola", "{}", "no array of quadruples")]
+    [TestCase("cola", "[]", "holds no pair")]
+    [TestCase("long-dci", "filepath\ttitle\nnone.png\ta circle .\n", "none.png: cannot be read")]
+    public void Bad_files_are_refused(string protocol, string content, string reason)
+    {
+        string file = Save("bad/x.json", content);
+        StringWriter output = new();
+        StringWriter error = new();
+        int code = CommandRunner.Run(["eval", "--checkpoint", _checkpoint, "--data", file, "--protocol", protocol], output, error);
+        Assert.Multiple(() =>
+        {
+            Assert.That(code, Is.EqualTo(1));
+            Assert.That(error.ToString(), Does.Contain(reason));
+            Assert.That(error.ToString().TrimEnd(), Does.Not.Contain("\n"));
+            Assert.That(output.ToString(), Is.Empty);
+        });
+    }
+
+    [Test]
+    public void Missing_folders_are_named() => Assert.Multiple(() =>
+    {
+        Assert.That(() => RetrievalSets.Load(Protocol.Urban1k, "/nowhere", null), Throws.TypeOf<UserError>().With.Message.Contains("/nowhere"));
+        Assert.That(() => RetrievalSets.Load(Protocol.Coco, _folder, null), Throws.TypeOf<UserError>().With.Message.Contains("captions_val2017.json"));
+    });
+
+    private static string Image(int index) => $"{index:D6}.png";
+
+    private JsonObject Run(Protocol protocol, string path, string? images) =>
+        EvalCommand.Run(_checkpoint, path, null, null, CancellationToken.None, protocol, images);
+
+    private void AssertSameRecall(JsonObject result) => Assert.Multiple(() =>
+    {
+        foreach (string key in new[] { "image_to_text_R@1", "image_to_text_R@5", "image_to_text_R@10", "text_to_image_R@1", "text_to_image_R@5", "text_to_image_R@10" })
+        {
+            bool five = (int)result["texts"]! == 5 * Scenes && key is "image_to_text_R@5" or "image_to_text_R@10";
+            Assert.That((double)result[key]!, five ? Is.LessThanOrEqualTo(1) : Is.EqualTo((double)_expected["retrieval"]!["full"]![key]!), key);
+        }
+    });
+
+    private string Save(string name, string content)
+    {
+        string path = Path.Combine(_folder, name);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, content);
+        return path;
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+namespace HiMo.Trainer;
+
+/// <summary>What is measured, and from which files.</summary>
+internal enum Protocol
+{
+    /// <summary>Every measure, on a data folder's evaluation split (or any file in HiMo-Docci's layout).</summary>
+    Growing,
+
+    /// <summary>First 1000 records of a ShareGPT4V file, one caption each.</summary>
+    Sharegpt4v,
+
+    /// <summary>image/NAME.jpg with the first line of caption/NAME.txt.</summary>
+    Urban1k,
+
+    /// <summary>DOCCI's test split.</summary>
+    Docci,
+
+    /// <summary>dci_long.csv, tab-separated filepath and title.</summary>
+    LongDci,
+
+    /// <summary>COCO's annotations, the first five captions of every image.</summary>
+    Coco,
+
+    /// <summary>Flickr30k's token file, five captions of every image.</summary>
+    Flickr30k,
+
+    /// <summary>HiMo@2, @3 and @K on HiMo-Docci.</summary>
+    HimoDocci,
+
+    /// <summary>COLA's multi-object pairs: choosing the right one of two images for both captions.</summary>
+    Cola,
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HiMo.Trainer;
+
+/// <summary>Measures a model on a published set by its protocol. Images are read, encoded and forgotten batch by batch.</summary>
+/// <param name="model">The model.</param>
+/// <param name="tokenizer">Its tokenizer.</param>
+/// <param name="imageRoot">Folder of the images, or null for the set's usual place.</param>
+internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, string? imageRoot)
+{
+    /// <summary>Measures.</summary>
+    /// <param name="protocol">Which set.</param>
+    /// <param name="path">Its folder or file.</param>
+    /// <param name="cancel">Stops between batches.</param>
+    /// <returns>Counts and measures; shares from 0 to 1.</returns>
+    /// <exception cref="UserError">A file is missing or damaged.</exception>
+    public JsonObject Run(Protocol protocol, string path, CancellationToken cancel)
+    {
+        if (protocol == Protocol.Growing)
+        {
+            return GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(path, model.Config.ImageResolution, cancel), cancel);
+        }
+
+        using IDisposable constant = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        JsonObject json = protocol switch
+        {
+            Protocol.HimoDocci => HimoDocci(path, cancel),
+            Protocol.Cola => Cola(path, cancel),
+            _ => Retrieve(RetrievalSets.Load(protocol, path, imageRoot), cancel),
+        };
+        json.Insert(0, "data", path);
+        return json;
+    }
+
+    private JsonObject Retrieve(RetrievalSet set, CancellationToken cancel)
+    {
+        Tensor images = FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel);
+        (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, set.Captions, cancel);
+        Retrieval retrieval = Retrieval.FromFeatures(images, texts, cancel);
+        JsonObject json = retrieval.ToJson();
+        json["image_to_text_mean_rank"] = retrieval.ImageToText.MeanRank;
+        json["image_to_text_median_rank"] = retrieval.ImageToText.MedianRank;
+        json["text_to_image_mean_rank"] = retrieval.TextToImage.MeanRank;
+        json["text_to_image_median_rank"] = retrieval.TextToImage.MedianRank;
+        json["images"] = set.Images.Count;
+        json["texts"] = set.Captions.Count;
+        json["tied_queries"] = retrieval.TiedQueries;
+        json["truncated_captions"] = truncated;
+        return json;
+    }
+
+    private JsonObject HimoDocci(string path, CancellationToken cancel)
+    {
+        List<GrowingCaption> all = GrowingCaptions.Load(path, imageRoot);
+        List<GrowingCaption> found = [.. all.Where(caption => File.Exists(caption.ImagePath))]; // the authors skip what they cannot open
+        if (found.Count == 0)
+        {
+            throw new UserError($"{path}: none of its {all.Count} images is there, for example {all[0].ImagePath}; name their folder with --images");
+        }
+
+        Tensor images = FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel);
+        (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, [.. found.SelectMany(caption => caption.Captions)], cancel);
+        Tensor own = images.repeat_interleave(tensor(found.ConvertAll(caption => (long)caption.Captions.Length).ToArray()), 0);
+        float[] similarity = (texts * own).sum(1).data<float>().ToArray();
+        List<double[]> rows = [];
+        int start = 0;
+        foreach (GrowingCaption caption in found)
+        {
+            rows.Add(Array.ConvertAll(similarity[start..(start + caption.Captions.Length)], value => (double)value));
+            start += caption.Captions.Length;
+        }
+
+        JsonObject json = GrowthResult.From(rows).ToJson();
+        json["images"] = found.Count;
+        json["missing_images"] = all.Count - found.Count;
+        json["captions"] = similarity.Length;
+        json["truncated_captions"] = truncated;
+        json["equal_neighbours"] = rows.Sum(row => row.Zip(row.Skip(1)).Count(pair => pair.First == pair.Second));
+        return json;
+    }
+
+    private JsonObject Cola(string path, CancellationToken cancel)
+    {
+        List<ColaPair> pairs = ColaPairs.Load(path, imageRoot);
+        Tensor images = FeatureEncoder.Images(model, [.. pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage })], rgbFirst: false, cancel);
+        (Tensor texts, _) = FeatureEncoder.Texts(model, tokenizer, [.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })], cancel);
+        Tensor scores = images.view(pairs.Count, 2, -1).matmul(texts.view(pairs.Count, 2, -1).transpose(1, 2)); // pair, image, caption
+        float[] values = scores.contiguous().data<float>().ToArray();
+        return new JsonObject { ["accuracy"] = ColaAccuracy(values), ["pairs"] = pairs.Count };
+    }
+
+    /// <summary>Share of the pairs where each caption prefers its own image, strictly.</summary>
+    /// <param name="scores">For each pair: first image with both captions, second image with both captions.</param>
+    internal static double ColaAccuracy(ReadOnlySpan<float> scores)
+    {
+        int right = 0;
+        for (int i = 0; i < scores.Length; i += 4)
+        {
+            right += scores[i] > scores[i + 2] && scores[i + 3] > scores[i + 1] ? 1 : 0;
+        }
+
+        return right / (scores.Length / 4.0);
+    }
+}
