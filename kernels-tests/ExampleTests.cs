@@ -52,6 +52,16 @@ internal sealed class ExampleTests
         }
     }
 
+    /// <summary>The operations, as opposed to options, results and views, are the public classes that are no records.</summary>
+    [Test]
+    public void Every_operation_of_the_kernels_has_an_example()
+    {
+        IEnumerable<string> operations = typeof(L2Normalize).Assembly.GetExportedTypes()
+            .Where(type => type.IsClass && !type.IsSubclassOf(typeof(Exception)) && type.GetMethod("<Clone>$") is null)
+            .Select(type => "T:" + type.FullName);
+        Assert.That(Examples().Select(example => example.Arguments[1]), Is.SupersetOf(operations));
+    }
+
     private static byte[] Compile(string code, string member)
     {
         string[] platform = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator);

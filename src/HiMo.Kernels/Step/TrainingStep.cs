@@ -13,6 +13,25 @@ namespace HiMo.Kernels;
 /// lambda_1, float32's accuracy, are held constant against each other. A gradient beyond float32 is clamped to its largest value.
 /// Source: HiMo-CLIP (arXiv:2511.06653) and the authors' code, whose conventions the default options follow.
 /// </remarks>
+/// <example>
+/// <code>
+/// const int Rows = 16, Width = 16;
+/// float[] images = [.. Enumerable.Range(0, Rows * Width).Select(i =&gt; MathF.Sin(i * i))];
+/// float[] texts = [.. Enumerable.Range(0, Rows * Width).Select(i =&gt; MathF.Sin((i * i) + 0.3f))];
+/// float[] gradImages = new float[Rows * Width];
+/// float[] gradTexts = new float[Rows * Width];
+///
+/// using TrainingStep step = new(new MoLoOptions { Tau = 0.8 });
+/// step.Warning += Console.Error.WriteLine; // the library itself prints nothing
+/// MoLoResult result = step.Run(
+///     new ReadOnlyMatrixView(images, Rows, Width),
+///     new ReadOnlyMatrixView(texts, Rows, Width),
+///     logitScale: Math.Log(1.0 / 0.07),
+///     new MatrixView(gradImages, Rows, Width),
+///     new MatrixView(gradTexts, Rows, Width));
+/// Console.WriteLine($"loss {result.Loss} = {result.Global} + {result.Component}, m = {result.M}");
+/// </code>
+/// </example>
 public sealed partial class TrainingStep : IDisposable
 {
     private const double MinLogitScale = -100.0;
