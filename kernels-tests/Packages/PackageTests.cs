@@ -58,6 +58,55 @@ public sealed class PackageTests
             Is.EquivalentTo(dependencies));
     }
 
+    [Test]
+    public void The_example_of_the_readme_trains_ten_steps_in_a_fresh_project()
+    {
+        string project = Path.Combine(_folder, "consumer");
+        _ = Directory.CreateDirectory(project);
+        string example = ReadmeExample();
+        File.WriteAllText(Path.Combine(project, "Program.cs"), example);
+        File.WriteAllText(Path.Combine(project, "consumer.csproj"), $"""
+            <Project Sdk="Microsoft.NET.Sdk">
+              <PropertyGroup>
+                <OutputType>Exe</OutputType>
+                <TargetFramework>net10.0</TargetFramework>
+                <ImplicitUsings>enable</ImplicitUsings>
+                <Nullable>enable</Nullable>
+                <!-- New packages go here, the rest is read from the user's cache. -->
+                <RestorePackagesPath>../packages</RestorePackagesPath>
+                <RestoreFallbackFolders>{PackageCache()}</RestoreFallbackFolders>
+                <RestoreAdditionalProjectSources>../feed</RestoreAdditionalProjectSources>
+              </PropertyGroup>
+              <ItemGroup>
+                <PackageReference Include="HiMo.Kernels" Version="{Version}" />
+                <PackageReference Include="HiMo.Interop" Version="{Version}" />
+                <PackageReference Include="libtorch-cpu-linux-x64" Version="2.10.0" />
+              </ItemGroup>
+            </Project>
+            """);
+
+        string[] lines = Run("run", "--project", project).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        double[] losses = [.. lines.Select(line => double.Parse(line.Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture))];
+        Assert.Multiple(() =>
+        {
+            Assert.That(losses, Has.Length.EqualTo(10));
+            Assert.That(losses[9], Is.LessThan(losses[0]), "training lowers the loss");
+            Assert.That(lines, Has.All.Match(@"with \d+ of 64 components$"));
+        });
+    }
+
+    private static string ReadmeExample()
+    {
+        string[] lines = File.ReadAllLines(Path.Combine(TestData.RepositoryRoot, "README.md"));
+        int start = Array.IndexOf(lines, "```csharp");
+        int end = Array.IndexOf(lines, "```", start + 1);
+        return string.Join('\n', lines[(start + 1)..end]);
+    }
+
+    private static string PackageCache() => Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } set
+        ? set
+        : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+
     private string Run(params string[] arguments)
     {
         ProcessStartInfo start = new("dotnet", arguments)

@@ -24,6 +24,11 @@ public sealed class LossCommandTests
     [TestCase("n8_d16", "pca_both_renorm", "reference")]
     [TestCase("n8_d16", "pca_image", "reference")]
     [TestCase("n96_d32", "base", "reference")]
+    [TestCase("n8_d16", "base", "cpu")]
+    [TestCase("n8_d16", "lam2_ls0_t007", "cpu")]
+    [TestCase("n8_d16", "pca_both_renorm", "cpu")]
+    [TestCase("n8_d16", "pca_image", "cpu")]
+    [TestCase("n96_d32", "base", "cpu")]
     public void Every_option_arrives_and_every_number_comes_back(string golden, string id, string backend)
     {
         GoldenLoss given = GoldenLoss.Open(golden, id);
@@ -88,6 +93,7 @@ public sealed class LossCommandTests
     }
 
     [TestCase("reference")]
+    [TestCase("cpu")]
     public void Bad_input_is_named_and_nothing_is_written(string backend)
     {
         string good = Save("good.npy", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3);
