@@ -84,6 +84,14 @@ internal sealed class HiDeReferenceTests
         });
     }
 
+    [Test]
+    public void Eigenvalues_are_never_negative()
+    {
+        // A centred batch of 8 has rank 7: the last eigenvalue is zero up to rounding of either sign.
+        IEnumerable<double> values = Enumerable.Range(0, 30).SelectMany(seed => HiDeReference.Forward(Batch.RandomMatrix(8, 12, seed), 0.9).Values);
+        Assert.That(values.Min(), Is.Zero);
+    }
+
     [TestCase(5, 6)]
     [TestCase(6, 6)]
     [TestCase(7, 6)]

@@ -15,8 +15,8 @@ internal sealed class TrainingStepReferenceTests
     public void Golden_losses_and_gradients(string folder, string id)
     {
         GoldenLoss golden = GoldenLoss.Open(folder, id);
-        double[] images = Widen(golden.Images());
-        double[] texts = Widen(golden.Texts());
+        double[] images = Batch.Widen(golden.Images());
+        double[] texts = Batch.Widen(golden.Texts());
         GoldenGradient[] gradients = [.. golden.Gradients()];
         Assert.That(gradients, Is.Not.Empty);
         Assert.Multiple(() =>
@@ -44,7 +44,7 @@ internal sealed class TrainingStepReferenceTests
         GoldenDegenerate golden = GoldenDegenerate.Open(name);
         MoLoOptions options = golden.Options with { GatherWithGrad = gatherWithGrad, BasisGradient = basis };
         ReferenceStep step = TrainingStepReference.Run(
-            Widen(golden.Images()), Widen(golden.Texts()), golden.Rows, golden.Columns, golden.LogitScale, options);
+            Batch.Widen(golden.Images()), Batch.Widen(golden.Texts()), golden.Rows, golden.Columns, golden.LogitScale, options);
         Comparable rule = golden.Comparable;
         Assert.Multiple(() =>
         {
@@ -69,7 +69,7 @@ internal sealed class TrainingStepReferenceTests
 
             if (rule.HasFlag(Comparable.Components))
             {
-                ReferenceMatrix unit = L2NormalizeReference.Forward(new ReferenceMatrix(Widen(golden.Texts()), golden.Rows, golden.Columns));
+                ReferenceMatrix unit = L2NormalizeReference.Forward(new ReferenceMatrix(Batch.Widen(golden.Texts()), golden.Rows, golden.Columns));
                 Expect.Gradient(HiDeReference.Forward(unit, options.Tau).Components.Elements, golden.Components(), GradientTolerance, "u'");
             }
 
@@ -109,7 +109,7 @@ internal sealed class TrainingStepReferenceTests
         float[] given = isImage ? golden.Images() : golden.Texts();
         int row = Enumerable.Range(0, golden.Rows).Single(i => given.AsSpan(i * golden.Columns, golden.Columns).IndexOfAnyExcept(0.0f) < 0);
         ReferenceStep step = TrainingStepReference.Run(
-            Widen(golden.Images()), Widen(golden.Texts()), golden.Rows, golden.Columns, golden.LogitScale, golden.Options);
+            Batch.Widen(golden.Images()), Batch.Widen(golden.Texts()), golden.Rows, golden.Columns, golden.LogitScale, golden.Options);
         double[] gradient = isImage ? step.GradImages : step.GradTexts;
         Assert.Multiple(() =>
         {
@@ -204,6 +204,4 @@ internal sealed class TrainingStepReferenceTests
         int m = golden.Options.Components == ComponentSource.Text ? result.M : result.MImage;
         Assert.That(m, Is.EqualTo(hasComponent ? golden.Scalar("m") : 0.0), "m");
     }
-
-    private static double[] Widen(float[] values) => [.. values.Select(value => (double)value)];
 }
