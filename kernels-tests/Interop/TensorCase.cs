@@ -7,13 +7,12 @@ namespace HiMo.Kernels.Tests.Interop;
 /// <summary>Images, texts and logit scale as leaves of an autograd graph, and one forward and backward of a loss module.</summary>
 internal sealed class TensorCase : IDisposable
 {
-    private readonly DisposeScope _scope = NewDisposeScope();
-
     public TensorCase(float[] images, float[] texts, int rows, int columns, double logitScale, ScalarType type = ScalarType.Float32)
     {
-        Images = tensor(images).reshape(rows, columns).to(type).requires_grad_();
-        Texts = tensor(texts).reshape(rows, columns).to(type).requires_grad_();
-        LogitScale = tensor(logitScale, type).requires_grad_();
+        using DisposeScope scope = NewDisposeScope();
+        Images = tensor(images).reshape(rows, columns).to(type).requires_grad_().DetachFromDisposeScope();
+        Texts = tensor(texts).reshape(rows, columns).to(type).requires_grad_().DetachFromDisposeScope();
+        LogitScale = tensor(logitScale, type).requires_grad_().DetachFromDisposeScope();
     }
 
     public Tensor Images { get; }
@@ -53,7 +52,13 @@ internal sealed class TensorCase : IDisposable
         return tensor.detach().to(ScalarType.Float64).contiguous().flatten().data<double>().ToArray();
     }
 
-    public void Dispose() => _scope.Dispose();
+    /// <summary>No scope is kept open: tests of memory have to say themselves in which scope a step runs.</summary>
+    public void Dispose()
+    {
+        Images.Dispose();
+        Texts.Dispose();
+        LogitScale.Dispose();
+    }
 }
 
 /// <summary>A loss and its gradients as float64 values.</summary>

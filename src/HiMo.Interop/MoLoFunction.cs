@@ -4,7 +4,9 @@
 // Why        An exception in a managed backward, or an error inside it, ends the process. All that can fail happens before.
 // Memory     Native code reads what backward returns after it has returned, and nobody disposes it: the tensors wait for the
 //            thread's next backward. What is saved for backward is freed with the graph.
-// Limits     Once differentiable: see Backward.
+//            A loss that nobody disposes keeps its gradients until a collection, and the collector does not see native memory:
+//            undisposed losses are counted, and enough of them ask for one. Where losses are disposed this costs nothing.
+// Limits     Once differentiable: see backward.
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -12,8 +14,16 @@ namespace HiMo.Interop;
 
 internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
 {
+    private const long UndisposedLimit = 32L << 20;
+
     [ThreadStatic]
     private static List<Tensor?>? s_returned;
+
+    [ThreadStatic]
+    private static WeakReference<Tensor>? s_previousLoss;
+
+    [ThreadStatic]
+    private static long s_undisposedBytes;
 
     /// <inheritdoc/>
     public override string Name => nameof(MoLoFunction);
@@ -27,7 +37,25 @@ internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
     public static Tensor Link(Tensor images, Tensor texts, Tensor logitScale, Tensor loss, Tensor?[] gradients)
     {
         using DisposeScope scope = NewDisposeScope();
-        return apply(images, texts, logitScale, new Known(loss, gradients))[0].MoveToOuterDisposeScope();
+        Tensor linked = apply(images, texts, logitScale, new Known(loss, gradients))[0].MoveToOuterDisposeScope();
+        CountUndisposed(linked, gradients.Sum(gradient => gradient?.numel() ?? 0) * sizeof(float));
+        return linked;
+    }
+
+    private static void CountUndisposed(Tensor loss, long bytes)
+    {
+        if (s_previousLoss is { } previous && previous.TryGetTarget(out Tensor? tensor) && !tensor.IsInvalid)
+        {
+            s_undisposedBytes += bytes;
+        }
+
+        if (s_undisposedBytes > UndisposedLimit)
+        {
+            s_undisposedBytes = 0;
+            GC.Collect();
+        }
+
+        s_previousLoss = new WeakReference<Tensor>(loss);
     }
 
     /// <inheritdoc/>

@@ -28,11 +28,19 @@ public enum PlainMethod
 /// eigenvalue, the gradients here are NaN. <see cref="MoLoLoss"/> does not have this failure.</remarks>
 public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
 {
-    private const double MinVariance = 1e-8;        // the authors' guard of the division by the total variance
-    private const double MinRelativeEigenvalue = 1e-6;
+    // Kept for good: TorchSharp does not keep a Scalar alive during the call that reads it, so the garbage collector may free a
+    // temporary one too early.
+    private static readonly Scalar s_minVariance = 1e-8;        // the authors' guard of the division by the total variance
+    private static readonly Scalar s_minSquare = 1e-16;
+    private static readonly Scalar s_minRelativeEigenvalue = 1e-6;
+    private static readonly Scalar s_zero = 0.0;
+    private static readonly Scalar s_half = 0.5;
 
     private readonly MoLoOptions _options;
     private readonly PlainMethod _method;
+    private readonly Scalar _globalWeight;
+    private readonly Scalar _lambda;
+    private readonly Scalar _tau;
 
     /// <summary>Prepares the loss.</summary>
     /// <param name="options">Null takes the defaults.</param>
@@ -44,6 +52,9 @@ public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         _options = options ?? new MoLoOptions();
         _options.Validate();
         _method = method;
+        _globalWeight = _options.GlobalWeight;
+        _lambda = _options.Lambda;
+        _tau = _options.Tau;
     }
 
     /// <summary>Number of components that the last call kept: of the texts, or of the images where only those are reconstructed.</summary>
@@ -60,12 +71,12 @@ public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         Tensor loss = zeros_like(scale.sum());
         if (_options.GlobalWeight != 0.0)
         {
-            loss += _options.GlobalWeight * Branch(v, x, scale);
+            loss += Branch(v, x, scale) * _globalWeight;
         }
 
         if (_options.Lambda != 0.0)
         {
-            loss += _options.Lambda * ComponentBranch(v, x, scale);
+            loss += ComponentBranch(v, x, scale) * _lambda;
         }
 
         return loss.MoveToOuterDisposeScope();
@@ -77,19 +88,20 @@ public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         if (_method == PlainMethod.Eigh && _options.GatherWithGrad)
         {
             Tensor logits = scale * images.matmul(texts.t());
-            return (CrossEntropy(logits) + CrossEntropy(logits.t())) / 2;
+            return (CrossEntropy(logits) + CrossEntropy(logits.t())) * s_half;
         }
 
         // The authors gather the second operand of each product from all ranks; their gather has no gradient.
         Tensor gatheredTexts = _options.GatherWithGrad ? texts : texts.detach();
         Tensor gatheredImages = _options.GatherWithGrad ? images : images.detach();
         Tensor perImage = scale * images.matmul(gatheredTexts.t()), perText = scale * texts.matmul(gatheredImages.t());
-        return (CrossEntropy(perImage) + CrossEntropy(perText)) / 2;
+        return (CrossEntropy(perImage) + CrossEntropy(perText)) * s_half;
     }
 
     private Tensor CrossEntropy(Tensor logits)
     {
-        Tensor targets = arange(logits.shape[0], int64, logits.device);
+        long[] diagonal = [.. Enumerable.Range(0, (int)logits.shape[0]).Select(row => (long)row)];
+        Tensor targets = tensor(diagonal, device: logits.device);
         return F.cross_entropy(logits, targets, label_smoothing: _options.LabelSmoothing);
     }
 
@@ -156,8 +168,8 @@ public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         }
 
         (Tensor values, Tensor left) = KeptEigenvectors(source.matmul(source.t()));
-        Tensor defined = values > MinRelativeEigenvalue * values.max();
-        Tensor scale = where(defined, values.clamp(min: MinVariance * MinVariance).rsqrt(), zeros_like(values));
+        Tensor defined = values > values.max() * s_minRelativeEigenvalue;
+        Tensor scale = where(defined, values.clamp(min: s_minSquare).rsqrt(), zeros_like(values));
         return (left * scale).t().matmul(source);
     }
 
@@ -166,15 +178,15 @@ public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     {
         (Tensor values, Tensor vectors) = linalg.eigh(symmetric);       // ascending
         long n = values.shape[0];
-        LastM = Rank(values.detach().flip(0).clamp(min: 0.0));
+        LastM = Rank(values.detach().flip(0).clamp(min: s_zero));
         return (values.narrow(0, n - LastM, LastM), vectors.narrow(1, n - LastM, LastM));
     }
 
     /// <summary>The smallest m whose share of the variance reaches tau; all where none does.</summary>
     private int Rank(Tensor descending)
     {
-        Tensor shares = descending.cumsum(0) / descending.sum().clamp(min: MinVariance);
-        long reached = (shares >= _options.Tau).sum().item<long>();
+        Tensor shares = descending.cumsum(0) / descending.sum().clamp(min: s_minVariance);
+        long reached = shares.ge(_tau).sum().item<long>();
         long count = descending.shape[0];
         return (int)(reached == 0 ? count : count - reached + 1);
     }
