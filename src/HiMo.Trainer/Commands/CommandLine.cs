@@ -20,7 +20,7 @@ internal static class CommandLine
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9")),
         new("Train",
-            new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2"),
+            new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2", "./himo dataset check --data out/scenes"),
             new CommandEntry(TrainCommand.Create(), "./himo train --preset demo --base models/demo-base-1.safetensors --data out/scenes --out out/run")),
         new("Features",
             new CommandEntry(EncodeCommand.Create(), "./himo encode --checkpoint ViT-B-16.pt --images x.npy --context 248 --out features.npy")),

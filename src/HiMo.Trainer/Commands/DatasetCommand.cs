@@ -3,7 +3,7 @@ using System.CommandLine;
 
 namespace HiMo.Trainer;
 
-/// <summary><c>dataset synthesize</c>: a data folder of painted scenes.</summary>
+/// <summary><c>dataset synthesize</c>, a data folder of painted scenes, and <c>dataset check</c>.</summary>
 internal static class DatasetCommand
 {
     public static Command Create()
@@ -27,7 +27,7 @@ internal static class DatasetCommand
             parse.InvocationConfiguration.Error.WriteLine(
                 written ? $"{path}: {scenes} training and {heldOut} evaluation scenes" : $"{path}: is complete already, nothing to do");
         });
-        return new Command("dataset", "Make a data set.") { synthesize };
+        return new Command("dataset", "Make a data set, or check one.") { synthesize, DatasetCheckCommand.Create() };
     }
 
     private static int Positive(int value, string option) =>

@@ -24,9 +24,9 @@ internal sealed class CaptionDataset
 
     /// <summary>
     /// Reads a ShareGPT4V .json, a .tsv or .csv with the columns filepath and title, or the captions.json, captions.tsv or captions.csv
-    /// of a folder. Image paths are relative to the file's folder.
+    /// of a folder. Image paths are relative to the file's folder. Tar shards of webdataset, <c>data/{00000..00099}.tar</c>, hold images and captions.
     /// </summary>
-    /// <param name="path">A file or folder.</param>
+    /// <param name="path">A file, a folder, or a pattern of shards.</param>
     /// <param name="imageRoot">Folder of the images where it is another one.</param>
     /// <exception cref="UserError">Nothing readable is there, or it holds no pair.</exception>
     public static CaptionDataset Load(string path, string? imageRoot = null)
@@ -37,11 +37,12 @@ internal sealed class CaptionDataset
             ".json" => ShareGpt4VReader.Read(file),
             ".tsv" => DelimitedReader.Read(file),
             ".csv" => DelimitedReader.Read(file, ','),
-            string other => throw new UserError($"{file}: captions are read from .json (ShareGPT4V), .tsv and .csv, not from '{other}'"),
+            ".tar" => TarShards.Read(file),
+            string other => throw new UserError($"{file}: captions are read from .json (ShareGPT4V), .tsv, .csv and .tar, not from '{other}'"),
         };
         CaptionRecord[] all = [.. records];
         return all.Length > 0
-            ? new CaptionDataset(Path.GetFullPath(imageRoot ?? Path.GetDirectoryName(Path.GetFullPath(file))!), all)
+            ? new CaptionDataset(ImageRoot(file, imageRoot), all)
             : throw new UserError($"{file}: holds no caption");
     }
 
@@ -56,4 +57,8 @@ internal sealed class CaptionDataset
         return names.Select(name => Path.Combine(folder, name)).FirstOrDefault(File.Exists)
             ?? throw new UserError($"{folder}: holds none of {string.Join(", ", names)}; './himo dataset synthesize --out {folder}' makes such a folder");
     }
+
+    /// <summary>Members of shards are named with the path that the shards were named with, so with that of the working folder.</summary>
+    private static string ImageRoot(string file, string? given) =>
+        Path.GetFullPath(Path.GetExtension(file).Equals(".tar", StringComparison.OrdinalIgnoreCase) ? "." : given ?? Path.GetDirectoryName(Path.GetFullPath(file))!);
 }

@@ -40,19 +40,47 @@ internal static class ImageFile
         return Decode(data, name, rgbFirst);
     }
 
-    private static unsafe Raster Decode(SKData data, string name, bool rgbFirst)
+    /// <summary>Fails where <see cref="Decode(string, bool)"/> would.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="decode">Whether damage behind the header is looked for as well.</param>
+    /// <exception cref="UserError">The file is missing, of another format, or too large; with <paramref name="decode"/> also if damaged.</exception>
+    public static void Check(string path, bool decode)
     {
-        using SKCodec? codec = SKCodec.Create(data);
+        using SKData data = SKData.CreateCopy(ReadAll(path));
+        if (decode)
+        {
+            Decode(data, path, rgbFirst: true);
+        }
+        else
+        {
+            using SKCodec codec = Open(data, path);
+        }
+    }
+
+    private static SKCodec Open(SKData data, string name)
+    {
+        SKCodec? codec = SKCodec.Create(data);
         if (codec is null || !s_formats.Contains(codec.EncodedFormat))
         {
-            throw new UserError($"{name}: is no readable image ({codec?.EncodedFormat.ToString() ?? $"{data.Size} bytes of an unknown format, or damaged"}); JPEG, PNG and WebP are read");
+            string found = codec?.EncodedFormat.ToString() ?? $"{data.Size} bytes of an unknown format, or damaged";
+            codec?.Dispose();
+            throw new UserError($"{name}: is no readable image ({found}); JPEG, PNG and WebP are read");
         }
 
         (int width, int height) = (codec.Info.Width, codec.Info.Height);
         if ((long)width * height > MaxPixels)
         {
+            codec.Dispose();
             throw new UserError($"{name}: {width} x {height} pixels are more than the {MaxPixels / 1_000_000} million that are decoded; scale it down");
         }
+
+        return codec;
+    }
+
+    private static unsafe Raster Decode(SKData data, string name, bool rgbFirst)
+    {
+        using SKCodec codec = Open(data, name);
+        (int width, int height) = (codec.Info.Width, codec.Info.Height);
 
         // Without a colour space in the request, profiles in the file change nothing; Unpremul keeps the colours under small alpha.
         SKImageInfo info = new(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul, colorspace: null);
@@ -113,15 +141,18 @@ internal static class ImageFile
 
     private static byte[] ReadAll(string path)
     {
+        TarMember? member = TarMember.Parse(path);
         try
         {
-            using FileStream stream = TextFile.Open(path);
-            if (stream.Length is 0 or > MaxBytes)
+            using FileStream stream = TextFile.Open(member?.Tar ?? path);
+            (long offset, long length) = member is null ? (0, stream.Length) : (member.Offset, member.Length);
+            if (length is 0 or > MaxBytes || length > stream.Length - offset)
             {
-                throw new UserError($"{path}: {stream.Length} bytes are not plausible for an image (1 to {MaxBytes})");
+                throw new UserError($"{path}: {length} bytes are not plausible for an image (1 to {MaxBytes}, within the file)");
             }
 
-            byte[] bytes = new byte[stream.Length];
+            byte[] bytes = new byte[length];
+            stream.Position = offset;
             stream.ReadExactly(bytes);
             return bytes;
         }

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.CommandLine;
+
+namespace HiMo.Trainer;
+
+/// <summary><c>dataset check</c>: every caption read, every image looked at.</summary>
+internal static class DatasetCheckCommand
+{
+    private const int Shown = 20;
+
+    /// <summary>The command.</summary>
+    public static Command Create()
+    {
+        Option<string> data = new("--data") { Description = "Training data as train reads them, or an evaluation set with --protocol.", HelpName = "DIR", Required = true };
+        Option<Protocol> protocol = ChoiceOption.Create("--protocol", Protocol.Growing, "An evaluation set, by its name in eval, instead of training data.");
+        protocol.Description = "An evaluation set, by its name in eval, instead of training data.";
+        Option<string?> images = new("--images") { Description = "Folder of the images. [the set's usual one]", HelpName = "DIR" };
+        Option<bool> decode = new("--decode") { Description = "Decode every image; otherwise only headers are read." };
+        Command command = new("check", "Say what is missing or broken in a data set before a run.") { data, protocol, images, decode };
+        command.Set((parse, cancel) =>
+        {
+            (IEnumerable<string> paths, IReadOnlyCollection<string> captions) = Read(parse.GetRequiredValue(data), parse.GetResult(protocol) is { Implicit: false } ? parse.GetValue(protocol) : null, parse.GetValue(images));
+            Progress? progress = null;
+            DatasetCheck check = DatasetCheck.Run(paths, captions, parse.GetValue(decode), count => (progress = new Progress("images", count, parse.InvocationConfiguration.Error)).Report, cancel);
+            progress?.Dispose();
+            TextWriter output = parse.InvocationConfiguration.Output;
+            foreach (string problem in check.Problems.Take(Shown))
+            {
+                output.WriteLine(problem);
+            }
+
+            if (check.Problems.Count > Shown)
+            {
+                output.WriteLine($"... and {check.Problems.Count - Shown} more");
+            }
+
+            output.WriteLine($"{check.Images} images, {check.Captions} captions; {check.Problems.Count} images missing or broken, {check.BlankCaptions} captions blank");
+            if (!check.IsSound)
+            {
+                throw new UserError($"{parse.GetRequiredValue(data)}: is not sound, see above");
+            }
+        });
+        return command;
+    }
+
+    private static (IEnumerable<string> Images, IReadOnlyCollection<string> Captions) Read(string path, Protocol? protocol, string? imageRoot)
+    {
+        switch (protocol)
+        {
+            case null:
+                CaptionDataset data = CaptionDataset.Load(path, imageRoot);
+                CaptionRecord[] records = [.. Enumerable.Range(0, data.Count).Select(i => data[i])];
+                return (records.Select(record => record.ImagePath), [.. records.Select(record => record.Caption)]);
+            case Protocol.Growing or Protocol.HimoDocci:
+                List<GrowingCaption> growing = GrowingCaptions.Load(path, imageRoot);
+                return (growing.Select(caption => caption.ImagePath), [.. growing.SelectMany(caption => caption.Captions)]);
+            case Protocol.Cola:
+                List<ColaPair> pairs = ColaPairs.Load(path, imageRoot);
+                return (pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage }), [.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })]);
+            default:
+                RetrievalSet set = RetrievalSets.Load(protocol.Value, path, imageRoot);
+                return (set.Images, set.Captions.ToArray());
+        }
+    }
+}
