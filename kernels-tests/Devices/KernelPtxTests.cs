@@ -8,11 +8,13 @@ namespace HiMo.Kernels.Tests.Devices;
 internal sealed class KernelPtxTests
 {
     private static readonly MethodInfo s_gemm = typeof(GpuGemm).GetMethod(nameof(GpuGemm.Kernel))!;
+    private static readonly MethodInfo s_eigen = typeof(EigenSymmetricGpu).GetMethod(nameof(EigenSymmetricGpu.Kernel))!;
 
     private static IEnumerable<TestCaseData> Kernels()
     {
         foreach (string target in new[] { "sm_80", "sm_90" })
         {
+            yield return new TestCaseData(s_eigen, 512, target, new[] { "shfl.sync", "bar.sync" }).SetName($"Eigen {target}");
             foreach ((Type precision, string[] instructions) in new[]
                 { (typeof(StrictPrecision), new[] { "mma.sync", "cvt.rna.tf32" }), (typeof(Tf32Precision), ["mma.sync", "cvt.rna.tf32"]), (typeof(Bf16Precision), ["mma.sync", "cvt.rn.bf16x2"]) })
             {

@@ -19,7 +19,7 @@ internal static partial class OfflinePtx
     public static string Compile(MethodInfo kernel, int threads, string target)
     {
         // A fresh context for each kernel: in a used one the same kernel gets other text.
-        using Context context = Context.Create(builder => builder.Optimize(OptimizationLevel.O1).HiMoIntrinsics());
+        using Context context = Context.Create(builder => builder.Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics());
         CudaArchitecture architecture = target == "sm_90" ? CudaArchitecture.SM_90 : CudaArchitecture.SM_80;
         using PTXBackend backend = new(context, architecture, CudaInstructionSet.ISA_84, nvvmAPI: null!);
         var compiled = (PTXCompiledKernel)backend.Compile(

@@ -39,7 +39,7 @@ internal sealed class Gpu : IDisposable
     {
         CPUDevice device = new(WarpSize, warps, numMultiprocessors: 1);
         // O1: O2 moves reads of shared memory across barriers.
-        Context context = Context.Create(builder => builder.CPU(device).Optimize(OptimizationLevel.O1).HiMoIntrinsics());
+        Context context = Context.Create(builder => builder.CPU(device).Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics());
         return new Gpu(context, context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel));
     }
 
@@ -57,7 +57,9 @@ internal sealed class Gpu : IDisposable
     /// <param name="groups">Groups in the grid; nothing is launched if any extent is 0.</param>
     /// <param name="threads">Threads of a group, a multiple of <see cref="WarpSize"/>.</param>
     /// <param name="arguments">Passed by value.</param>
-    public void Launch<TArguments>(AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments)
+    /// <param name="sharedLength">Words of dynamic shared memory.</param>
+    public void Launch<TArguments>(
+        AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments, int sharedLength = 0)
         where TArguments : struct
     {
         if (groups.Size == 0)
@@ -68,7 +70,7 @@ internal sealed class Gpu : IDisposable
         var launcher = (Action<AcceleratorStream, KernelConfig, TArguments>)_kernels.GetOrAdd(
             kernel.Method, static (_, state) => state.Accelerator.LoadKernel(state.kernel), (Accelerator, kernel));
         Log.Launches.Add(kernel.Method);
-        launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1)), arguments);
+        launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), SharedMemoryConfig.RequestDynamic<float>(sharedLength)), arguments);
     }
 
     /// <summary>Frees the device's memory and kernels.</summary>

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests.HiDe;
+
+[TestFixture]
+internal sealed class EigenSymmetricGpuTests
+{
+    private Gpu _gpu = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _gpu = Gpu.OpenEmulated(warps: 2);
+
+    [OneTimeTearDown]
+    public void Close() => _gpu.Dispose();
+
+    private static IEnumerable<TestCaseData> Batches()
+    {
+        foreach ((int n, int d) in new[] { (1, 3), (2, 5), (3, 3), (4, 9), (9, 16), (17, 24) })
+        {
+            yield return new TestCaseData(n, Random(n, d, 1.0f)).SetName($"random {n} x {d}");
+        }
+
+        yield return new TestCaseData(8, Random(8, 16, 1e-6f)).SetName("nearly equal rows");
+        yield return new TestCaseData(8, Enumerable.Repeat(new[] { 0.6f, 0.8f, 0.0f, 0.0f }, 8).SelectMany(row => row).ToArray()).SetName("equal rows");
+        yield return new TestCaseData(8, Enumerable.Range(0, 64).Select(i => i % 9 == 0 ? 1.0f : 0.0f).ToArray()).SetName("orthogonal rows: one eigenvalue, seven times");
+        yield return new TestCaseData(9, Random(3, 12, 1.0f).Chunk(12).SelectMany(row => Enumerable.Repeat(row, 3)).SelectMany(row => row).ToArray()).SetName("three rows, three times each");
+        yield return new TestCaseData(6, Enumerable.Range(0, 6).SelectMany(i => new[] { (float)i, 2.0f * i }).ToArray()).SetName("rank 1");
+    }
+
+    [TestCaseSource(nameof(Batches))]
+    public void Decomposes_the_centred_gram(int n, float[] rows)
+    {
+        int d = rows.Length / n;
+        // Of the rows less the first one, as the step does it: the centred matrix is the same, and nearly equal rows do not cancel.
+        float[] shifted = [.. rows.Select((value, i) => value - rows[i % d])];
+        float[] gram = new float[n * n];
+        for (int i = 0; i < n * n; i++)
+        {
+            gram[i] = (float)Enumerable.Range(0, d).Sum(k => (double)shifted[(i / n * d) + k] * shifted[(i % n * d) + k]);
+        }
+
+        (float[] values, float[] vectors, int m, float[] summary) = Run(gram, n, tau: 0.9);
+
+        double[,] centred = Centre(gram, n);
+        double norm = Enumerable.Range(0, n).Sum(i => centred[i, i]);
+        double tolerance = (2e-6 * norm) + 1e-12;
+        // K' W = W lambda, and W^T W = 1 where lambda is not 0 (the centred null vectors are shorter).
+        for (int i = 0; i < n; i++)
+        {
+            for (int j = 0; j < n; j++)
+            {
+                double product = Enumerable.Range(0, n).Sum(k => centred[j, k] * vectors[(k * n) + i]);
+                Assert.That(product, Is.EqualTo(values[i] * vectors[(j * n) + i]).Within(tolerance), $"residual of vector {i}, component {j}");
+                double dot = Enumerable.Range(0, n).Sum(k => (double)vectors[(k * n) + i] * vectors[(k * n) + j]);
+                if (values[i] > 1e-5 * norm && values[j] > 1e-5 * norm)
+                {
+                    Assert.That(dot, Is.EqualTo(i == j ? 1.0 : 0.0).Within(2e-6), $"vectors {i} and {j}");
+                }
+            }
+
+            Assert.That(values[i], Is.GreaterThanOrEqualTo(0.0f).And.LessThanOrEqualTo(i == 0 ? float.MaxValue : values[i - 1]));
+        }
+
+        HiDeResult expected = ExplainedRankReference.Forward([.. values.Select(value => (double)value)], 0.9, n, d);
+        Assert.That(m, Is.EqualTo(expected.M));
+        Assert.That(summary[0], Is.EqualTo(expected.ExplainedVariance).Within(1e-6));
+    }
+
+    private static float[] Random(int n, int d, float spread)
+    {
+        Random random = new(n + d);
+        return [.. Enumerable.Range(0, n * d).Select(i => 0.3f + (spread * (random.NextSingle() - 0.5f)))];
+    }
+
+    private static double[,] Centre(float[] gram, int n)
+    {
+        double[] mean = [.. Enumerable.Range(0, n).Select(i => Enumerable.Range(0, n).Average(j => (double)gram[(i * n) + j]))];
+        double[,] centred = new double[n, n];
+        for (int i = 0; i < n * n; i++)
+        {
+            centred[i / n, i % n] = gram[i] - mean[i / n] - mean[i % n] + mean.Average();
+        }
+
+        return centred;
+    }
+
+    private (float[] Values, float[] Vectors, int M, float[] Summary) Run(float[] gram, int n, double tau)
+    {
+        using MemoryBuffer1D<float, Stride1D.Dense> matrix = _gpu.Accelerator.Allocate1D(gram);
+        using MemoryBuffer1D<float, Stride1D.Dense> values = _gpu.Allocate<float>(n);
+        using MemoryBuffer1D<float, Stride1D.Dense> vectors = _gpu.Allocate<float>(n * n);
+        using MemoryBuffer1D<double, Stride1D.Dense> scratch = _gpu.Allocate<double>(2 * n * n);
+        using MemoryBuffer1D<int, Stride1D.Dense> kept = _gpu.Allocate<int>(1);
+        using MemoryBuffer1D<float, Stride1D.Dense> summary = _gpu.Allocate<float>(2);
+        _gpu.Launch(
+            _gpu.Accelerator.DefaultStream,
+            EigenSymmetricGpu.Kernel,
+            new Index3D(1, 1, 1),
+            64,
+            new EigenArguments
+            {
+                Matrix = matrix.View.BaseView, Values = values.View.BaseView, Vectors = vectors.View.BaseView, Scratch = scratch.View.BaseView,
+                Kept = kept.View.BaseView, Summary = summary.View.BaseView, Size = n, Tau = tau,
+            },
+            EigenSymmetricGpu.SharedLength(n));
+        _gpu.Accelerator.Synchronize();
+        return (values.GetAsArray1D(), vectors.GetAsArray1D(), kept.GetAsArray1D()[0], summary.GetAsArray1D());
+    }
+}
