@@ -3,7 +3,7 @@ using ILGPU;
 using ILGPU.Runtime;
 using NUnit.Framework;
 
-namespace HiMo.Kernels.Tests.HiDe;
+namespace HiMo.Kernels.Tests;
 
 [TestFixture]
 internal sealed class EigenSymmetricGpuTests

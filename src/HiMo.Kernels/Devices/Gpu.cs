@@ -69,8 +69,9 @@ internal sealed class Gpu : IDisposable
 
         var launcher = (Action<AcceleratorStream, KernelConfig, TArguments>)_kernels.GetOrAdd(
             kernel.Method, static (_, state) => state.Accelerator.LoadKernel(state.kernel), (Accelerator, kernel));
-        Log.Launches.Add(kernel.Method);
-        launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), SharedMemoryConfig.RequestDynamic<float>(sharedLength)), arguments);
+        Log.Launches.Add(new LaunchEntry(kernel.Method, groups, threads, sharedLength));
+        SharedMemoryConfig shared = sharedLength > 0 ? SharedMemoryConfig.RequestDynamic<float>(sharedLength) : SharedMemoryConfig.Empty;
+        launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), shared), arguments);
     }
 
     /// <summary>Frees the device's memory and kernels.</summary>

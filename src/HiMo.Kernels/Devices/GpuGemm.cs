@@ -24,8 +24,11 @@ internal interface IGemmOperand
 /// <summary>Takes the elements of a product.</summary>
 internal interface IGemmResult
 {
+    /// <summary>A number that every element of a row needs; asked once a row and block of columns, before the product.</summary>
+    float Prepare(int group, int row);
+
     /// <summary>Stores one element; each is given once.</summary>
-    void Store(int group, int row, int column, float value);
+    void Store(int group, int row, int column, float value, float rowValue);
 }
 
 /// <summary>Arguments of <see cref="GpuGemm.Kernel"/>.</summary>
@@ -80,6 +83,7 @@ internal static class GpuGemm
     {
         ArrayView<float> sharedA = SharedMemory.Allocate<float>(Block * Pitch);
         ArrayView<float> sharedB = SharedMemory.Allocate<float>(Block * Pitch);
+        ArrayView<float> rowValues = SharedMemory.Allocate<float>(Block);
         int warp = Group.IdxX / Gpu.WarpSize;
         int lane = Group.IdxX % Gpu.WarpSize;
         int warpRow = warp / 2 * 32;
@@ -88,6 +92,11 @@ internal static class GpuGemm
         int blockColumn = Grid.IdxX * Block;
         TileRow top = default;
         TileRow bottom = default;
+        if (Group.IdxX < Block && blockRow + Group.IdxX < p.Rows)
+        {
+            rowValues[Group.IdxX] = p.C.Prepare(Grid.IdxZ, blockRow + Group.IdxX); // read after the barriers of the loop
+        }
+
         for (int start = 0; start < p.Depth; start += DepthStep)
         {
             CopyStage(sharedA, p.A, blockRow, p.Rows, start, p.Depth);
@@ -102,10 +111,11 @@ internal static class GpuGemm
             Group.Barrier(); // the next stage overwrites what was just read
         }
 
-        int row = blockRow + warpRow + (lane / 4);
+        Group.Barrier(); // without a stage there was none yet
+        int row = warpRow + (lane / 4);
         int column = blockColumn + warpColumn + (lane % 4 * 2);
-        StoreRow(p, top, row, column);
-        StoreRow(p, bottom, row + 16, column);
+        StoreRow(p, rowValues, top, blockRow, row, column);
+        StoreRow(p, rowValues, bottom, blockRow, row + 16, column);
     }
 
     // 64 x 16 elements of one operand, zero outside; eight a thread.
@@ -169,38 +179,38 @@ internal static class GpuGemm
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, TileRow tile, int row, int column)
+    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int blockRow, int row, int column)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        Store(p, tile.T0, row, column);
-        Store(p, tile.T1, row, column + 8);
-        Store(p, tile.T2, row, column + 16);
-        Store(p, tile.T3, row, column + 24);
+        Store(p, rowValues, tile.T0, blockRow, row, column);
+        Store(p, rowValues, tile.T1, blockRow, row, column + 8);
+        Store(p, rowValues, tile.T2, blockRow, row, column + 16);
+        Store(p, rowValues, tile.T3, blockRow, row, column + 24);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, Float4 value, int row, int column)
+    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, int blockRow, int row, int column)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        StoreOne(p, row, column, value.X);
-        StoreOne(p, row, column + 1, value.Y);
-        StoreOne(p, row + 8, column, value.Z);
-        StoreOne(p, row + 8, column + 1, value.W);
+        StoreOne(p, rowValues, blockRow, row, column, value.X);
+        StoreOne(p, rowValues, blockRow, row, column + 1, value.Y);
+        StoreOne(p, rowValues, blockRow, row + 8, column, value.Z);
+        StoreOne(p, rowValues, blockRow, row + 8, column + 1, value.W);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, int row, int column, float value)
+    private static void StoreOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int blockRow, int row, int column, float value)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        if (row < p.Rows && column < p.Columns)
+        if (blockRow + row < p.Rows && column < p.Columns)
         {
-            p.C.Store(Grid.IdxZ, row, column, value);
+            p.C.Store(Grid.IdxZ, blockRow + row, column, value, rowValues[row]);
         }
     }
 }

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Reflection;
+using ILGPU;
 
 namespace HiMo.Kernels;
+
+/// <summary>One launch.</summary>
+/// <param name="Kernel">The kernel's method, generic ones closed.</param>
+/// <param name="Groups">Extent of the grid.</param>
+/// <param name="Threads">Threads of a group.</param>
+/// <param name="SharedLength">Words of dynamic shared memory.</param>
+internal sealed record LaunchEntry(MethodInfo Kernel, Index3D Groups, int Threads, int SharedLength);
 
 /// <summary>Counts what a step asks of its device, so that a test can hold the library to its promise.</summary>
 internal sealed class LaunchLog
 {
-    /// <summary>Every kernel launched, in order.</summary>
-    public List<MethodInfo> Launches { get; } = [];
+    /// <summary>Every launch, in order.</summary>
+    public List<LaunchEntry> Launches { get; } = [];
 
     /// <summary>Buffers allocated.</summary>
     public int Allocations { get; set; }

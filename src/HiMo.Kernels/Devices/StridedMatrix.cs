@@ -33,5 +33,8 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
     public readonly float Load(int group, int outer, int depth) => Data[(group * GroupStride) + (outer * OuterStride) + (depth * InnerStride)];
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value) => Data[(group * GroupStride) + (row * OuterStride) + (column * InnerStride)] = value;
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) => Data[(group * GroupStride) + (row * OuterStride) + (column * InnerStride)] = value;
 }

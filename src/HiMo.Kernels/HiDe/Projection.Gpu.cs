@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the products of the N x N form read and store besides plain matrices.
+//            Q = W_m W_m^T,  M = Q + 1 1^T / N                       u' = M x       HiMo-CLIP (arXiv:2511.06653), equation 1
+//            exact:    Z_ij = (Sh_ij + Sh_ji) / (2 (lambda_i - lambda_j)) for i <= m < j or j <= m < i, else 0
+//            stopped:  W_m Lambda_m^{-1}, rows of P that are not defined left out
+// Precision  a pair closer than 1e-6 lambda_1, or a kept lambda below it, contributes nothing: the direction is held constant there.
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>Decomposition of one batch, in device memory.</summary>
+internal struct Decomposition
+{
+    private const float RelativeFloor = 1e-6f;
+
+    /// <summary>lambda, n.</summary>
+    public ArrayView<float> Values;
+
+    /// <summary>W, element (j, i) is component j of vector i; n x n.</summary>
+    public ArrayView<float> Vectors;
+
+    /// <summary>m, one element.</summary>
+    public ArrayView<int> Kept;
+
+    /// <summary>n.</summary>
+    public int Size;
+
+    /// <summary>W_ji where vector i is kept, else 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float KeptVector(int component, int i) => i < Kept[0] ? Vectors[((long)component * Size) + i] : 0.0f;
+
+    /// <summary>1 / lambda_i where vector i is kept and has a row of P, else 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float KeptInverse(int i) => i < Kept[0] && Values[i] > RelativeFloor * Values[0] ? 1.0f / Values[i] : 0.0f;
+
+    /// <summary>1 / (2 (lambda_i - lambda_j)) for a kept and a dropped vector, the kept one first; else 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Coupling(int i, int j)
+    {
+        int first = i < j ? i : j;
+        int last = i < j ? j : i;
+        float difference = Values[first] - Values[last];
+        bool isAcross = first < Kept[0] && last >= Kept[0] && difference > RelativeFloor * Values[0];
+        return isAcross ? 0.5f / difference : 0.0f;
+    }
+}
+
+/// <summary>W with the dropped vectors zero: rows or, transposed, columns are the outer index.</summary>
+internal struct KeptVectorsOperand : IGemmOperand
+{
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Decomposition.KeptVector(outer, depth);
+}
+
+/// <summary>Stores a product plus 1/N: M from Q.</summary>
+internal struct MeanAddedResult : IGemmResult
+{
+    public ArrayView<float> Data;
+    public int Size;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) => Data[((long)row * Size) + column] = value + (1.0f / Size);
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+}
+
+/// <summary>Stores a product times the coupling of its row's and column's vectors: Z from Sh + Sh^T.</summary>
+internal struct CoupledResult : IGemmResult
+{
+    public ArrayView<float> Data;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
+        Data[((long)row * Decomposition.Size) + column] = value * Decomposition.Coupling(row, column);
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+}
+
+/// <summary>Stores a product times 1 / lambda of its column, 0 for columns without a row of P.</summary>
+internal struct InverseScaledResult : IGemmResult
+{
+    public ArrayView<float> Data;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
+        Data[((long)row * Decomposition.Size) + column] = value * Decomposition.KeptInverse(column);
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+}
+
+/// <summary>T + T^T of a square matrix.</summary>
+internal struct SymmetrizedOperand : IGemmOperand
+{
+    public ArrayView<float> Data;
+    public int Size;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Data[((long)outer * Size) + depth] + Data[((long)depth * Size) + outer];
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// InfoNCE of both branches on N x N cosines that are in memory (the N <= d form).   L = 1/2 [mean_i CE_row(i) + mean_j CE_col(j)]
+//            CE_row(i) = logsumexp_j S_ij - (1-eps) S_ii - (eps/N) sum_j S_ij,  S = s C        HiMo-CLIP, equations 2 and 3
+//            D_ij = 1/(2N) [ R_ij + T_ij - 2 ((1-eps) I + eps/N) ]
+// Shapes     C: N x N, the global branch's A, then the component branch's B.
+// Mapping    a warp a row or column: 4 N warps, in the order rows of A, columns of A, rows of B, columns of B.
+// Precision  everything relative to the row's largest logit, so that nothing large cancels; exponentials of base 2; float32 sums of N terms in a fixed
+//            order, the N terms of the loss in float64.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+/// <summary>The cosines of both branches with what the softmax over their rows and columns needs.</summary>
+internal struct LogitStatistics
+{
+    private const float Log2E = 1.44269504f;
+
+    /// <summary>A, then B; N x N each.</summary>
+    public ArrayView<float> Cosines;
+
+    /// <summary>Largest logit of each row of A, column of A, row of B, column of B.</summary>
+    public ArrayView<float> Largest;
+
+    /// <summary>Sum of exp(S - largest), in the same order.</summary>
+    public ArrayView<float> ExpSum;
+
+    /// <summary>Cross entropy of each, in the same order.</summary>
+    public ArrayView<float> Loss;
+
+    /// <summary>sum_j D_ij S_ij times N, in the same order.</summary>
+    public ArrayView<float> GradScale;
+
+    /// <summary>Logit scale in log domain, one element.</summary>
+    public ArrayView<float> LogitScale;
+
+    /// <summary>N.</summary>
+    public int Size;
+
+    /// <summary>eps.</summary>
+    public float LabelSmoothing;
+
+    /// <summary>Weight of the global branch.</summary>
+    public float GlobalWeight;
+
+    /// <summary>Weight of the component branch.</summary>
+    public float Lambda;
+
+    /// <summary>Both operands of a product get gradient.</summary>
+    public int GatherWithGrad;
+
+    /// <summary>s.</summary>
+    public readonly float Scale => XMath.Exp(LogitScale[0]);
+
+    /// <summary>exp(x) for x of 0 or less.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Exp(float x) => Exp2.Approximate(x * Log2E);
+
+    /// <summary>D_ij of a branch as it reaches the images (the row half, and the column half with <see cref="GatherWithGrad"/>).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float ImageShare(int branch, int row, int column, float scale) => Share(branch, row, column, scale, 1.0f, GatherWithGrad);
+
+    /// <summary>D_ij of a branch as it reaches the texts (the column half, and the row half with <see cref="GatherWithGrad"/>).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float TextShare(int branch, int row, int column, float scale) => Share(branch, row, column, scale, GatherWithGrad, 1.0f);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly float Share(int branch, int row, int column, float scale, float rowHalf, float columnHalf)
+    {
+        float logit = scale * Cosines[((long)branch * Size * Size) + ((long)row * Size) + column];
+        int rows = 2 * branch * Size;
+        int columns = rows + Size;
+        float target = ((row == column ? 1.0f : 0.0f) * (1.0f - LabelSmoothing)) + (LabelSmoothing / Size);
+        float softmaxRow = Exp(logit - Largest[rows + row]) / ExpSum[rows + row];
+        float softmaxColumn = Exp(logit - Largest[columns + column]) / ExpSum[columns + column];
+        float weight = branch == 0 ? GlobalWeight : Lambda;
+        return weight / (2.0f * Size) * ((rowHalf * (softmaxRow - target)) + (columnHalf * (softmaxColumn - target)));
+    }
+}
+
+/// <summary>The pass over the logits on the GPU.</summary>
+internal static class ContrastiveLossGpu
+{
+    /// <summary>One row or column a warp.</summary>
+    public static void Kernel(LogitStatistics p)
+    {
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int task = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
+        int n = p.Size;
+        if (task >= 4 * n)
+        {
+            return; // a whole warp leaves
+        }
+
+        int own = task % n;
+        bool isRow = task / n % 2 == 0;
+        long start = ((long)(task / (2 * n)) * n * n) + (isRow ? (long)own * n : own);
+        int step = isRow ? 1 : n;
+        float scale = p.Scale;
+        float largest = float.NegativeInfinity;
+        for (int j = lane; j < n; j += Gpu.WarpSize)
+        {
+            largest = XMath.Max(largest, scale * p.Cosines[start + ((long)j * step)]);
+        }
+
+        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 16));
+        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 8));
+        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 4));
+        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 2));
+        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 1));
+        float expSum = 0.0f;
+        float weighted = 0.0f;
+        float below = 0.0f;
+        for (int j = lane; j < n; j += Gpu.WarpSize)
+        {
+            float relative = (scale * p.Cosines[start + ((long)j * step)]) - largest;
+            float exponential = LogitStatistics.Exp(relative);
+            expSum += exponential;
+            weighted += exponential == 0.0f ? 0.0f : exponential * relative;
+            below -= relative;
+        }
+
+        expSum = GroupSum.Warp(expSum);
+        weighted = GroupSum.Warp(weighted);
+        below = GroupSum.Warp(below);
+        if (lane == 0)
+        {
+            float target = largest - (scale * p.Cosines[start + ((long)own * step)]);
+            float smoothed = ((1.0f - p.LabelSmoothing) * target) + (p.LabelSmoothing / n * below);
+            p.Largest[task] = largest;
+            p.ExpSum[task] = expSum;
+            p.Loss[task] = XMath.Log(expSum) + smoothed;
+            p.GradScale[task] = (weighted / expSum) + smoothed;
+        }
+    }
+}
