@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Globalization;
 using System.Reflection;
+using System.Text.RegularExpressions;
 using ILGPU;
 using ILGPU.Runtime;
 using NUnit.Framework;
@@ -62,17 +63,17 @@ internal sealed class KernelPtxTests
     [Test]
     public void Barriers_keep_their_order_with_shared_memory_in_the_product()
     {
-        // Two barriers a stage and one before the epilogue. The 32 fragment loads stand between the two of the loop; products work on
-        // registers and may stand anywhere behind them.
+        // The loop's block: barrier, the 32 loads of fragments, barrier. Products work on registers and may stand anywhere behind the loads.
         string ptx = OfflinePtx.Compile(_kernels.Values.First(launch => launch.Kernel.DeclaringType == typeof(GpuGemm)).Kernel, GpuGemm.Threads, "sm_90");
-        string[] order = [.. ptx.Split('\n').Select(line => line.Trim()).Select(Kind).Where(kind => kind.Length > 0)];
-        int first = Array.IndexOf(order, "barrier");
-        int second = Array.IndexOf(order, "barrier", first + 1);
-        int third = Array.IndexOf(order, "barrier", second + 1);
+        string[][] blocks = [.. Regex.Split(ptx, @"^\s*L_\w+:", RegexOptions.Multiline)
+            .Select(block => block.Split('\n').Select(line => Kind(line.Trim())).Where(kind => kind.Length > 0).ToArray())];
+        string[] loop = blocks.Single(block => block.Count(kind => kind == "barrier") == 2);
+        int first = Array.IndexOf(loop, "barrier");
+        int second = Array.LastIndexOf(loop, "barrier");
 
-        Assert.That(order[..first], Has.Some.EqualTo("store"), "the stage is written before the first barrier");
-        Assert.That(order[(first + 1)..second].Where(kind => kind != "mma"), Is.EqualTo(Enumerable.Repeat("load", 32)), "and only read until the second");
-        Assert.That(order[(second + 1)..third], Has.None.EqualTo("load").And.None.EqualTo("store"), "nothing is left for behind it");
+        Assert.That(loop[(first + 1)..second].Where(kind => kind != "mma"), Is.EqualTo(Enumerable.Repeat("load", 32)), "only read between the barriers");
+        Assert.That(loop[..first].Concat(loop[(second + 1)..]), Has.None.EqualTo("load").And.None.EqualTo("store"), "nothing is read or written beside them");
+        Assert.That(loop, Has.Some.EqualTo("mma"));
 
         static string Kind(string line) =>
             line.StartsWith("bar.sync", StringComparison.Ordinal) ? "barrier"
