@@ -82,7 +82,7 @@ public sealed partial class ClipModel : Module
 
         Tensor ends = ids.argmax(1);
         long length = ends.max().item<long>() + 1;
-        Tensor x = _tokens.Forward(ids.narrow(1, 0, length)) + PositionalTable.Merge(_positions, _trainedPositions, length);
+        Tensor x = _tokens.Forward(ids.narrow(1, 0, length)).Plus(PositionalTable.Merge(_positions, _trainedPositions, length));
         return _finalNorm.Forward(_transformer.Forward(x, ends)).matmul(_textProjection).MoveToOuterDisposeScope();
     }
 

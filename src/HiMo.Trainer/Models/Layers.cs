@@ -79,10 +79,6 @@ internal sealed class NormLayer : Layer
 /// <summary>c_proj(activation(c_fc(x))).</summary>
 internal sealed class MlpLayer : Layer
 {
-    // Kept for good: TorchSharp does not keep a Scalar alive during the call that reads it, so the garbage collector may free a temporary
-    // one under libtorch's feet ("Expected false to be true"). The same holds wherever numbers are operands in a training step.
-    private static readonly Scalar s_slope = 1.702;
-
     private readonly ClipActivation _activation;
     private readonly LinearLayer _in;
     private readonly LinearLayer _out;
@@ -99,7 +95,7 @@ internal sealed class MlpLayer : Layer
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor hidden = _in.Forward(x);
-        Tensor active = _activation == ClipActivation.QuickGelu ? hidden * (hidden * s_slope).sigmoid() : functional.gelu(hidden);
+        Tensor active = _activation == ClipActivation.QuickGelu ? hidden.QuickGelu() : functional.gelu(hidden);
         return _out.Forward(active).MoveToOuterDisposeScope();
     }
 }

@@ -25,8 +25,8 @@ internal sealed class BlockLayer : Layer
     public Tensor Forward(Tensor x, bool causal)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor mixed = x + _attention.Forward(_norm1.Forward(x), causal);
-        return (mixed + _mlp.Forward(_norm2.Forward(mixed))).MoveToOuterDisposeScope();
+        Tensor mixed = x.Plus(_attention.Forward(_norm1.Forward(x), causal));
+        return mixed.Plus(_mlp.Forward(_norm2.Forward(mixed))).MoveToOuterDisposeScope();
     }
 
     /// <summary>The block's output at one position of each sample only; what the last block of a tower needs.</summary>
@@ -36,22 +36,10 @@ internal sealed class BlockLayer : Layer
     public Tensor ForwardPooled(Tensor x, Tensor? positions)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor? visible = positions is null ? null : (Numbers(x.shape[1]).unsqueeze(0) <= positions.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
+        Tensor? visible = positions is null ? null : (TensorArithmetic.Numbers(x.shape[1]).unsqueeze(0) <= positions.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
         Tensor normalized = _norm1.Forward(x);
-        Tensor mixed = Pool(x, positions) + _attention.ForwardPooled(normalized, Pool(normalized, positions), visible);
-        return (mixed + _mlp.Forward(_norm2.Forward(mixed))).squeeze(1).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>0 to count - 1. Not arange, which takes Scalars: see <see cref="MlpLayer"/>.</summary>
-    private static Tensor Numbers(long count)
-    {
-        long[] numbers = new long[count];
-        for (int i = 0; i < numbers.Length; i++)
-        {
-            numbers[i] = i;
-        }
-
-        return tensor(numbers);
+        Tensor mixed = Pool(x, positions).Plus(_attention.ForwardPooled(normalized, Pool(normalized, positions), visible));
+        return mixed.Plus(_mlp.Forward(_norm2.Forward(mixed))).squeeze(1).MoveToOuterDisposeScope();
     }
 
     private static Tensor Pool(Tensor x, Tensor? positions) => positions is null

@@ -49,7 +49,7 @@ internal sealed class VisionTower : Layer
 
         using DisposeScope scope = NewDisposeScope();
         Tensor patches = _patches.Forward(images.to(_class.dtype));
-        Tensor tokens = cat([_class.expand(images.shape[0], 1, -1), patches], 1) + _positions;
+        Tensor tokens = cat([_class.expand(images.shape[0], 1, -1), patches], 1).Plus(_positions);
         Tensor pooled = _transformer.Forward(_normBefore.Forward(tokens), positions: null);
         return _normAfter.Forward(pooled).matmul(_projection).MoveToOuterDisposeScope();
     }
