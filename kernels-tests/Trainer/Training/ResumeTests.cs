@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Diagnostics;
+using System.Text;
+using System.Text.Json.Nodes;
+using HiMo.Trainer;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests.Trainer;
+
+/// <summary>A run that was stopped or killed anywhere and continued ends in the bytes of the uninterrupted one.</summary>
+internal sealed class ResumeTests
+{
+    private TrainingScenes _scenes = null!;
+    private byte[] _expected = [];
+    private string[] _losses = [];
+
+    [OneTimeSetUp]
+    public void TrainWithoutInterruption()
+    {
+        _scenes = new TrainingScenes();
+        TrainingScenes.Train(_scenes.Folder("whole"), _scenes.Config);
+        _expected = TrainingScenes.Model(_scenes.Folder("whole"));
+        _losses = Losses("whole");
+    }
+
+    [OneTimeTearDown]
+    public void RemoveScenes() => _scenes.Dispose();
+
+    [TestCase(1)]
+    [TestCase(5)]
+    [TestCase(7)]
+    public void Stopped_after_a_step_it_goes_on_as_if_nothing_had_happened(int step)
+    {
+        string name = $"stopped{step}";
+        using CancellationTokenSource stop = new();
+        using (TrainingRun run = TrainingRun.Open(_scenes.Folder(name), _scenes.Config, resume: false))
+        {
+            using LineWatcher watcher = new($"{step}/8 steps", stop.Cancel);
+            Assert.That(() => RunTraining.Execute(run, null, evaluate: false, watcher, stop.Token), Throws.InstanceOf<OperationCanceledException>());
+            Assert.That(watcher.ToString(), Does.Contain($"saved after step {step}"));
+        }
+
+        Assert.That(File.Exists(Path.Combine(_scenes.Folder(name), "checkpoints", $"step_{step:D6}.state")));
+        TrainingScenes.Train(_scenes.Folder(name), _scenes.Config, resume: true);
+        AssertWhole(name);
+    }
+
+    [Test]
+    public void Killed_at_random_moments_it_ends_in_the_same_bytes()
+    {
+        Random random = new(11);
+        int kills = TestLength.Pick(3, 20);
+        string name = "killed";
+        int killed = 0;
+        for (int i = 0; i < kills; i++)
+        {
+            using Process process = Start(name);
+            Thread.Sleep(random.Next(300, 1500));
+            if (!process.HasExited)
+            {
+                process.Kill(); // SIGKILL: nothing in the process gets to know
+                killed++;
+            }
+
+            process.WaitForExit();
+            if (TrainingRunIsComplete(name))
+            {
+                AssertWhole(name);
+                name = $"killed{i}";
+            }
+        }
+
+        TrainingScenes.Train(_scenes.Folder(name), _scenes.Config with { SaveEvery = 1 }, resume: true);
+        AssertWhole(name);
+        Assert.That(killed, Is.Positive, "every process had ended before it was to be killed");
+        Assert.That(Directory.EnumerateFiles(Path.Combine(_scenes.Folder(name), "checkpoints"), "*.state").Count(), Is.EqualTo(1), "only the newest state is kept");
+    }
+
+    [TestCase("-INT")]
+    [TestCase("-TERM")]
+    public void A_signal_finishes_the_step_saves_and_exits_with_130(string signal)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("signals are sent with the kill command, which Windows lacks");
+        }
+
+        string name = $"signal{signal}";
+        using Process process = Start(name);
+        StringBuilder error = new();
+        while (process.StandardError.ReadLine() is { } line)
+        {
+            error.AppendLine(line);
+            if (line.StartsWith("2/8 steps", StringComparison.Ordinal))
+            {
+                using Process kill = Process.Start("kill", [signal, process.Id.ToString()]);
+                kill.WaitForExit();
+            }
+        }
+
+        process.WaitForExit();
+        Assert.That(process.ExitCode, Is.EqualTo(130), error.ToString());
+        Assert.That(error.ToString(), Does.Contain("saved after step").And.Contain("--resume"));
+        TrainingScenes.Train(_scenes.Folder(name), _scenes.Config, resume: true);
+        AssertWhole(name);
+    }
+
+    [Test]
+    public void A_damaged_log_line_and_a_state_without_weights_do_not_stop_a_run()
+    {
+        string folder = _scenes.Folder("damaged");
+        using CancellationTokenSource stop = new();
+        using (TrainingRun run = TrainingRun.Open(folder, _scenes.Config, resume: false))
+        {
+            using LineWatcher watcher = new("3/8 steps", stop.Cancel);
+            Assert.That(() => RunTraining.Execute(run, null, evaluate: false, watcher, stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        }
+
+        File.AppendAllText(Path.Combine(folder, TrainingLog.FileName), "{\"kind\":\"step\",\"step\":4,\"lo");
+        TrainingScenes.Train(folder, _scenes.Config, resume: true);
+        AssertWhole("damaged");
+    }
+
+    private void AssertWhole(string name)
+    {
+        Assert.That(TrainingScenes.Model(_scenes.Folder(name)), Is.EqualTo(_expected), $"{name}: the model's bytes");
+        Assert.That(Losses(name), Is.EqualTo(_losses), $"{name}: the log");
+    }
+
+    private bool TrainingRunIsComplete(string name) => File.Exists(Path.Combine(_scenes.Folder(name), TrainingRun.ModelFile));
+
+    private string[] Losses(string name) =>
+    [
+        .. File.ReadLines(Path.Combine(_scenes.Folder(name), TrainingLog.FileName))
+            .Select(line => JsonNode.Parse(line)!).Where(entry => (string?)entry["kind"] == "step").Select(entry => $"{entry["step"]} {entry["loss"]} {entry["grad_norm"]}"),
+    ];
+
+    private Process Start(string name)
+    {
+        ProcessStartInfo start = new(
+            Environment.ProcessPath!,
+            [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), .. _scenes.Arguments(_scenes.Folder(name), "--resume", "--save-every", "1")])
+        {
+            RedirectStandardError = true,
+        };
+        start.Environment["OMP_NUM_THREADS"] = "1";
+        return Process.Start(start)!;
+    }
+
+    /// <summary>Acts when a line appears; training reports on its own thread, so the next step sees it.</summary>
+    private sealed class LineWatcher(string start, Action act) : StringWriter
+    {
+        public override void WriteLine(string? value)
+        {
+            base.WriteLine(value);
+            if (value!.StartsWith(start, StringComparison.Ordinal))
+            {
+                act();
+            }
+        }
+    }
+}

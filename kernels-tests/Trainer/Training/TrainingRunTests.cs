@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
+using HiMo.Kernels;
+using HiMo.Trainer;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests.Trainer;
+
+internal sealed class TrainingRunTests
+{
+    private TrainingScenes _scenes = null!;
+
+    [OneTimeSetUp]
+    public void MakeScenes() => _scenes = new TrainingScenes();
+
+    [OneTimeTearDown]
+    public void RemoveScenes() => _scenes.Dispose();
+
+    [Test]
+    public void The_log_has_every_field_and_follows_the_schedule()
+    {
+        TrainingConfig config = _scenes.Config with { Steps = 21, Clip = 1.0, FinalRateShare = 0.1 };
+        string folder = Train("log", config);
+        JsonObject[] steps = Log(folder, "step");
+        Assert.That(steps.Select(step => (int)step["step"]!), Is.EqualTo(Enumerable.Range(1, 21)));
+        string[] fields = ["loss", "global", "component", "m", "explained_variance", "relative_gap", "lr", "logit_scale", "grad_norm", "step_ms", "loss_ms", "data_ms", "samples_per_second"];
+        LearningRateSchedule schedule = new(1e-3, 2, 21);
+        foreach (JsonObject step in steps)
+        {
+            Assert.That(step.Select(pair => pair.Key), Is.SupersetOf(fields));
+            Assert.That((double)step["loss"]!, Is.EqualTo((double)step["global"]! + (double)step["component"]!).Within(1e-5));
+            Assert.That((double)step["explained_variance"]!, Is.InRange(0.6, 1.0));
+            Assert.That((double)step["lr"]!, Is.EqualTo((0.9 * schedule.At((int)step["step"]! - 1)) + 1e-4).Within(1e-12));
+            Assert.That((double)step["loss_ms"]!, Is.LessThan((double)step["step_ms"]!));
+        }
+
+        JsonArray spectrum = Log(folder, "spectrum").Single()["values"]!.AsArray();
+        Assert.That(spectrum.Select(value => (double)value!), Is.Ordered.Descending);
+        Assert.That(spectrum, Has.Count.EqualTo(16), "min(N, d)");
+    }
+
+    [Test]
+    public void The_plain_loss_is_the_global_branch_alone()
+    {
+        JsonObject first = Log(Train("plain", _scenes.Config with { Loss = TrainingLoss.Plain, Lambda = 0.0, Steps = 2 }), "step")[0];
+        JsonObject both = Log(Train("both", _scenes.Config with { Steps = 2 }), "step")[0];
+        Assert.That((double)first["component"]!, Is.Zero);
+        Assert.That((double)first["loss"]!, Is.EqualTo((double)first["global"]!));
+        Assert.That((double)first["global"]!, Is.EqualTo((double)both["global"]!), "the same first batch");
+        HimoCall call = HimoCall.Run(_scenes.Arguments(_scenes.Folder("plain-call"), "--loss", "plain", "--steps", "2"));
+        Assert.That(call.Code, Is.Zero, call.Error);
+        Assert.That(TrainingConfig.Read(_scenes.Folder("plain-call"))!.Lambda, Is.Zero);
+    }
+
+    [Test]
+    public void The_final_model_starts_another_run_and_brings_its_words()
+    {
+        string folder = Train("first", _scenes.Config);
+        string file = Path.Combine(folder, TrainingRun.ModelFile);
+        using (ClipModel model = ClipModel.Load(file))
+        {
+            Assert.That(Tokenizers.For(model.Metadata, null, file).VocabSize, Is.EqualTo(110));
+            Assert.That(model.Config.ContextLength, Is.EqualTo(88));
+        }
+
+        double continued = (double)Log(Train("second", _scenes.Config with { Base = file, Steps = 2 }), "step")[0]["loss"]!;
+        Assert.That(continued, Is.LessThan((double)Log(folder, "step")[0]["loss"]!), "what was learned is there");
+    }
+
+    [Test]
+    public void A_run_that_diverges_ends_with_step_and_remedy_and_leaves_the_last_checkpoint()
+    {
+        string folder = _scenes.Folder("diverged");
+        TrainingConfig config = _scenes.Config with { LearningRate = 1e30, WarmupSteps = 0, SaveEvery = 1 };
+        Assert.That(
+            () => TrainingScenes.Train(folder, config),
+            Throws.TypeOf<UserError>().With.Message.Contains("step 2").And.Message.Contains("--lr"));
+        Assert.That(File.Exists(Path.Combine(folder, "checkpoints", "step_000001.state")));
+        Assert.That(File.Exists(Path.Combine(folder, TrainingRun.ModelFile)), Is.False);
+    }
+
+    [Test]
+    public void The_logit_scale_never_passes_ln_100()
+    {
+        string file = _scenes.Folder("hot.safetensors");
+        string folder = Train("warm", _scenes.Config with { Steps = 1, WarmupSteps = 0 });
+        using (ClipModel model = ClipModel.Load(Path.Combine(folder, TrainingRun.ModelFile)))
+        {
+            using IDisposable constant = TorchSharp.torch.no_grad();
+            _ = model.LogitScale.fill_(5.0);
+            model.Save(file, model.Metadata, TorchSharp.torch.ScalarType.Float32);
+        }
+
+        JsonObject step = Log(Train("hot", _scenes.Config with { Base = file, Steps = 1, WarmupSteps = 0 }), "step")[0];
+        Assert.That((double)step["logit_scale"]!, Is.EqualTo(Math.Log(100.0)).Within(1e-6));
+    }
+
+    [Test]
+    public void A_folder_takes_one_run_at_a_time_and_continues_no_other()
+    {
+        string folder = _scenes.Folder("taken");
+        using (TrainingRun.Open(folder, _scenes.Config, resume: false))
+        {
+            Assert.That(() => TrainingRun.Open(folder, _scenes.Config, resume: true), Throws.TypeOf<UserError>().With.Message.Contains("another process"));
+        }
+
+        Assert.That(() => TrainingRun.Open(folder, _scenes.Config, resume: false), Throws.TypeOf<UserError>().With.Message.Contains("--resume"));
+        Assert.That(
+            () => TrainingRun.Open(folder, _scenes.Config with { Tau = 0.7, Steps = 9 }, resume: true),
+            Throws.TypeOf<UserError>().With.Message.Contains("another steps, tau"));
+        Assert.That(TrainingConfig.Read(folder)!.Tau, Is.EqualTo(0.6), "the refused call changed nothing");
+        TrainingRun.Open(folder, _scenes.Config with { Threads = 2, SaveEvery = 4 }, resume: true).Dispose();
+    }
+
+    [TestCase("--steps", "0", "1 to")]
+    [TestCase("--warmup-steps", "9", "0 to 8")]
+    [TestCase("--tau", "1.5", "(0, 1]")]
+    [TestCase("--cut-share", "2", "2")]
+    [TestCase("--batch", "49", "48 pairs")]
+    [TestCase("--lr", "-1", "-1")]
+    [TestCase("--base", "nowhere.safetensors", "nowhere.safetensors")]
+    [TestCase("--beta2", "1", "--beta2")]
+    public void A_wrong_option_is_one_line_that_names_it(string option, string value, string expected)
+    {
+        HimoCall call = HimoCall.Run(_scenes.Arguments(_scenes.Folder($"wrong{option}"), option, value));
+        Assert.That(call.Code, Is.EqualTo(1), call.Error);
+        Assert.That(call.Error.TrimEnd().Split('\n'), Has.Length.EqualTo(1));
+        Assert.That(call.Error, Does.Contain(expected).And.Not.Contain("unexpected"));
+    }
+
+    [Test]
+    public void Options_override_the_preset_and_only_those_given()
+    {
+        HimoCall call = HimoCall.Run(
+            "train", "--preset", "demo", "--data", _scenes.Data, "--out", _scenes.Folder("options"), "--evaluate", "off", "--threads", "1",
+            "--steps", "1", "--warmup-steps", "0", "--batch", "4", "--tau", "0.8");
+        Assert.That(call.Code, Is.Zero, call.Error);
+        TrainingConfig config = TrainingConfig.Read(_scenes.Folder("options"))!;
+        Assert.That((config.Tau, config.Batch, config.LearningRate, config.BasisGradient, config.CutShare), Is.EqualTo((0.8, 4, 1e-3, BasisGradient.Stopped, 0.5)));
+        JsonObject json = JsonNode.Parse(File.ReadAllText(Path.Combine(_scenes.Folder("options"), TrainingConfig.FileName)))!.AsObject();
+        Assert.That(((string?)json["loss"], (string?)json["basis_gradient"], (double)json["learning_rate"]!), Is.EqualTo(("himo", "stopped", 1e-3)));
+    }
+
+    private string Train(string name, TrainingConfig config)
+    {
+        string folder = _scenes.Folder(name);
+        TrainingScenes.Train(folder, config);
+        return folder;
+    }
+
+    private static JsonObject[] Log(string folder, string kind) =>
+        [.. File.ReadLines(Path.Combine(folder, TrainingLog.FileName)).Select(line => JsonNode.Parse(line)!.AsObject()).Where(entry => (string?)entry["kind"] == kind)];
+}
