@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Text.Json.Nodes;
-using HiMo.Kernels;
 using HiMo.Trainer;
 using NUnit.Framework;
 
