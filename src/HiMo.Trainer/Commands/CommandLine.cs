@@ -16,6 +16,7 @@ internal static class CommandLine
     public static IReadOnlyList<CommandGroup> Groups { get; } =
     [
         new("Start here",
+            new CommandEntry(DemoCommand.Create(), "./himo demo"),
             new CommandEntry(DoctorCommand.Create(), "./himo doctor")),
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9")),
