@@ -6,7 +6,15 @@ namespace HiMo.Kernels;
 /// <param name="Defined">Those of them whose direction is defined: lambda_i above 1e-6 lambda_1.</param>
 /// <param name="Share">The share of the variance that the m components explain.</param>
 /// <param name="RelativeGap">(lambda_m - lambda_{m+1}) / lambda_1; infinity where nothing is dropped.</param>
-internal readonly record struct ExplainedRank(int M, int Defined, double Share, double RelativeGap);
+internal readonly record struct ExplainedRank(int M, int Defined, double Share, double RelativeGap)
+{
+    private const double NearTie = 1e-4;
+
+    /// <summary>What the user of a batch of rows x columns should hear about.</summary>
+    public HiDeWarnings Warnings(int rows, int columns) =>
+        (M >= Math.Min(rows - 1, columns) ? HiDeWarnings.NothingDropped : HiDeWarnings.None)
+        | (RelativeGap < NearTie ? HiDeWarnings.NearTieAtCut : HiDeWarnings.None);
+}
 
 // Number of kept components.  m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, all of them if none reaches tau
 // Source     HiMo-CLIP (arXiv:2511.06653), equation 1; the floor of 1e-8 and "all if none" as in the authors' code.

@@ -18,24 +18,38 @@ internal unsafe struct HiDeGroup
     public float* Centered;
     public PrincipalComponents Components;
 
-    /// <summary>u' of a batch.</summary>
+    /// <summary>Takes memory for the state that Backward needs, and centres the batch.</summary>
+    /// <param name="pool">Threads.</param>
+    /// <param name="workspace">Gives the memory.</param>
+    /// <param name="source">N x d.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="columns">d.</param>
+    /// <param name="inverse">N factors that make unit rows of the source; null: the source is used as it is.</param>
+    /// <param name="scratch">d doubles a thread.</param>
+    public static HiDeGroup Center(WorkerPool pool, Workspace workspace, float* source, int rows, int columns, double* inverse, double* scratch)
+    {
+        HiDeGroup group = new() { Rows = rows, Columns = columns, Mean = workspace.Doubles(columns), Centered = workspace.Floats(rows, columns) };
+        BatchMeanCpu.Forward(pool, source, rows, columns, inverse, group.Mean, group.Centered, scratch);
+        return group;
+    }
+
+    /// <summary>u' of a centred batch.</summary>
     /// <param name="pool">Threads.</param>
     /// <param name="workspace">Keeps what Backward needs.</param>
+    /// <param name="temporary">Memory that is free after the call.</param>
     /// <param name="axes">The eigensolver.</param>
     /// <param name="tau">Share of the variance to keep.</param>
     /// <param name="reconstruction">Receives u', N x d.</param>
-    /// <remarks>Mean and Centered are filled in already.</remarks>
-    public void Forward(WorkerPool pool, Workspace workspace, PrincipalAxes axes, double tau, float* reconstruction)
+    public void Forward(WorkerPool pool, Workspace workspace, Workspace temporary, PrincipalAxes axes, double tau, float* reconstruction)
     {
-        Components = axes.Decompose(workspace, Centered, Rows, Columns, tau);
-        Project(pool, workspace, Centered, Components.M, reconstruction);
+        Components = axes.Decompose(workspace, temporary, Centered, Rows, Columns, tau);
+        Project(pool, temporary, Centered, Components.M, reconstruction);
+        Span<float> mean = new(temporary.Floats(Columns), Columns);
+        TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(Mean, Columns), mean);
         for (int i = 0; i < Rows; i++)
         {
-            float* row = reconstruction + ((nint)i * Columns);
-            for (int k = 0; k < Columns; k++)
-            {
-                row[k] = (float)(row[k] + Mean[k]);
-            }
+            Span<float> row = new(reconstruction + ((nint)i * Columns), Columns);
+            TensorPrimitives.Add(row, mean, row);
         }
     }
 

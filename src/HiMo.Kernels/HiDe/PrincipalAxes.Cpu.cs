@@ -33,11 +33,18 @@ internal sealed unsafe class PrincipalAxes(WorkerPool pool) : IDisposable
 
     private readonly List<(int Size, EigenSymmetric Solver)> _solvers = new(KeptSolvers + 1);
 
-    public PrincipalComponents Decompose(Workspace workspace, float* centered, int rows, int columns, double tau)
+    /// <summary>Eigensystem and cut of a centred batch.</summary>
+    /// <param name="workspace">Keeps eigenvalues and eigenvectors.</param>
+    /// <param name="temporary">Holds the Gram or covariance matrix, which does not outlive the call.</param>
+    /// <param name="centered">X, N x d.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="columns">d.</param>
+    /// <param name="tau">Share of the variance to keep.</param>
+    public PrincipalComponents Decompose(Workspace workspace, Workspace temporary, float* centered, int rows, int columns, double tau)
     {
         GramSide side = CenteredGramReference.Side(rows, columns);
         int size = Math.Min(rows, columns);
-        float* gram = workspace.Floats(size, size);
+        float* gram = temporary.Floats(size, size);
         float* values = workspace.Floats(size);
         float* vectors = workspace.Floats(size, size);
         CenteredGramCpu.Forward(pool, centered, rows, columns, side, gram);

@@ -13,8 +13,7 @@ public sealed partial class TrainingStep
         int d = frame.Columns;
         bool split = !_options.GatherWithGrad;
         HiDeGroup texts = new() { Rows = n, Columns = d, Mean = frame.Mean, Centered = frame.Centered };
-        HiDeGroup images = new() { Rows = n, Columns = d, Mean = _workspace.Doubles(d), Centered = _workspace.Floats(n, d) };
-        BatchMeanCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, images.Mean, images.Centered, frame.Scratch);
+        HiDeGroup images = HiDeGroup.Center(_pool, _workspace, frame.Queries, n, d, frame.QueryInverse, frame.Scratch);
         Reconstruction left = Reconstruct(frame, ref images);
         Reconstruction right = Reconstruct(frame, ref texts);
         frame.Components = texts.Components;
@@ -67,7 +66,7 @@ public sealed partial class TrainingStep
     private unsafe Reconstruction Reconstruct(in Frame frame, ref HiDeGroup side)
     {
         Reconstruction result = new() { Raw = _workspace.Floats(frame.Rows, frame.Columns) };
-        side.Forward(_pool, _workspace, _axes, _options.Tau, result.Raw);
+        side.Forward(_pool, _workspace, _workspace, _axes, _options.Tau, result.Raw);
         result.Rows = result.Raw;
         if (IsCosine)
         {

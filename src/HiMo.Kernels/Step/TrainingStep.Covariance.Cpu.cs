@@ -29,7 +29,7 @@ public sealed partial class TrainingStep
         float* alongMean = null;           // W mu (cosine)
         if (HasComponent)
         {
-            frame.Components = _axes.Decompose(_workspace, frame.Centered, n, d, _options.Tau);
+            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Centered, n, d, _options.Tau);
             PrincipalComponents components = frame.Components;
             int needed = frame.GradKeys != null && IsExact ? d : components.M;
             float* y = _workspace.Floats(n, d);

@@ -104,10 +104,7 @@ public sealed partial class TrainingStep
     }
 
     private static HiDeWarnings WarningsOf(in PrincipalComponents components, int rows, int columns) =>
-        components.Size == 0
-            ? HiDeWarnings.None
-            : (components.M >= Math.Min(rows - 1, columns) ? HiDeWarnings.NothingDropped : HiDeWarnings.None)
-                | (components.Cut.RelativeGap < NearTie ? HiDeWarnings.NearTieAtCut : HiDeWarnings.None);
+        components.Size == 0 ? HiDeWarnings.None : components.Cut.Warnings(rows, columns);
 
     private unsafe void Normalize(ref Frame frame)
     {

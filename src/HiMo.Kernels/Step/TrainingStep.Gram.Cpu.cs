@@ -25,7 +25,7 @@ public sealed partial class TrainingStep
         float* meanAlong = null;           // t = W X mu
         if (HasComponent)
         {
-            frame.Components = _axes.Decompose(_workspace, frame.Centered, n, d, _options.Tau);
+            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Centered, n, d, _options.Tau);
             PrincipalComponents components = frame.Components;
             int needed = frame.GradKeys != null && IsExact ? n : components.M;
             aw = _workspace.Floats(n, n);

@@ -36,7 +36,6 @@ public sealed partial class TrainingStep : IDisposable
 {
     private const double MinLogitScale = -100.0;
     private const double MaxLogitScale = 80.0;
-    private const double NearTie = 1e-4;
     private const double MinLength = 1e-12;               // of a reconstructed row under ComponentNormalization.Cosine
 
     private readonly MoLoOptions _options;
