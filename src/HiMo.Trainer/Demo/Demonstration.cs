@@ -79,18 +79,17 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
 
     private async Task ChildProgress(List<string[]> commands, CancellationToken cancel)
     {
-        int[] done = new int[commands.Count], total = new int[commands.Count];
-        int finished = 0;
-        using Progress progress = new("percent", 100 * commands.Count, messages);
+        double[] shares = new double[commands.Count];
+        int trainings = commands.Count(command => command[0] == "train");
+        using Progress progress = new("% of the fine-tunings", 100, messages);
         await ChildProcess.RunAllAsync(commands, Environment.ProcessorCount, (index, line) =>
         {
             if (StepLine().Match(line) is { Success: true } match)
             {
-                lock (done)
+                lock (shares)
                 {
-                    (done[index], total[index]) = (int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture), int.Parse(match.Groups[2].ValueSpan, CultureInfo.InvariantCulture));
-                    finished = done.Zip(total, (part, whole) => whole > 0 ? 100 * part / whole : 0).Sum();
-                    progress.Report(finished);
+                    shares[index] = double.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture) / double.Parse(match.Groups[2].ValueSpan, CultureInfo.InvariantCulture);
+                    progress.Report((int)(100.0 * shares.Sum() / trainings));
                 }
             }
         }, cancel).ConfigureAwait(false);
