@@ -32,7 +32,7 @@ internal sealed class DemonstrationTests
     {
         foreach (int number in new DemoPlan().Bases)
         {
-            string file = Demonstration.BaseModel(number);
+            string file = Demonstration.ShippedBase(number);
             Assert.That(new FileInfo(file).Length, Is.LessThanOrEqualTo(2_000_000));
             using ClipModel model = ClipModel.Load(file);
             Assert.That(Tokenizers.For(model.Metadata, null, file).VocabSize, Is.EqualTo(model.Config.VocabSize));

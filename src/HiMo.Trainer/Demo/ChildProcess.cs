@@ -4,17 +4,18 @@ using System.Text;
 
 namespace HiMo.Trainer;
 
-/// <summary>Runs this program again as a process of its own with one torch thread, so that several use several processors.</summary>
+/// <summary>Runs this program again as a process of its own; several at a time use several processors with one torch thread each.</summary>
 internal static class ChildProcess
 {
     /// <summary>Runs one command to its end.</summary>
     /// <param name="arguments">The command line.</param>
     /// <param name="message">Receives each line of the child's error stream; may be called from another thread.</param>
+    /// <param name="oneThread">Whether it shares the processors with others.</param>
     /// <param name="cancel">Closes the child's standard input, which asks commands that watch it to finish their step and save.</param>
     /// <returns>What it wrote to standard output.</returns>
     /// <exception cref="UserError">It failed; the message is the child's last one.</exception>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
-    public static async Task<string> RunAsync(IReadOnlyList<string> arguments, Action<string> message, CancellationToken cancel)
+    public static async Task<string> RunAsync(IReadOnlyList<string> arguments, Action<string> message, bool oneThread, CancellationToken cancel)
     {
         cancel.ThrowIfCancellationRequested();
         ProcessStartInfo start = new(Program())
@@ -30,8 +31,12 @@ internal static class ChildProcess
             start.ArgumentList.Add(argument);
         }
 
-        // Idle OpenMP threads wait busily: several processes with several threads each would be many times slower.
-        start.Environment["OMP_NUM_THREADS"] = "1";
+        if (oneThread)
+        {
+            // Idle OpenMP threads wait busily: several processes with several threads each would be many times slower.
+            start.Environment["OMP_NUM_THREADS"] = "1";
+        }
+
         using Process process = new() { StartInfo = start };
         string last = "";
         process.ErrorDataReceived += (_, line) =>
@@ -69,7 +74,7 @@ internal static class ChildProcess
             {
                 try
                 {
-                    _ = await RunAsync(commands[index], line => message(index, line), token).ConfigureAwait(false);
+                    _ = await RunAsync(commands[index], line => message(index, line), oneThread: true, token).ConfigureAwait(false);
                 }
                 catch (UserError error)
                 {

@@ -37,10 +37,10 @@ internal sealed record DemoPlan
     /// <summary>Held-out scenes.</summary>
     public int EvaluationScenes { get; init; } = SyntheticDataset.EvaluationCount;
 
-    /// <summary>Seed of the scenes; the bases were trained on those of seed 1.</summary>
+    /// <summary>Seed of the scenes.</summary>
     public long SceneSeed { get; init; } = 2;
 
-    /// <summary>Base models, files models/demo-base-N.safetensors.</summary>
+    /// <summary>Base models by the seed that they were trained with; 1 and 2 come with the program.</summary>
     public IReadOnlyList<int> Bases { get; init; } = [1, 2];
 
     /// <summary>Fine-tunings of each base with each loss.</summary>

@@ -14,6 +14,9 @@ namespace HiMo.Trainer;
 /// <param name="messages">Receives progress.</param>
 internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWriter messages)
 {
+    /// <summary>The bases were trained on other scenes than the fine-tunings see.</summary>
+    private const long BaseSceneSeed = 1;
+
     private string Data => Path.Combine(folder, "data");
 
     private string Benchmarks => Path.Combine(folder, "bench.json");
@@ -29,32 +32,60 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
     /// <exception cref="UserError">A part failed; the message says which and why.</exception>
     public void Run(CancellationToken cancel)
     {
-        Synthesize(cancel);
+        Synthesize(Data, plan.Scenes, plan.SceneSeed, cancel);
+        TrainBases(cancel);
         FineTune(cancel);
         TimeLoss(cancel);
         _ = ReportCommand.Write(RunFolders, File.Exists(Benchmarks) ? Benchmarks : null, Page, "./himo demo");
     }
 
-    /// <summary>The file of a base model: beside the program, where the build puts the repository's models folder.</summary>
+    /// <summary>The file of a base model that comes with the program: the build puts the repository's models folder beside it.</summary>
     /// <param name="number">From 1.</param>
-    /// <exception cref="UserError">There is no such base.</exception>
-    public static string BaseModel(int number)
-    {
-        string file = Path.Combine(AppContext.BaseDirectory, "models", string.Create(CultureInfo.InvariantCulture, $"demo-base-{number}.safetensors"));
-        return File.Exists(file) ? file : throw new UserError($"{file}: there is no such base model; docs/demo.md says how they are made");
-    }
+    public static string ShippedBase(int number) => Path.Combine(AppContext.BaseDirectory, "models", BaseName(number) + ".safetensors");
+
+    private static string BaseName(int number) => string.Create(CultureInfo.InvariantCulture, $"demo-base-{number}");
+
+    private string BaseModel(int number) =>
+        File.Exists(ShippedBase(number)) ? ShippedBase(number) : Path.Combine(folder, "bases", BaseName(number) + ".safetensors");
 
     private string RunFolder(DemoRun run) => Path.Combine(folder, "runs", run.Name);
 
     private string BaseFolder(int number) => Path.Combine(folder, "runs", string.Create(CultureInfo.InvariantCulture, $"base{number}"));
 
-    private void Synthesize(CancellationToken cancel)
+    private void Synthesize(string data, int scenes, long seed, CancellationToken cancel)
     {
-        using Progress progress = new("scenes", plan.Scenes + plan.EvaluationScenes, messages);
-        bool written = SyntheticDataset.Write(Data, plan.Scenes, plan.SceneSeed, threads: 0, plan.EvaluationScenes, progress.Report, cancel);
+        using Progress progress = new("scenes", scenes + plan.EvaluationScenes, messages);
+        bool written = SyntheticDataset.Write(data, scenes, seed, threads: 0, plan.EvaluationScenes, progress.Report, cancel);
         progress.Dispose();
-        messages.WriteLine($"{Data}: {plan.Scenes} scenes, {(written ? "new" : "there already")}");
+        messages.WriteLine($"{data}: {scenes} scenes, {(written ? "new" : "there already")}");
     }
+
+    /// <summary>Trains the bases that do not come with the program; the others were made in the same way.</summary>
+    private void TrainBases(CancellationToken cancel)
+    {
+        int[] missing = [.. plan.Bases.Where(number => !File.Exists(BaseModel(number)))];
+        if (missing.Length == 0)
+        {
+            return;
+        }
+
+        string data = Path.Combine(folder, "base-data");
+        Synthesize(data, plan.Scenes, BaseSceneSeed, cancel);
+        string[][] commands = [.. missing.Select(number => Training(
+            ["--preset", "demo-base", "--data", data, "--seed", number.ToString(CultureInfo.InvariantCulture), "--evaluate", "off"], BaseRun(number)))];
+        messages.WriteLine($"bases to train: {string.Join(", ", missing.Select(BaseName))}; some minutes each");
+        RunChildren(commands, cancel);
+        foreach (int number in missing)
+        {
+            byte[] model = File.ReadAllBytes(Path.Combine(BaseRun(number), TrainingRun.ModelFile));
+            AtomicFile.Write(BaseModel(number), stream => stream.Write(model));
+        }
+    }
+
+    private string BaseRun(int number) => Path.Combine(folder, "bases", BaseName(number));
+
+    private static string[] Training(string[] options, string output) =>
+        ["train", .. options, "--threads", "1", "--save-every", "30", "--resume", "--stop-with-input", "--out", output];
 
     private void FineTune(CancellationToken cancel)
     {
@@ -66,23 +97,20 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
 
         foreach (DemoRun run in plan.Runs.Where(run => !IsFinished(run)))
         {
-            commands.Add(
-            [
-                "train", "--preset", "demo", "--base", BaseModel(run.Base), "--data", Data, "--seed", run.Seed.ToString(CultureInfo.InvariantCulture),
-                "--threads", "1", "--save-every", "30", "--resume", "--stop-with-input", "--out", RunFolder(run), .. run.Options,
-            ]);
+            commands.Add(Training(
+                ["--preset", "demo", "--base", BaseModel(run.Base), "--data", Data, "--seed", run.Seed.ToString(CultureInfo.InvariantCulture), .. run.Options], RunFolder(run)));
         }
 
         messages.WriteLine($"{plan.Runs.Count} fine-tunings, {plan.Runs.Count(IsFinished)} of them there already; {Environment.ProcessorCount} at a time, one thread each");
-        ChildProgress(commands, cancel).GetAwaiter().GetResult();
+        RunChildren(commands, cancel);
     }
 
-    private async Task ChildProgress(List<string[]> commands, CancellationToken cancel)
+    private void RunChildren(IReadOnlyList<string[]> commands, CancellationToken cancel)
     {
         double[] shares = new double[commands.Count];
         int trainings = commands.Count(command => command[0] == "train");
-        using Progress progress = new("% of the fine-tunings", 100, messages);
-        await ChildProcess.RunAllAsync(commands, Environment.ProcessorCount, (index, line) =>
+        using Progress progress = new("% of the training", 100, messages);
+        ChildProcess.RunAllAsync(commands, Environment.ProcessorCount, (index, line) =>
         {
             if (StepLine().Match(line) is { Success: true } match)
             {
@@ -92,7 +120,7 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
                     progress.Report((int)(100.0 * shares.Sum() / trainings));
                 }
             }
-        }, cancel).ConfigureAwait(false);
+        }, cancel).GetAwaiter().GetResult();
     }
 
     private bool IsFinished(DemoRun run) => File.Exists(Path.Combine(RunFolder(run), RunTraining.EvaluationFile));
@@ -108,8 +136,8 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
         JsonArray results = [];
         foreach ((int rows, int columns) in plan.BenchmarkSizes)
         {
-            string[] command = ["bench", "loss", "--n", rows.ToString(CultureInfo.InvariantCulture), "--dim", columns.ToString(CultureInfo.InvariantCulture), "--json"];
-            results.Add(JsonNode.Parse(ChildProcess.RunAsync(command, _ => { }, cancel).GetAwaiter().GetResult()));
+            string[] command = ["bench", "loss", "--n", rows.ToString(CultureInfo.InvariantCulture), "--dim", columns.ToString(CultureInfo.InvariantCulture), "--repeats", "20", "--json"];
+            results.Add(JsonNode.Parse(ChildProcess.RunAsync(command, _ => { }, oneThread: false, cancel).GetAwaiter().GetResult()));
             messages.WriteLine($"loss timed at {rows} x {columns}");
         }
 
