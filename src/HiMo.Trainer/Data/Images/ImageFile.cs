@@ -6,7 +6,7 @@ namespace HiMo.Trainer;
 
 /// <summary>
 /// Decodes JPEG, PNG and WebP to the pixels that Pillow gives: no EXIF rotation, no colour management, alpha not premultiplied.
-/// 16-bit PNGs keep their high byte.
+/// 16-bit PNGs and CMYK JPEGs come as Skia converts them.
 /// </summary>
 internal static class ImageFile
 {

@@ -83,9 +83,9 @@ internal static class PillowResize
         }
 
         byte[] narrowed = new byte[needed * columns.Count * Channels];
-        columns.Filter(source, narrowed, lines: needed, step: 1, sourceLine: image.Width, targetLine: columns.Count, targetStep: 1, origin: 0);
+        columns.FilterRows(MemoryMarshal.Cast<byte, int>(source), MemoryMarshal.Cast<byte, int>(narrowed.AsSpan()), image.Width, needed);
         byte[] result = new byte[rows.Count * columns.Count * Channels];
-        rows.Filter(narrowed, result, lines: columns.Count, step: columns.Count, sourceLine: 1, targetLine: 1, targetStep: columns.Count, origin: firstRow);
+        rows.FilterColumns(MemoryMarshal.Cast<byte, int>(narrowed), MemoryMarshal.Cast<byte, int>(result.AsSpan()), columns.Count, firstRow);
         if (image.HasAlpha)
         {
             Raster.Unpremultiply(result);
@@ -125,19 +125,32 @@ internal static class PillowResize
             ? (First, First + Count)
             : (Window(First).Start, Window(First + Count - 1).End);
 
-        /// <summary>Applies the filter along this direction; all strides count pixels, <paramref name="origin"/> is the source pixel at offset 0.</summary>
-        public void Filter(ReadOnlySpan<byte> source, Span<byte> target, int lines, int step, int sourceLine, int targetLine, int targetStep, int origin)
+        /// <summary>Filters along rows: <paramref name="lines"/> rows of <paramref name="width"/> pixels become rows of Count pixels.</summary>
+        public void FilterRows(ReadOnlySpan<int> pixels, Span<int> results, int width, int lines)
         {
-            ReadOnlySpan<int> pixels = MemoryMarshal.Cast<byte, int>(source);
-            Span<int> results = MemoryMarshal.Cast<byte, int>(target);
-            Span<int> weights = new int[IsUnchanged ? 1 : Math.Min(from, (int)Math.Ceiling(2 * Support()) + 2)];
-            for (int i = 0; i < Count; i++)
+            Tap[] taps = Taps();
+            for (int line = 0; line < lines; line++)
             {
-                (int start, int end) = IsUnchanged ? (First + i, First + i + 1) : Window(First + i);
-                ReadOnlySpan<int> used = IsUnchanged ? [1 << FractionBits] : Weights(First + i, start, end, weights);
-                for (int line = 0; line < lines; line++)
+                ReadOnlySpan<int> row = pixels.Slice(line * width, width);
+                Span<int> target = results.Slice(line * Count, Count);
+                for (int i = 0; i < target.Length; i++)
                 {
-                    results[(line * targetLine) + (i * targetStep)] = Sum(pixels, (line * sourceLine) + ((start - origin) * step), step, used);
+                    target[i] = Sum(row, taps[i].Start, 1, taps[i].Weights);
+                }
+            }
+        }
+
+        /// <summary>Filters along columns: Count rows of <paramref name="width"/> pixels from rows of which the first is <paramref name="origin"/>.</summary>
+        public void FilterColumns(ReadOnlySpan<int> pixels, Span<int> results, int width, int origin)
+        {
+            Tap[] taps = Taps();
+            for (int i = 0; i < taps.Length; i++)
+            {
+                int read = (taps[i].Start - origin) * width;
+                Span<int> target = results.Slice(i * width, width);
+                for (int column = 0; column < target.Length; column++)
+                {
+                    target[column] = Sum(pixels, read + column, width, taps[i].Weights);
                 }
             }
         }
@@ -176,12 +189,25 @@ internal static class PillowResize
             return (Math.Max(0, (int)(center - Support() + 0.5)), Math.Min(from, (int)(center + Support() + 0.5)));
         }
 
-        private ReadOnlySpan<int> Weights(int position, int start, int end, Span<int> buffer)
+        /// <summary>The weights of every wanted pixel; a single one where the size stays, which copies.</summary>
+        private Tap[] Taps()
         {
+            Tap[] taps = new Tap[Count];
+            for (int i = 0; i < taps.Length; i++)
+            {
+                taps[i] = IsUnchanged ? new Tap(First + i, [1 << FractionBits]) : TapOf(First + i);
+            }
+
+            return taps;
+        }
+
+        private Tap TapOf(int position)
+        {
+            (int start, int end) = Window(position);
             double scale = (double)from / to;
             double center = (position + 0.5) * scale;
             double inverse = 1.0 / Math.Max(scale, 1.0);
-            Span<double> values = new double[end - start];
+            double[] values = new double[end - start];
             double total = 0;
             for (int i = 0; i < values.Length; i++)
             {
@@ -189,13 +215,14 @@ internal static class PillowResize
                 total += values[i];
             }
 
-            for (int i = 0; i < values.Length; i++)
+            return new Tap(start, Array.ConvertAll(values, value =>
             {
-                double scaled = (total != 0 ? values[i] / total : values[i]) * (1 << FractionBits);
-                buffer[i] = (int)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-            }
-
-            return buffer[..values.Length];
+                double scaled = (total != 0 ? value / total : value) * (1 << FractionBits);
+                return (int)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+            }));
         }
     }
+
+    /// <summary>What one pixel is made of: the first source pixel and the weights from there on.</summary>
+    private readonly record struct Tap(int Start, int[] Weights);
 }
