@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Collections.Concurrent;
 using HiMo.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -20,11 +19,11 @@ namespace HiMo.Interop;
 /// <c>backward</c>; <c>autograd.grad</c> of TorchSharp ends the process at any error of libtorch).</para>
 /// <para>Dispose of the loss, or use a dispose scope around the step, as with every tensor: the gradients live as long as it does.</para>
 /// </remarks>
-public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
+public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
 {
     private readonly MoLoOptions _options;
-    private readonly int _threads;
-    private readonly ConcurrentBag<TrainingStep> _idle = [];
+    private readonly InstancePool<TrainingStep> _steps;
+    private readonly InstancePool<MoLo> _ranks;
     private int _warned;
     private volatile Evaluation? _last;
 
@@ -37,8 +36,9 @@ public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         : base(TorchLoader.NameOf<MoLoLoss>())
     {
         _options = options ?? new MoLoOptions();
-        _threads = threads;
-        Return(new TrainingStep(_options, threads));
+        _steps = new InstancePool<TrainingStep>(() => new TrainingStep(_options, threads));
+        _ranks = new InstancePool<MoLo>(() => new MoLo(_options, threads));
+        _ = _steps.Use(step => step.Spectrum.Length);       // finds values out of range here
     }
 
     /// <summary>
@@ -88,7 +88,7 @@ public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         }
 
         Tensor? gradScale = scaleNeeds ? tensor(result.GradLogitScale, ScalarType.Float64).reshape(logitScale.shape) : null;
-        return MoLoFunction.Link(images, texts, logitScale, loss, [imagesNeed ? gradImages : null, gradTexts, gradScale])
+        return MoLoFunction.Link([images, texts, logitScale], loss, [imagesNeed ? gradImages : null, gradTexts, gradScale])
             .MoveToOuterDisposeScope();
     }
 
@@ -97,10 +97,8 @@ public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     {
         if (disposing)
         {
-            while (_idle.TryTake(out TrainingStep? step))
-            {
-                step.Dispose();
-            }
+            _steps.Dispose();
+            _ranks.Dispose();
         }
 
         base.Dispose(disposing);
@@ -111,34 +109,35 @@ public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     private MoLoResult Run(Tensor images, Tensor texts, double scale, Tensor? gradImages, Tensor? gradTexts)
     {
         Tensor imageRows = TensorMemory.RowMajorFloat32(images), textRows = TensorMemory.RowMajorFloat32(texts);
-        TrainingStep step = _idle.TryTake(out TrainingStep? idle) ? idle : new TrainingStep(_options, _threads);
-        string? warning = null;
-        void Remember(string text) => warning = warning is null ? text : $"{warning} {text}";
-        step.Warning += Remember;
-        try
+        return _steps.Use(step =>
         {
-            MoLoResult result = step.Run(
-                TensorMemory.Read(imageRows),
-                TensorMemory.Read(textRows),
-                scale,
-                gradImages is null ? default : TensorMemory.Write(gradImages),
-                gradTexts is null ? default : TensorMemory.Write(gradTexts));
-            _last = new Evaluation(result, step.Spectrum.ToArray());
-            int kinds = (int)result.Warnings;
-            if (warning is not null && (kinds & ~Interlocked.Or(ref _warned, kinds)) != 0)
+            string? warning = null;
+            void Remember(string text) => warning = warning is null ? text : $"{warning} {text}";
+            step.Warning += Remember;
+            try
             {
-                Announce(warning);
-            }
+                MoLoResult result = step.Run(
+                    TensorMemory.Read(imageRows),
+                    TensorMemory.Read(textRows),
+                    scale,
+                    gradImages is null ? default : TensorMemory.Write(gradImages),
+                    gradTexts is null ? default : TensorMemory.Write(gradTexts));
+                _last = new Evaluation(result, step.Spectrum.ToArray());
+                int kinds = (int)result.Warnings;
+                if (warning is not null && (kinds & ~Interlocked.Or(ref _warned, kinds)) != 0)
+                {
+                    Announce(warning);
+                }
 
-            return result;
-        }
-        finally
-        {
-            step.Warning -= Remember;
-            Return(step);
-            GC.KeepAlive(images);
-            GC.KeepAlive(texts);
-        }
+                return result;
+            }
+            finally
+            {
+                step.Warning -= Remember;
+                GC.KeepAlive(imageRows);
+                GC.KeepAlive(textRows);
+            }
+        });
     }
 
     private void Announce(string warning)
@@ -152,8 +151,6 @@ public sealed class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
             Console.Error.WriteLine($"HiMo.Interop.MoLoLoss: {warning}");
         }
     }
-
-    private void Return(TrainingStep step) => _idle.Add(step);
 
     /// <summary>One object, so that a reader on another thread never sees half of it.</summary>
     private sealed record Evaluation(MoLoResult Result, float[] Spectrum);

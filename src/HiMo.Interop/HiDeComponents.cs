@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+using HiMo.Kernels;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HiMo.Interop;
+
+/// <summary>
+/// HiDe alone as a TorchSharp module: each row rebuilt from the batch's mean and leading principal components,
+/// u' = X Pᵀ P + 1 μᵀ, differentiable. Source: HiMo-CLIP (arXiv:2511.06653), equation 1.
+/// </summary>
+/// <remarks>
+/// <para>Rows are taken as they are; HiMo-CLIP gives unit rows: <c>hide.forward(nn.functional.normalize(texts, dim: 1))</c>.
+/// Inputs are float32, float64, float16 or bfloat16 on the CPU, with any strides; the arithmetic is float32, output and gradient
+/// come in the input's type. One instance may be used by several threads at once.</para>
+/// <para>Backward decomposes the batch again: that is what makes it independent of what happened in between. Gradients that
+/// are not finite give a gradient of NaN. It can be differentiated once only, see <see cref="MoLoLoss"/>.</para>
+/// </remarks>
+public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
+{
+    private readonly InstancePool<HiDe> _pool;
+    private volatile Evaluation? _last;
+
+    /// <summary>Prepares the decomposition.</summary>
+    /// <param name="tau">Share of the variance that the kept components must reach; in (0, 1].</param>
+    /// <param name="basisGradient">Whether the principal directions are differentiated or held constant.</param>
+    /// <param name="threads">Worker threads; 0 takes one per processor. The result does not depend on it.</param>
+    /// <exception cref="ArgumentException">A value is outside its range.</exception>
+    /// <exception cref="DllNotFoundException">No libtorch was found; the message names the package to reference.</exception>
+    public HiDeComponents(double tau = 0.9, BasisGradient basisGradient = BasisGradient.Exact, int threads = 0)
+        : base(TorchLoader.NameOf<HiDeComponents>())
+    {
+        _pool = new InstancePool<HiDe>(() => new HiDe(tau, basisGradient, threads));
+        _ = _pool.Use(hide => hide.Results.Length);       // finds values out of range here
+    }
+
+    /// <summary>m, explained variance and gap of the last call; the default before the first.</summary>
+    public HiDeResult LastResult => _last?.Result ?? default;
+
+    /// <summary>Eigenvalues of the last call's centred rows, descending, min(N, d) of them; empty before the first call.</summary>
+    public IReadOnlyList<float> LastSpectrum => _last?.Spectrum ?? [];
+
+    /// <summary>The batch rebuilt from its leading components, N x d.</summary>
+    /// <param name="texts">N x d, finite; unit rows in HiMo-CLIP.</param>
+    /// <returns>u', in the input's type; it belongs to the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">A shape, type, device or value is not as described; the message names the argument.</exception>
+    public override Tensor forward(Tensor texts)
+    {
+        Features.CheckMatrix(texts);
+        using DisposeScope scope = NewDisposeScope();
+        bool recording = is_grad_enabled() && texts.requires_grad;
+        using IDisposable constant = no_grad();
+        Tensor rows = TensorMemory.RowMajorFloat32(texts);
+        Tensor components = empty(texts.size(0), texts.size(1), ScalarType.Float32);
+        _last = _pool.Use(hide =>
+        {
+            hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
+            return new Evaluation(hide.Results[0], hide.Spectrum(0).ToArray());
+        });
+        Tensor result = components.to(texts.dtype);
+        if (!recording)
+        {
+            return result.MoveToOuterDisposeScope();
+        }
+
+        using IDisposable recorded = enable_grad();
+        return HiDeFunction.Link(texts, result, rows.detach().clone(), Backward).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            _pool.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    /// <summary>dL/dtexts; throws nothing, as it runs inside libtorch.</summary>
+    private Tensor Backward(Tensor rows, Tensor gradComponents)
+    {
+        Tensor outer = TensorMemory.RowMajorFloat32(gradComponents);
+        if (!outer.isfinite().all().item<bool>())
+        {
+            return full_like(rows, float.NaN);
+        }
+
+        Tensor gradTexts = empty_like(rows), components = empty_like(rows);
+        return _pool.Use(hide =>
+        {
+            hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
+            hide.Backward(TensorMemory.Read(rows), TensorMemory.Read(outer), TensorMemory.Write(gradTexts));
+            return gradTexts;
+        });
+    }
+
+    /// <summary>One object, so that a reader on another thread never sees half of it.</summary>
+    private sealed record Evaluation(HiDeResult Result, float[] Spectrum);
+}
