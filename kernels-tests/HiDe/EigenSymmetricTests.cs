@@ -159,6 +159,19 @@ public unsafe class EigenSymmetricTests
         Assert.That(vectors.Span.ToArray(), Is.EqualTo(first));
     }
 
+    [Test]
+    public void Large_enough_to_share_the_reduction_among_threads()
+    {
+        Assume.That(InstructionSets.WidestVector, Is.Positive, "slow without vectors");
+        const int n = 401;
+        double[,] matrix = FromSpectrum(n, i => Math.Pow(i + 1, -1.2));
+        Check(matrix);
+        (float[] values, float[] vectors) = Decompose(matrix, threads: 1);
+        (float[] otherValues, float[] otherVectors) = Decompose(matrix, threads: 3);
+        Assert.That(otherValues, Is.EqualTo(values));
+        Assert.That(otherVectors.AsSpan().SequenceEqual(vectors));
+    }
+
     private static double[,] Random(int n, int seed)
     {
         Random random = new((seed * 1000) + n);

@@ -11,6 +11,7 @@ namespace HiMo.Kernels;
 internal static unsafe class GemmPacking
 {
     private const int Square = 4;
+    private const int CacheLine = 16;
 
     public static void Pack(float* source, nint lineStride, nint depthStride, int lines, int depth, int width, float* panel)
     {
@@ -33,6 +34,7 @@ internal static unsafe class GemmPacking
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackCopying(float* source, nint depthStride, int lines, int depth, int width, float* panel)
     {
         if (lines % Square != 0)
@@ -58,29 +60,41 @@ internal static unsafe class GemmPacking
         }
     }
 
-    /// <summary>Squares of 4 lines by 4 depths go through registers; what is left over goes one by one.</summary>
+    /// <summary>
+    /// Squares of 4 lines by 4 depths go through registers, a cache line's depth of all lines before the next, so that what is written stays
+    /// near; what is left over goes one by one.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackTransposing(float* source, nint lineStride, int lines, int depth, int width, float* panel)
     {
         int wholeLines = lines - (lines % Square);
         int wholeDepth = depth - (depth % Square);
-        for (int line = 0; line < wholeLines; line += Square)
+        for (int start = 0; start < wholeDepth; start += CacheLine)
         {
-            float* row0 = source + (line * lineStride);
-            float* row1 = row0 + lineStride;
-            float* row2 = row1 + lineStride;
-            float* row3 = row2 + lineStride;
-            float* to = panel + line;
-            for (int p = 0; p < wholeDepth; p += Square)
+            int end = Math.Min(start + CacheLine, wholeDepth);
+            for (int line = 0; line < wholeLines; line += Square)
             {
-                Vector128<float> low01 = InterleaveLow(Vector128.Load(row0 + p), Vector128.Load(row1 + p));
-                Vector128<float> high01 = InterleaveHigh(Vector128.Load(row0 + p), Vector128.Load(row1 + p));
-                Vector128<float> low23 = InterleaveLow(Vector128.Load(row2 + p), Vector128.Load(row3 + p));
-                Vector128<float> high23 = InterleaveHigh(Vector128.Load(row2 + p), Vector128.Load(row3 + p));
-                Vector128.Create(low01.GetLower(), low23.GetLower()).Store(to);
-                Vector128.Create(low01.GetUpper(), low23.GetUpper()).Store(to + width);
-                Vector128.Create(high01.GetLower(), high23.GetLower()).Store(to + (2 * width));
-                Vector128.Create(high01.GetUpper(), high23.GetUpper()).Store(to + (3 * width));
-                to += Square * (nint)width;
+                float* row0 = source + (line * lineStride);
+                float* row1 = row0 + lineStride;
+                float* row2 = row1 + lineStride;
+                float* row3 = row2 + lineStride;
+                float* to = panel + ((nint)start * width) + line;
+                for (int p = start; p < end; p += Square)
+                {
+                    Vector128<float> line0 = Vector128.Load(row0 + p);
+                    Vector128<float> line1 = Vector128.Load(row1 + p);
+                    Vector128<float> line2 = Vector128.Load(row2 + p);
+                    Vector128<float> line3 = Vector128.Load(row3 + p);
+                    Vector128<double> low01 = InterleaveLow(line0, line1).AsDouble();
+                    Vector128<double> high01 = InterleaveHigh(line0, line1).AsDouble();
+                    Vector128<double> low23 = InterleaveLow(line2, line3).AsDouble();
+                    Vector128<double> high23 = InterleaveHigh(line2, line3).AsDouble();
+                    InterleaveLow(low01, low23).AsSingle().Store(to);
+                    InterleaveHigh(low01, low23).AsSingle().Store(to + width);
+                    InterleaveLow(high01, high23).AsSingle().Store(to + (2 * width));
+                    InterleaveHigh(high01, high23).AsSingle().Store(to + (3 * width));
+                    to += Square * (nint)width;
+                }
             }
         }
 
@@ -88,6 +102,7 @@ internal static unsafe class GemmPacking
         PackStrided(source, lineStride, 1, wholeLines, lines, 0, depth, width, panel);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackStrided(
         float* source, nint lineStride, nint depthStride, int firstLine, int lastLine, int firstDepth, int lastDepth, int width, float* panel)
     {
@@ -111,4 +126,16 @@ internal static unsafe class GemmPacking
         Sse.IsSupported ? Sse.UnpackHigh(even, odd)
         : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipHigh(even, odd)
         : Vector128.Create(even[2], odd[2], even[3], odd[3]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<double> InterleaveLow(Vector128<double> even, Vector128<double> odd) =>
+        Sse2.IsSupported ? Sse2.UnpackLow(even, odd)
+        : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipLow(even, odd)
+        : Vector128.Create(even[0], odd[0]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<double> InterleaveHigh(Vector128<double> even, Vector128<double> odd) =>
+        Sse2.IsSupported ? Sse2.UnpackHigh(even, odd)
+        : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipHigh(even, odd)
+        : Vector128.Create(even[1], odd[1]);
 }

@@ -12,6 +12,7 @@ internal static unsafe class GemmTile
 
     /// <summary>Packed panels of T.TileRows rows and 2 T.Count columns; rows and columns say how much of the tile exists in C.</summary>
     [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Multiply<T>(
         int depth, float* a, float* b, float alpha, float beta, float* c, nint cRow, int rows, int columns)
         where T : struct, ILanes<T>

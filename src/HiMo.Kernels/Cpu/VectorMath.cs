@@ -66,6 +66,7 @@ internal static unsafe class VectorMath
         return T.Multiply(T.Multiply(polynomial, T.PowerOfTwo(half)), T.PowerOfTwo(T.Subtract(n, half)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float ExpSum<T>(float* x, float scale, float shift, float* y, nint count)
         where T : struct, ILanes<T>
     {
@@ -103,6 +104,7 @@ internal static unsafe class VectorMath
         return total;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Max<T>(float* x, nint count)
         where T : struct, ILanes<T>
     {

@@ -1,283 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
+
 namespace HiMo.Kernels;
 
 // A = sum_i values[i] w_i w_i^T of a symmetric matrix.
-// Householder tridiagonalisation and implicit QL with accumulated transformations (Wilkinson and Reinsch, Handbook for Automatic Computation II,
-// tred2 and tql2), in double precision.
-internal sealed unsafe class EigenSymmetric : IDisposable
+// Method       A = Q T Q^T by Householder reflections (EigenSymmetric.Cpu.Reduction.cs); T = Z diag Z^T by divide and conquer
+//              (TridiagonalEigen); W = Q Z by blocks of reflections as matrix products (EigenSymmetric.Cpu.BackTransformation.cs).
+// Shapes       matrix, vectors: n x n row-major; values: n.
+// Precision    float32 reduction and products, float64 for T; |A w - value w| and W W^T - I a few n^(1/2) eps. The scale is taken out as a power of two.
+// Determinism  Same bits for any thread count: sums are cut by shape, never by thread.
+internal sealed unsafe partial class EigenSymmetric : IDisposable
 {
-    private const int MaxSweeps = 60;
+    private const int RowBlock = 4;                       // rows that one pass of the reduction treats together; divides every vector length
 
     private readonly int _n;
-    private readonly double[][] _v;       // row i of the transformation, later of eigenvectors as columns
-    private readonly double[] _d;
-    private readonly double[] _e;
+    private readonly int _stride;
+    private readonly WorkerPool _pool;
+    private readonly TridiagonalEigen _tridiagonal;
+    private readonly AlignedBuffer _reducedBuffer = new();
+    private readonly AlignedBuffer _vectorBuffer = new();
+    private readonly AlignedBuffer _blockBuffer = new();
+    private readonly float[] _tau;
     private readonly int[] _order;
+    private readonly double[] _keys;
 
     /// <summary>Workspace for matrices of n x n.</summary>
+    /// <param name="n">Rows and columns, at least 1.</param>
+    /// <param name="pool">Shares the work.</param>
     public EigenSymmetric(int n, WorkerPool pool)
     {
         Guard.That(n > 0, n, "must be at least 1");
         ArgumentNullException.ThrowIfNull(pool);
         _n = n;
-        _v = new double[n][];
-        for (int i = 0; i < n; i++)
-        {
-            _v[i] = new double[n];
-        }
-
-        _d = new double[n];
-        _e = new double[n];
+        _pool = pool;
+        _stride = Stride(n);
+        _tridiagonal = new TridiagonalEigen(n, _stride, pool);
+        _tau = new float[n];
         _order = new int[n];
+        _keys = new double[n];
     }
 
     /// <summary>All eigenvalues and eigenvectors.</summary>
-    /// <param name="matrix">n x n, symmetric, finite, row-major; the lower triangle is read, all of it is destroyed.</param>
+    /// <param name="matrix">n x n, symmetric, finite, row-major; the lower triangle is read, all of it may be overwritten.</param>
     /// <param name="values">Receives the n eigenvalues in descending order.</param>
-    /// <param name="vectors">Receives n x n: row i is the unit eigenvector of values[i].</param>
+    /// <param name="vectors">Receives n x n: row i is the unit eigenvector of values[i]. Must not overlap the matrix.</param>
     public void Decompose(float* matrix, float* values, float* vectors)
     {
-        int n = _n;
-        for (int i = 0; i < n; i++)
+        int exponent = CopyScaled(matrix);
+        if (Vector512.IsHardwareAccelerated)
         {
-            for (int j = 0; j <= i; j++)
-            {
-                _v[i][j] = _v[j][i] = matrix[((nint)i * n) + j];
-            }
+            Reduce<Lanes512>();
+        }
+        else if (Vector256.IsHardwareAccelerated)
+        {
+            Reduce<Lanes256>();
+        }
+        else
+        {
+            Reduce<Lanes128>();
         }
 
-        Tridiagonalise();
-        DiagonaliseByQl();
-        for (int i = 0; i < n; i++)
+        float* rows = _tridiagonal.Decompose();
+        SortDescending();
+        for (int i = 0; i < _n; i++)
         {
-            int place = i;
-            for (; place > 0 && _d[_order[place - 1]] < _d[i]; place--)
-            {
-                _order[place] = _order[place - 1];
-            }
-
-            _order[place] = i;
+            int from = _order[i];
+            values[i] = (float)double.ScaleB(_tridiagonal.Diagonal[from], exponent);
+            new ReadOnlySpan<float>(rows + ((nint)from * _stride), _n).CopyTo(new Span<float>(vectors + ((nint)i * _n), _n));
         }
 
-        for (int i = 0; i < n; i++)
-        {
-            values[i] = (float)_d[_order[i]];
-            for (int j = 0; j < n; j++)
-            {
-                vectors[((nint)i * n) + j] = (float)_v[j][_order[i]];
-            }
-        }
+        BackTransform(vectors);
     }
 
     public void Dispose()
     {
+        _tridiagonal.Dispose();
+        _reducedBuffer.Dispose();
+        _vectorBuffer.Dispose();
+        _blockBuffer.Dispose();
     }
 
-    private void Tridiagonalise()
+    /// <summary>Whole cache lines, and never a multiple of 1 KiB, which would put all rows of a block into the same sets of the cache.</summary>
+    private static int Stride(int n)
     {
-        int n = _n;
-        double[][] v = _v;
-        Array.Copy(v[n - 1], _d, n);
-        for (int i = n - 1; i > 0; i--)
-        {
-            double scale = 0.0;
-            double h = 0.0;
-            for (int k = 0; k < i; k++)
-            {
-                scale += Math.Abs(_d[k]);
-            }
-
-            if (scale == 0.0)
-            {
-                _e[i] = _d[i - 1];
-                for (int j = 0; j < i; j++)
-                {
-                    _d[j] = v[i - 1][j];
-                    v[i][j] = 0.0;
-                    v[j][i] = 0.0;
-                }
-            }
-            else
-            {
-                for (int k = 0; k < i; k++)
-                {
-                    _d[k] /= scale;
-                    h += _d[k] * _d[k];
-                }
-
-                double f = _d[i - 1];
-                double g = f > 0.0 ? -Math.Sqrt(h) : Math.Sqrt(h);
-                _e[i] = scale * g;
-                h -= f * g;
-                _d[i - 1] = f - g;
-                Array.Clear(_e, 0, i);
-                for (int j = 0; j < i; j++)
-                {
-                    f = _d[j];
-                    v[j][i] = f;
-                    g = _e[j] + (v[j][j] * f);
-                    for (int k = j + 1; k <= i - 1; k++)
-                    {
-                        g += v[k][j] * _d[k];
-                        _e[k] += v[k][j] * f;
-                    }
-
-                    _e[j] = g;
-                }
-
-                f = 0.0;
-                for (int j = 0; j < i; j++)
-                {
-                    _e[j] /= h;
-                    f += _e[j] * _d[j];
-                }
-
-                double hh = f / (h + h);
-                for (int j = 0; j < i; j++)
-                {
-                    _e[j] -= hh * _d[j];
-                }
-
-                for (int j = 0; j < i; j++)
-                {
-                    f = _d[j];
-                    g = _e[j];
-                    for (int k = j; k <= i - 1; k++)
-                    {
-                        v[k][j] -= (f * _e[k]) + (g * _d[k]);
-                    }
-
-                    _d[j] = v[i - 1][j];
-                    v[i][j] = 0.0;
-                }
-            }
-
-            _d[i] = h;
-        }
-
-        for (int i = 0; i < n - 1; i++)
-        {
-            v[n - 1][i] = v[i][i];
-            v[i][i] = 1.0;
-            double h = _d[i + 1];
-            if (h != 0.0)
-            {
-                for (int k = 0; k <= i; k++)
-                {
-                    _d[k] = v[k][i + 1] / h;
-                }
-
-                for (int j = 0; j <= i; j++)
-                {
-                    double g = 0.0;
-                    for (int k = 0; k <= i; k++)
-                    {
-                        g += v[k][i + 1] * v[k][j];
-                    }
-
-                    for (int k = 0; k <= i; k++)
-                    {
-                        v[k][j] -= g * _d[k];
-                    }
-                }
-            }
-
-            for (int k = 0; k <= i; k++)
-            {
-                v[k][i + 1] = 0.0;
-            }
-        }
-
-        for (int j = 0; j < n; j++)
-        {
-            _d[j] = v[n - 1][j];
-            v[n - 1][j] = 0.0;
-        }
-
-        v[n - 1][n - 1] = 1.0;
-        _e[0] = 0.0;
+        int stride = (n + 15) / 16 * 16;
+        return stride % 256 == 0 ? stride + 16 : stride;
     }
 
-    private void DiagonaliseByQl()
+    /// <summary>Copies the lower triangle, zeros above it, divided by the power of two of its largest magnitude; returns the exponent.</summary>
+    private int CopyScaled(float* matrix)
     {
-        int n = _n;
-        for (int i = 1; i < n; i++)
+        float largest = 0.0f;
+        for (int i = 0; i < _n; i++)
         {
-            _e[i - 1] = _e[i];
+            largest = MathF.Max(largest, MathF.Abs(TensorPrimitives.MaxMagnitude(new ReadOnlySpan<float>(matrix + ((nint)i * _n), i + 1))));
         }
 
-        _e[n - 1] = 0.0;
-        double norm = 0.0;
-        for (int i = 0; i < n; i++)
+        int exponent = largest == 0.0f ? 0 : MathF.ILogB(largest);
+        int rows = (_n + RowBlock - 1) / RowBlock * RowBlock;
+        float* reduced = _reducedBuffer.Floats((long)rows * _stride);
+        new Span<float>(reduced, rows * _stride).Clear();
+
+        // In two steps: the inverse of a denormal's power of two is not a float.
+        float first = float.ScaleB(1.0f, -exponent / 2);
+        float second = float.ScaleB(1.0f, -exponent - (-exponent / 2));
+        for (int i = 0; i < _n; i++)
         {
-            norm = Math.Max(norm, Math.Abs(_d[i]) + Math.Abs(_e[i]));
+            Span<float> row = new(reduced + ((nint)i * _stride), i + 1);
+            TensorPrimitives.Multiply(new ReadOnlySpan<float>(matrix + ((nint)i * _n), i + 1), first, row);
+            TensorPrimitives.Multiply(row, second, row);
         }
 
-        for (int l = 0; l < n; l++)
+        return exponent;
+    }
+
+    private void SortDescending()
+    {
+        for (int i = 0; i < _n; i++)
         {
-            for (int sweep = 0; ; sweep++)
-            {
-                int m = l;
-                while (m < n - 1 && Math.Abs(_e[m]) > 1e-17 * norm)
-                {
-                    m++;
-                }
-
-                if (m == l)
-                {
-                    break;
-                }
-
-                if (sweep == MaxSweeps)
-                {
-                    throw new ArithmeticException($"QL did not converge for eigenvalue {l} of {n} in {MaxSweeps} sweeps.");
-                }
-
-                double g = (_d[l + 1] - _d[l]) / (2.0 * _e[l]);
-                double r = double.Hypot(g, 1.0);
-                g = _d[m] - _d[l] + (_e[l] / (g + Math.CopySign(r, g)));
-                double s = 1.0;
-                double c = 1.0;
-                double p = 0.0;
-                int i = m - 1;
-                for (; i >= l; i--)
-                {
-                    double f = s * _e[i];
-                    double b = c * _e[i];
-                    r = double.Hypot(f, g);
-                    _e[i + 1] = r;
-                    if (r == 0.0)
-                    {
-                        _d[i + 1] -= p;
-                        _e[m] = 0.0;
-                        break;
-                    }
-
-                    s = f / r;
-                    c = g / r;
-                    g = _d[i + 1] - p;
-                    r = ((_d[i] - g) * s) + (2.0 * c * b);
-                    p = s * r;
-                    _d[i + 1] = g + p;
-                    g = (c * r) - b;
-                    for (int k = 0; k < n; k++)
-                    {
-                        double[] row = _v[k];
-                        f = row[i + 1];
-                        row[i + 1] = (s * row[i]) + (c * f);
-                        row[i] = (c * row[i]) - (s * f);
-                    }
-                }
-
-                if (r == 0.0 && i >= l)
-                {
-                    continue;
-                }
-
-                _d[l] -= p;
-                _e[l] = g;
-                _e[m] = 0.0;
-            }
+            _order[i] = i;
+            _keys[i] = -_tridiagonal.Diagonal[i];
         }
+
+        _keys.AsSpan().Sort(_order.AsSpan());
     }
 }
