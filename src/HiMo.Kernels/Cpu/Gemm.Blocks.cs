@@ -1,79 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 namespace HiMo.Kernels;
 
-// The blocking: which parts are packed together and how the threads share the register tiles.
+// The blocking: C is cut into regions, one task each. A task packs what its region needs into its own thread's scratch, so that no
+// packed panel crosses from core to core: on the machines measured that costs more than packing a panel twice.
 internal static unsafe partial class Gemm
 {
-    private const int BlockDepth = 384;       // a panel of A (12 rows) stays in the first-level cache
-    private const int BlockRows = 1008;       // a multiple of every tile height; with BlockColumns about 3 MB of packed panels
-    private const int BlockColumns = 1024;    // a multiple of every tile width
-    private const int TasksPerThread = 6;     // enough to level out threads of unequal speed
+    private const int BlockDepth = 384;        // a panel of A (12 rows) stays in the first-level cache
+    private const int RegionRows = 504;        // with RegionColumns 1.5 MB of packed panels, and packing is 4 % of the work
+    private const int RegionColumns = 512;
+    private const int TasksPerThread = 2;
+    private const long WorthSharing = 1 << 20; // multiply-adds: ten microseconds of one thread, a few times the cost of a job
 
     private static int CeilDiv(int value, int divisor) => (value + divisor - 1) / divisor;
+
+    private static int RoundUp(int value, int multiple) => CeilDiv(value, multiple) * multiple;
 
     private static void Multiply<T>(
         WorkerPool pool, int m, int n, int k, float alpha, float* a, nint aRow, nint aColumn, float* b, nint bRow, nint bColumn,
         float beta, float* c, nint cRow, GemmTriangle triangle)
         where T : struct, ILanes<T>
     {
-        int width = 2 * T.Count;
-        int depth = CeilDiv(k, CeilDiv(k, BlockDepth));                  // equal shares of k
-        long panelsOfA = (long)depth * RoundUp(Math.Min(m, BlockRows), T.TileRows);
-        long panelsOfB = (long)depth * RoundUp(Math.Min(n, BlockColumns), width);
-        float* packedA = pool.Scratch(RoundUp(panelsOfA, 16) + panelsOfB);
-        float* packedB = packedA + RoundUp(panelsOfA, 16);
-
-        for (int column = 0; column < n; column += BlockColumns)
+        bool shared = pool.Threads > 1 && (long)m * n * k > WorthSharing;
+        RegionWork<T> work = new()
         {
-            int columns = Math.Min(BlockColumns, n - column);
-            for (int row = 0; row < m; row += BlockRows)
-            {
-                int rows = Math.Min(BlockRows, m - row);
-                if (triangle == GemmTriangle.Lower && row + rows <= column)
-                {
-                    continue;                                             // the whole block lies above the diagonal
-                }
+            Pool = pool,
+            M = m,
+            N = n,
+            K = k,
+            Depth = CeilDiv(k, CeilDiv(k, BlockDepth)),              // equal shares of k
+            A = a,
+            ARow = aRow,
+            AColumn = aColumn,
+            B = b,
+            BRow = bRow,
+            BColumn = bColumn,
+            Alpha = alpha,
+            Beta = beta,
+            C = c,
+            CRow = cRow,
+            Lower = triangle == GemmTriangle.Lower,
+        };
+        work.Cut(shared ? TasksPerThread * pool.Threads : 1);
+        if (shared)
+        {
+            pool.Run(ref work, work.Tasks);
+            return;
+        }
 
-                for (int p = 0; p < k; p += depth)
-                {
-                    Block<T> block = new()
-                    {
-                        Rows = rows,
-                        Columns = columns,
-                        Depth = Math.Min(depth, k - p),
-                        A = a + (row * aRow) + (p * aColumn),
-                        ARow = aRow,
-                        AColumn = aColumn,
-                        B = b + (p * bRow) + (column * bColumn),
-                        BRow = bRow,
-                        BColumn = bColumn,
-                        PackedA = packedA,
-                        PackedB = packedB,
-                        Alpha = alpha,
-                        Beta = p == 0 ? beta : 1.0f,
-                        C = c + (row * cRow) + column,
-                        CRow = cRow,
-                        Diagonal = triangle == GemmTriangle.Lower ? row - column : BlockColumns + BlockRows,
-                    };
-                    PackWork<T> pack = new(block);
-                    pool.Run(ref pack, block.PanelsOfA + block.PanelsOfB);
-                    TileWork<T> tiles = new(block, pool.Threads);
-                    pool.Run(ref tiles, tiles.Tasks);
-                }
-            }
+        for (int task = 0; task < work.Tasks; task++)
+        {
+            work.Run(task, 0);
         }
     }
 
-    private static int RoundUp(int value, int multiple) => CeilDiv(value, multiple) * multiple;
-
-    private static long RoundUp(long value, int multiple) => (value + multiple - 1) / multiple * multiple;
-
-    /// <summary>One block of C and k: rows x columns, depth terms.</summary>
-    private struct Block<T>
+    private struct RegionWork<T> : IParallelWork
         where T : struct, ILanes<T>
     {
-        public int Rows;
-        public int Columns;
+        public WorkerPool Pool;
+        public int M;
+        public int N;
+        public int K;
         public int Depth;
         public float* A;
         public nint ARow;
@@ -81,97 +67,84 @@ internal static unsafe partial class Gemm
         public float* B;
         public nint BRow;
         public nint BColumn;
-        public float* PackedA;
-        public float* PackedB;
         public float Alpha;
         public float Beta;
         public float* C;
         public nint CRow;
+        public bool Lower;
+        private int _rows;
+        private int _columns;
+        private int _across;
 
-        /// <summary>A tile is wanted if its last row + Diagonal reaches its first column.</summary>
-        public int Diagonal;
+        public readonly int Tasks => CeilDiv(M, _rows) * _across;
 
-        public readonly int PanelsOfA => CeilDiv(Rows, T.TileRows);
-
-        public readonly int PanelsOfB => CeilDiv(Columns, 2 * T.Count);
-    }
-
-    private readonly struct PackWork<T>(Block<T> block) : IParallelWork
-        where T : struct, ILanes<T>
-    {
-        public void Run(int task, int thread)
+        /// <summary>Equal regions within the limits, halved along the longer side until there are enough of them.</summary>
+        public void Cut(int enough)
         {
-            if (task < block.PanelsOfA)
+            _rows = RoundUp(CeilDiv(M, CeilDiv(M, RegionRows)), T.TileRows);
+            _columns = RoundUp(CeilDiv(N, CeilDiv(N, RegionColumns)), 2 * T.Count);
+            while (CeilDiv(M, _rows) * CeilDiv(N, _columns) < enough && (_rows > T.TileRows || _columns > 2 * T.Count))
             {
-                int row = task * T.TileRows;
-                GemmPacking.Pack(
-                    block.A + (row * block.ARow), block.ARow, block.AColumn, Math.Min(T.TileRows, block.Rows - row), block.Depth, T.TileRows,
-                    block.PackedA + ((nint)row * block.Depth));
-            }
-            else
-            {
-                int width = 2 * T.Count;
-                int column = (task - block.PanelsOfA) * width;
-                GemmPacking.Pack(
-                    block.B + (column * block.BColumn), block.BColumn, block.BRow, Math.Min(width, block.Columns - column), block.Depth, width,
-                    block.PackedB + ((nint)column * block.Depth));
-            }
-        }
-    }
-
-    /// <summary>A task is a few panels of A against a few panels of B, small enough for the second-level cache.</summary>
-    private readonly struct TileWork<T> : IParallelWork
-        where T : struct, ILanes<T>
-    {
-        private readonly Block<T> _block;
-        private readonly int _high;
-        private readonly int _wide;
-        private readonly int _across;
-
-        public TileWork(Block<T> block, int threads)
-        {
-            _block = block;
-            _high = 4;
-            _wide = 8;
-            while (CeilDiv(block.PanelsOfA, _high) * CeilDiv(block.PanelsOfB, _wide) < TasksPerThread * threads && _high * _wide > 1)
-            {
-                if (_wide > _high)
+                if (_rows > T.TileRows && (_rows >= _columns || _columns == 2 * T.Count))
                 {
-                    _wide /= 2;
+                    _rows = RoundUp(_rows / 2, T.TileRows);
                 }
                 else
                 {
-                    _high /= 2;
+                    _columns = RoundUp(_columns / 2, 2 * T.Count);
                 }
             }
 
-            _across = CeilDiv(block.PanelsOfB, _wide);
-            Tasks = CeilDiv(block.PanelsOfA, _high) * _across;
+            _across = CeilDiv(N, _columns);
         }
 
-        public int Tasks { get; }
+        public readonly void Run(int task, int thread)
+        {
+            int row = task / _across * _rows;
+            int column = task % _across * _columns;
+            int rows = Math.Min(_rows, M - row);
+            int columns = Math.Min(_columns, N - column);
+            if (Lower && row + rows <= column)
+            {
+                return;                                              // the whole region lies above the diagonal
+            }
 
-        public void Run(int task, int thread)
+            float* packedA = Pool.Scratch((long)Depth * (_rows + _columns));
+            float* packedB = packedA + ((nint)Depth * _rows);
+            for (int p = 0; p < K; p += Depth)
+            {
+                int depth = Math.Min(Depth, K - p);
+                Pack(A + (row * ARow) + (p * AColumn), ARow, AColumn, rows, depth, T.TileRows, packedA);
+                Pack(B + (p * BRow) + (column * BColumn), BColumn, BRow, columns, depth, 2 * T.Count, packedB);
+                Tiles(row, rows, column, columns, depth, packedA, packedB, p == 0 ? Beta : 1.0f);
+            }
+        }
+
+        private static void Pack(float* source, nint lineStride, nint depthStride, int lines, int depth, int width, float* panels)
+        {
+            for (int line = 0; line < lines; line += width)
+            {
+                GemmPacking.Pack(
+                    source + (line * lineStride), lineStride, depthStride, Math.Min(width, lines - line), depth, width, panels + ((nint)line * depth));
+            }
+        }
+
+        private readonly void Tiles(int row, int rows, int column, int columns, int depth, float* packedA, float* packedB, float beta)
         {
             int width = 2 * T.Count;
-            int firstPanel = task / _across * _high;
-            int lastPanel = Math.Min(firstPanel + _high, _block.PanelsOfA);
-            int firstColumn = task % _across * _wide * width;
-            int lastColumn = Math.Min(firstColumn + (_wide * width), _block.Columns);
-            for (int panel = firstPanel; panel < lastPanel; panel++)
+            for (int i = 0; i < rows; i += T.TileRows)
             {
-                int row = panel * T.TileRows;
-                int rows = Math.Min(T.TileRows, _block.Rows - row);
-                for (int column = firstColumn; column < lastColumn; column += width)
+                int height = Math.Min(T.TileRows, rows - i);
+                for (int j = 0; j < columns; j += width)
                 {
-                    if (row + rows - 1 + _block.Diagonal < column)
+                    if (Lower && row + i + height <= column + j)
                     {
-                        break;                                            // this tile and those to its right lie above the diagonal
+                        break;                                       // this tile and those to its right lie above the diagonal
                     }
 
                     GemmTile.Multiply<T>(
-                        _block.Depth, _block.PackedA + ((nint)row * _block.Depth), _block.PackedB + ((nint)column * _block.Depth), _block.Alpha,
-                        _block.Beta, _block.C + (row * _block.CRow) + column, _block.CRow, rows, Math.Min(width, _block.Columns - column));
+                        depth, packedA + ((nint)i * depth), packedB + ((nint)j * depth), Alpha, beta,
+                        C + ((row + i) * CRow) + column + j, CRow, height, Math.Min(width, columns - j));
                 }
             }
         }

@@ -5,12 +5,12 @@ namespace HiMo.Kernels;
 
 // C = alpha A B + beta C.                    Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008)
 // Shapes       A: m x k, B: k x n, any strides (a transpose is a swap of two strides); C: m x n, row-major, overlapping neither.
-// Mapping      C is cut into blocks that fit the caches; for each, A and B are packed into panels as the register tile reads them (GemmPacking),
-//              then the threads share its register tiles (GemmTile). Two jobs of the pool for each block of C and k.
+// Mapping      C is cut into regions, shared by the threads; within one, A and B are packed into panels as the register tile reads them
+//              (GemmPacking) and multiplied tile by tile (GemmTile). One job of the pool; a small product is not shared at all.
 // Precision    float32, one fused multiply-add chain per element over at most BlockDepth terms, chains added in order.
 // Determinism  An element's chain depends on k alone: same bits for any thread count, any width of vector with fused multiply-add,
 //              and for the same rows and columns within a larger product of equal k.
-// Limits       m, n, k >= 0 and m n below 2^31 register tiles. Nothing is allocated once the pool's scratch has grown to the shape.
+// Limits       m, n, k >= 0. Nothing is allocated once the pool's scratch has grown to the shape.
 internal static unsafe partial class Gemm
 {
     /// <summary>C = alpha A B + beta C in float32.</summary>

@@ -7,12 +7,9 @@ namespace HiMo.Kernels;
 // With w = tau A v - (tau^2 / 2) (v^T A v) v the similarity is A - v w^T - w v^T (Wilkinson 1962). The rank-two update of one step and the
 // product A v of the next need the same matrix, so one pass does both and A is read and written once a step (Howell et al., 2008).
 // Layout       Row r of the lower triangle starts on a cache line; lanes right of the diagonal are kept at zero by masks. Row i ends up holding v_i.
-// Mapping      Four rows at once. Above SharedFrom rows, chunks of row blocks go to the threads, each with its own partial A v.
+// Mapping      Four rows at once, one thread: the vectors that threads would exchange every step cost more than half a pass (docs/performance.md).
 internal sealed unsafe partial class EigenSymmetric
 {
-    private const int Chunks = 8;
-    private const int SharedFrom = 384;                   // below, a pass is shorter than waking a thread is worth
-
     // |A| is about 1 here. Below this square a row's reflection is identity: what it leaves out is far below one rounding of |A|.
     private const float NegligibleSquare = 1e-30f;
 
@@ -22,13 +19,13 @@ internal sealed unsafe partial class EigenSymmetric
         int n = _n;
         int padded = _stride + T.Count;
         float* a = _reducedBuffer.Floats(0);
-        float* storage = _vectorBuffer.Floats(((long)(3 + Chunks) * padded) + (2 * T.Count));
-        new Span<float>(storage, ((3 + Chunks) * padded) + (2 * T.Count)).Clear();
+        float* storage = _vectorBuffer.Floats((4 * padded) + (2 * T.Count));
+        new Span<float>(storage, (4 * padded) + (2 * T.Count)).Clear();
         float* v = storage;
         float* w = v + padded;
         float* next = w + padded;
-        float* products = next + padded;
-        float* mask = products + ((nint)Chunks * padded);
+        float* product = next + padded;
+        float* mask = product + padded;
         new Span<float>(mask, T.Count).Fill(1.0f);
 
         for (int i = n - 1; i >= 1; i--)
@@ -42,18 +39,9 @@ internal sealed unsafe partial class EigenSymmetric
             _tau[i] = tau;
             Buffer.MemoryCopy(next, row, i * sizeof(float), i * sizeof(float));
 
-            int chunks = i >= SharedFrom ? Chunks : 1;
-            PassWork<T> pass = new(a, _stride, i, chunks, Math.Min(chunks, _pool.Threads), v, w, next, products, padded, mask);
-            if (chunks == 1)
-            {
-                pass.Run(0, 0);
-            }
-            else
-            {
-                _pool.Run(ref pass, pass.Tasks);
-            }
-
-            CorrectProduct<T>(products, padded, chunks, next, w, tau, i);
+            Pass<T> pass = new(a, _stride, v, w, next, product, mask);
+            pass.Run(i);
+            CorrectProduct<T>(product, next, w, tau, i);
             float* done = v;
             v = next;
             next = done;
@@ -91,21 +79,14 @@ internal sealed unsafe partial class EigenSymmetric
         return (float)((beta - alpha) / beta);
     }
 
-    /// <summary>w = tau y - (tau^2 / 2) (y^T v) v with y = A v, the sum of the chunks' parts.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void CorrectProduct<T>(float* products, int padded, int chunks, float* v, float* w, float tau, int i)
+    /// <summary>w = tau y - (tau^2 / 2) (y^T v) v with y = A v.</summary>
+    private static void CorrectProduct<T>(float* product, float* v, float* w, float tau, int i)
         where T : struct, ILanes<T>
     {
         T factor = T.Broadcast(tau);
         for (int j = 0; j < i; j += T.Count)
         {
-            T sum = T.Load(products + j);
-            for (int chunk = 1; chunk < chunks; chunk++)
-            {
-                sum = T.Add(sum, T.Load(products + ((nint)chunk * padded) + j));
-            }
-
-            T.Store(T.Multiply(factor, sum), w + j);
+            T.Store(T.Multiply(factor, T.Load(product + j)), w + j);
         }
 
         new Span<float>(w + i, T.Count + 1).Clear();
@@ -147,30 +128,24 @@ internal sealed unsafe partial class EigenSymmetric
         }
     }
 
-    /// <summary>A -= v w^T + w v^T and product = A next over the leading i rows; a task takes every Tasks-th chunk.</summary>
-    private readonly struct PassWork<T>(
-        float* a, nint stride, int i, int chunks, int tasks, float* v, float* w, float* next, float* products, int padded, float* mask) : IParallelWork
+    /// <summary>A -= v w^T + w v^T and product = A next.</summary>
+    private readonly struct Pass<T>(float* a, nint stride, float* v, float* w, float* next, float* product, float* mask)
         where T : struct, ILanes<T>
     {
         private readonly float* _a = a;
         private readonly float* _v = v;
         private readonly float* _w = w;
         private readonly float* _next = next;
-        private readonly float* _products = products;
+        private readonly float* _product = product;
         private readonly float* _mask = mask;
 
-        public int Tasks => tasks;
-
-        public void Run(int task, int thread)
+        /// <summary>Over the leading <paramref name="rows"/> rows.</summary>
+        public void Run(int rows)
         {
-            for (int chunk = task; chunk < chunks; chunk += tasks)
+            new Span<float>(_product, (rows + T.Count) / T.Count * T.Count).Clear();
+            for (int row = 0; row < rows; row += RowBlock)
             {
-                float* product = _products + ((nint)chunk * padded);
-                new Span<float>(product, (i + T.Count) / T.Count * T.Count).Clear();
-                for (int row = chunk * RowBlock; row < i; row += chunks * RowBlock)
-                {
-                    Rows(row, product);
-                }
+                Rows(row, _product);
             }
         }
 

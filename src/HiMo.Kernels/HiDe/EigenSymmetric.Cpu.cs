@@ -12,11 +12,13 @@ namespace HiMo.Kernels;
 // Determinism  Same bits for any thread count: sums are cut by shape, never by thread.
 internal sealed unsafe partial class EigenSymmetric : IDisposable
 {
+    private const int SharedFrom = 384;                   // below, one thread is done before the others have the data
     private const int RowBlock = 4;                       // rows that one pass of the reduction treats together; divides every vector length
 
     private readonly int _n;
     private readonly int _stride;
     private readonly WorkerPool _pool;
+    private readonly WorkerPool? _ownPool;
     private readonly TridiagonalEigen _tridiagonal;
     private readonly AlignedBuffer _reducedBuffer = new();
     private readonly AlignedBuffer _vectorBuffer = new();
@@ -33,9 +35,10 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
         Guard.That(n > 0, n, "must be at least 1");
         ArgumentNullException.ThrowIfNull(pool);
         _n = n;
-        _pool = pool;
+        _ownPool = n < SharedFrom ? new WorkerPool(1) : null;
+        _pool = _ownPool ?? pool;
         _stride = Stride(n);
-        _tridiagonal = new TridiagonalEigen(n, _stride, pool);
+        _tridiagonal = new TridiagonalEigen(n, _stride, _pool);
         _tau = new float[n];
         _order = new int[n];
         _keys = new double[n];
@@ -75,6 +78,7 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
 
     public void Dispose()
     {
+        _ownPool?.Dispose();
         _tridiagonal.Dispose();
         _reducedBuffer.Dispose();
         _vectorBuffer.Dispose();

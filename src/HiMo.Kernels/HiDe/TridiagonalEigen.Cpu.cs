@@ -120,6 +120,7 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
     private int Cut(int level, int part) => (int)((long)_n * part >> level);
 
     /// <summary>Implicit QL on rows [start, end) of the matrix; the eigenvectors go to the same rows and columns.</summary>
+    [SkipLocalsInit]
     private void Leaf(int start, int end, float* rows)
     {
         int n = end - start;
