@@ -33,8 +33,8 @@ internal static class FmaRate
                 worker.Start();
             }
 
+            long began = Stopwatch.GetTimestamp();      // before the gate opens: on a busy machine the workers may be done before this thread is back
             start.SignalAndWait();
-            long began = Stopwatch.GetTimestamp();
             end.SignalAndWait();
             double seconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
             foreach (Thread worker in workers)

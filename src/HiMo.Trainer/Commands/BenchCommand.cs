@@ -11,9 +11,12 @@ internal static class BenchCommand
 
     private static readonly (int Rows, int Columns)[] s_tableSizes = [(128, 512), (128, 768), (256, 512), (1024, 512), (1024, 768), (4096, 768)];
 
-    /// <summary>The command with its two subcommands.</summary>
+    /// <summary>The command with its subcommands.</summary>
     public static Command Create() =>
-        new("bench", "Time the loss on this machine, fused against plain TorchSharp operations.") { CreateLoss(), CreateTable() };
+        new("bench", "Time the loss on this machine, fused against plain TorchSharp operations, and its parts against libtorch's.")
+        {
+            CreateLoss(), CreateTable(), BenchGemmCommand.Create(), BenchEighCommand.Create(),
+        };
 
     private static Command CreateLoss()
     {
