@@ -190,7 +190,7 @@ public sealed class CheckpointExportTests
     public void Inspection_tells_kind_shapes_and_problems()
     {
         CheckpointReport script = CheckpointInspector.Inspect(TestData.Get("golden", "model", "clip77", "weights_jit.pt"));
-        HimoCall call = HimoCall.Run("checkpoint", "inspect", script.Path);
+        HimoCall call = HimoCall.Run("checkpoint", "inspect", script.Path), doctor = HimoCall.Run("doctor", "--checkpoint", script.Path);
         string broken = Path.Combine(_folder, "broken.safetensors");
         using Tensor one = ones(1);
         SafetensorsFile.Write(broken, [("visual.proj", one)], new Dictionary<string, string>());
@@ -200,6 +200,9 @@ public sealed class CheckpointExportTests
             Assert.That((script.Config!.VisionWidth, script.Config.VisionLayers, script.Config.TextWidth, script.Config.ContextLength), Is.EqualTo((64, 2, 128, 77)));
             Assert.That(script.Sha256, Has.Length.EqualTo(64));
             Assert.That(call.Output, Does.Contain("TorchScript archive").And.Contain("stretchable to 248").And.Contain(script.Sha256));
+            Assert.That(doctor, Is.EqualTo(call));
+            Assert.That(call.Code, Is.Zero);
+            Assert.That(HimoCall.Run("doctor", "--checkpoint", broken).Code, Is.EqualTo(1));
             Assert.That(CheckpointInspector.Inspect(broken).Problem, Does.Contain("visual.conv1.weight missing"));
         });
     }

@@ -17,18 +17,25 @@ internal static class CheckpointCommand
     /// <summary>The command with its options.</summary>
     public static Command Create() => new("checkpoint", "Say what a file of weights is, or write it for other programs.") { Inspect(), Export() };
 
+    /// <summary>Prints what a file of weights is; returns whether it can be loaded.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="output">Receives the lines.</param>
+    internal static bool Inspect(string path, TextWriter output)
+    {
+        CheckpointReport report = CheckpointInspector.Inspect(path);
+        foreach ((string label, string text) in report.Lines())
+        {
+            output.WriteLine($"{label,-12}{text}");
+        }
+
+        return report.Problem is null;
+    }
+
     private static Command Inspect()
     {
         Argument<string> file = new("FILE") { Description = "safetensors, torch.save, TorchScript, an index of shards, or a folder of them." };
         Command command = new("inspect", "Kind, hash, shapes and architecture, without loading the weights.") { file };
-        command.Set((parse, _) =>
-        {
-            CheckpointReport report = CheckpointInspector.Inspect(parse.GetRequiredValue(file));
-            foreach ((string label, string text) in report.Lines())
-            {
-                parse.InvocationConfiguration.Output.WriteLine($"{label,-12}{text}");
-            }
-        });
+        command.SetAction(parse => Inspect(parse.GetRequiredValue(file), parse.InvocationConfiguration.Output) ? 0 : 1);
         return command;
     }
 

@@ -14,9 +14,15 @@ internal static class DoctorCommand
     public static Command Create()
     {
         Option<bool> asJson = new("--json") { Description = "Print an array of findings: name, status (works, absent, problem), text, remedy." };
-        Command command = new("doctor", "Say what works on this machine: .NET, libtorch, GPU, disk, memory, data; each problem with its remedy.") { asJson };
+        Option<string?> checkpoint = new("--checkpoint") { Description = "Say instead what this file of weights is: kind, hash, shapes, architecture.", HelpName = "FILE" };
+        Command command = new("doctor", "Say what works on this machine: .NET, libtorch, GPU, disk, memory, data; each problem with its remedy.") { asJson, checkpoint };
         command.SetAction(parse =>
         {
+            if (parse.GetValue(checkpoint) is string file)
+            {
+                return CheckpointCommand.Inspect(file, parse.InvocationConfiguration.Output) ? 0 : 1;
+            }
+
             List<Finding> findings = Examine(FindCheckout());
             TextWriter output = parse.InvocationConfiguration.Output;
             output.WriteLine(parse.GetValue(asJson) ? ToJson(findings).ToJsonString(s_indented) : ToText(findings));

@@ -32,11 +32,11 @@ public sealed partial class ClipModel
             }
             else if (name.Contains("ln_", StringComparison.Ordinal))
             {
-                _ = parameter.fill_(1.0);
+                _ = parameter.copy_(tensor(1.0f));
             }
             else if (name == ClipShapes.LogitScale)
             {
-                _ = parameter.fill_(Math.Log(1.0 / 0.07));
+                _ = parameter.copy_(tensor((float)Math.Log(1.0 / 0.07)));
             }
             else if (name == ClipShapes.TrainedPositions)
             {

@@ -43,13 +43,16 @@ internal static class PositionalTable
         Tensor[] between = new Tensor[Factor], beyond = new Tensor[Factor];
         for (int j = 0; j < Factor; j++)
         {
-            // The order of the operations matters in float16 only.
-            between[j] = ((Factor - j) * lower / Factor) + (j * upper / Factor);
-            beyond[j] = last + (j * step / Factor);
+            // The order of the operations matters in float16 only. Numbers are tensors because of TorchSharp's temporary Scalars: see MlpLayer.
+            Tensor rest = Number(Factor - j), share = Number(j), factor = Number(Factor);
+            between[j] = (rest * lower / factor) + (share * upper / factor);
+            beyond[j] = last + (share * step / factor);
         }
 
         Tensor stretched = cat([p.narrow(0, 0, Frozen), stack(between, 1).flatten(0, 1), .. beyond]);
         return stretched.to(float32).MoveToOuterDisposeScope();
+
+        Tensor Number(int value) => tensor((double)value).to(p.dtype);
     }
 
     /// <summary>One table that gives the same features as a frozen and a trained one.</summary>

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Globalization;
+using HiMo.Interop;
+using HiMo.Trainer;
+using NUnit.Framework;
+using static TorchSharp.torch;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>Loading takes memory for one copy of the weights: tensors are read one by one into their place.</summary>
+[Platform("Linux")]
+public sealed class LoadingMemoryTests
+{
+    private const long Overhead = 64L << 20; // buffers of one piece, the header, the collector's slack
+
+    private string _folder = "";
+
+    [SetUp]
+    public void CreateFolder()
+    {
+        TorchLoader.EnsureLoaded();
+        _folder = Directory.CreateTempSubdirectory("himo-memory-").FullName;
+    }
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    /// <summary>ViT-L/14 in the long form, 1.7 GB; a model of a tenth of that in the short form.</summary>
+    [TestCase(ExportFormat.Safetensors)]
+    [TestCase(ExportFormat.LongClip)]
+    public void One_copy_of_the_weights(ExportFormat format)
+    {
+        ClipConfig config = new()
+        {
+            EmbedDim = 768, ImageResolution = 224, PatchSize = 14, VisionWidth = TestLength.Pick(512, 1024), VisionLayers = TestLength.Pick(6, 24),
+            ContextLength = 248, VocabSize = 49408, TextWidth = TestLength.Pick(256, 768), TextLayers = TestLength.Pick(4, 12), HasFrozenPositions = true,
+        };
+        string path = Path.Combine(_folder, "model");
+        long weights;
+        using (ClipModel model = ClipModel.Create(config, seed: 0))
+        {
+            weights = 4 * model.parameters().Sum(parameter => parameter.numel());
+            CheckpointExport.Write(model, format, path, ScalarType.Float32);
+        }
+
+        GC.Collect();
+        long before = Status("VmRSS");
+        File.WriteAllText("/proc/self/clear_refs", "5"); // the kernel forgets the peak so far
+        using ClipModel loaded = ClipModel.Load(path);
+        long peak = Status("VmHWM") - before;
+        TestContext.Out.WriteLine($"{weights >> 20} MiB of weights, {peak >> 20} MiB at the peak");
+        Assert.That(peak, Is.LessThan(weights + Overhead), $"{weights} bytes of weights");
+    }
+
+    private static long Status(string field)
+    {
+        string line = File.ReadLines("/proc/self/status").First(line => line.StartsWith(field, StringComparison.Ordinal));
+        return 1024 * long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
+    }
+}
