@@ -43,6 +43,56 @@ public sealed class ClipModelFilesTests
     }
 
     [Test]
+    public void The_activation_can_be_overruled()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using ClipModel model = ClipModel.Create(ClipModelTests.Tiny, seed: 7);
+        string path = Path.Combine(_folder, "model.safetensors");
+        model.Save(path, new Dictionary<string, string>(), ScalarType.Float32);
+        using ClipModel loaded = ClipModel.Load(path, activation: ClipActivation.Gelu);
+        Tensor images = ones(1, 3, 24, 24), quick = model.EncodeImage(images), exact = loaded.EncodeImage(images);
+        Assert.Multiple(() =>
+        {
+            Assert.That(loaded.Config.Activation, Is.EqualTo(ClipActivation.Gelu));
+            Assert.That(exact.equal(quick).any().item<bool>(), Is.False);
+        });
+    }
+
+    /// <summary>The library's face: files and strings in, unit vectors out, equal to the parts put together by hand.</summary>
+    [Test]
+    public void Files_and_strings_are_encoded()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        WordTokenizer words = new(WordTokenizer.Layout(["red", "ball"]));
+        using ClipModel model = ClipModel.Create(ClipModelTests.Tiny with { VocabSize = words.VocabSize }, seed: 7);
+        string path = Path.Combine(_folder, "model.safetensors"), image = Path.Combine(_folder, "a.png");
+        model.Save(path, new Dictionary<string, string> { [WordTokenizer.MetadataKey] = string.Join('\n', WordTokenizer.Layout(["red", "ball"])) }, ScalarType.Float32);
+        using (SkiaSharp.SKBitmap bitmap = new(30, 40))
+        {
+            bitmap.Erase(SkiaSharp.SKColors.Red);
+            using FileStream stream = File.Create(image);
+            Assert.That(bitmap.Encode(stream, SkiaSharp.SKEncodedImageFormat.Png, 100), Is.True);
+        }
+
+        using ClipModel loaded = ClipModel.Load(path);
+        Tensor images = loaded.EncodeImages([image, image]), texts = loaded.EncodeTexts(["red ball", "ball"]);
+        float[] pixels = new float[3 * 24 * 24];
+        new ImagePreprocessor(24).Load([image], pixels);
+        Tensor expected = nn.functional.normalize(model.EncodeImage(tensor(pixels).view(1, 3, 24, 24)));
+        Tensor ids = tensor(Array.ConvertAll(words.Encode("ball", 40), id => (long)id)).view(1, 40);
+        Tensor expectedText = nn.functional.normalize(model.EncodeText(ids));
+        Assert.Multiple(() =>
+        {
+            Assert.That(images.shape, Is.EqualTo(new long[] { 2, 16 }));
+            Assert.That(GoldenModel.RelativeError(images[1..], expected.to(float64)), Is.LessThan(1e-6));
+            Assert.That(GoldenModel.RelativeError(texts[1..], expectedText.to(float64)), Is.LessThan(1e-6));
+            Assert.That(() => loaded.EncodeImages([]), Throws.InstanceOf<ArgumentException>());
+            Assert.That(() => loaded.EncodeImages([Path.Combine(_folder, "missing.png")]), Throws.TypeOf<UserError>().With.Message.Contains("missing.png"));
+            Assert.That(() => loaded.EncodeTexts(["red ball"], vocabulary: "x"), Throws.TypeOf<UserError>());
+        });
+    }
+
+    [Test]
     public void Half_precision_halves_the_file_and_keeps_the_logit_scale()
     {
         using ClipModel model = ClipModel.Create(ClipModelTests.Tiny, seed: 8);

@@ -14,14 +14,16 @@ public sealed partial class ClipModel
     /// </param>
     /// <param name="context">Longest text wanted, or null for the checkpoint's own L; 4 L - 60 (248 for 77) stretches the positions.</param>
     /// <param name="precision">How stretched positions are rounded.</param>
+    /// <param name="activation">Overrules what the checkpoint or a configuration beside it says; null believes them.</param>
     /// <exception cref="UserError">The file is missing, malformed, no CLIP, or has no such context.</exception>
-    public static ClipModel Load(string path, int? context = null, StretchPrecision precision = StretchPrecision.F32)
+    public static ClipModel Load(string path, int? context = null, StretchPrecision precision = StretchPrecision.F32, ClipActivation? activation = null)
     {
         TorchLoader.EnsureLoaded();
         using Checkpoint checkpoint = Checkpoint.Read(path);
         ClipConfig config = checkpoint.InferConfig();
+        config = config with { Activation = activation ?? config.Activation };
         bool stretch = NeedsStretch(path, config, context);
-        ClipModel model = new(stretch ? config with { ContextLength = context!.Value, HasFrozenPositions = true } : config) { Metadata = checkpoint.Metadata };
+        ClipModel model = new(stretch ? config with { ContextLength = context!.Value, HasFrozenPositions = true } : config) { Metadata = checkpoint.Metadata, _source = path };
         try
         {
             foreach ((string name, Parameter parameter) in model.named_parameters())
