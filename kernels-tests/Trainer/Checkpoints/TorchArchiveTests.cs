@@ -224,6 +224,25 @@ public sealed class TorchArchiveTests
         });
     }
 
+    [Test]
+    public void A_flipped_bit_in_a_tensor_shows_in_its_checksum()
+    {
+        byte[] content = Whole(PickleBuilder.Dict("w", p => p.Tensor("0", 12, 0, [12], [1])));
+        using TensorFile intact = TensorFile.Open(Save(content));
+        content[(int)intact.Tensors["w"].Offset + 17] ^= 4;
+        using TensorFile damaged = TensorFile.Open(Save(content));
+        using TensorFile golden = TensorFile.Open(TestData.Get("golden", "model", "clip77", "weights_jit.pt")), safe = TensorFile.Open(TestData.Get("golden", "model", "himo248", "weights.safetensors"));
+        Assert.Multiple(() =>
+        {
+            Assert.That(intact.FindMismatches(), Is.Empty);
+            Assert.That(damaged.FindMismatches(), Is.EqualTo(new[] { "archive/data/0" }));
+            Assert.That(golden.FindMismatches(), Is.Empty);
+            Assert.That(safe.FindMismatches(), Is.Null);
+            Assert.That(Crc32.Append(0, "123456789"u8), Is.EqualTo(0xCBF43926));
+            Assert.That(Crc32.Append(Crc32.Append(0, "1234"u8), "56789"u8), Is.EqualTo(0xCBF43926));
+        });
+    }
+
     private TensorFile OpenOne(Func<PickleBuilder, PickleBuilder> tensor) => Open(PickleBuilder.Dict("w", tensor));
 
     private TensorFile Open(byte[] pickle) => TensorFile.Open(Save(Whole(pickle)));

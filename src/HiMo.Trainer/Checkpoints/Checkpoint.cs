@@ -63,6 +63,9 @@ internal sealed class Checkpoint : IDisposable
         return config;
     }
 
+    /// <summary>As <see cref="TensorFile.FindMismatches"/>.</summary>
+    public IReadOnlyList<string>? FindMismatches() => _file.FindMismatches();
+
     public void Dispose() => _file.Dispose();
 
     /// <summary>The file that open_clip or transformers would take.</summary>

@@ -164,7 +164,7 @@ internal static class CheckpointExport
                 ["layers"] = config.VisionLayers,
                 ["width"] = config.VisionWidth,
                 ["head_width"] = config.VisionWidth / ClipConfig.Heads(config.VisionWidth),
-                ["mlp_ratio"] = (double)config.VisionMlpWidth / config.VisionWidth,
+                ["mlp_ratio"] = Ratio(config.VisionMlpWidth, config.VisionWidth),
                 ["patch_size"] = config.PatchSize,
             },
             ["text_cfg"] = new JsonObject
@@ -174,11 +174,14 @@ internal static class CheckpointExport
                 ["width"] = config.TextWidth,
                 ["heads"] = ClipConfig.Heads(config.TextWidth),
                 ["layers"] = config.TextLayers,
-                ["mlp_ratio"] = (double)config.TextMlpWidth / config.TextWidth,
+                ["mlp_ratio"] = Ratio(config.TextMlpWidth, config.TextWidth),
             },
         },
         ["preprocess_cfg"] = new JsonObject { ["mean"] = Numbers(s_mean), ["std"] = Numbers(s_deviation), ["interpolation"] = "bicubic", ["resize_mode"] = "shortest" },
     };
+
+    /// <summary>open_clip takes the integer part of width times ratio, which a quotient rounded down would miss by one.</summary>
+    private static double Ratio(int hidden, int width) => (int)(width * ((double)hidden / width)) == hidden ? (double)hidden / width : (hidden + 0.5) / width;
 
     private static JsonArray Numbers(double[] values) => [.. values.Select(value => JsonValue.Create(value))];
 }

@@ -13,11 +13,12 @@ namespace HiMo.Trainer;
 /// <param name="Tensors">Tensors under OpenAI's names.</param>
 /// <param name="Parameters">Their values in total.</param>
 /// <param name="Types">How many tensors are stored in which type, for example <c>302 Float32</c>.</param>
+/// <param name="Mismatches">Parts whose content does not have its checksum; null where there are no checksums.</param>
 /// <param name="Settings">The activation and where it was found.</param>
 /// <param name="Config">The architecture, or null with a <paramref name="Problem"/>.</param>
 /// <param name="Problem">Why it is no model that can be loaded, or null.</param>
 internal sealed record CheckpointReport(
-    string Path, long Bytes, string Sha256, string? Published, TensorContainer Container, CheckpointLayout Layout, int Tensors, long Parameters, string Types,
+    string Path, long Bytes, string Sha256, string? Published, TensorContainer Container, CheckpointLayout Layout, int Tensors, long Parameters, string Types, IReadOnlyList<string>? Mismatches,
     ModelSettings Settings, ClipConfig? Config, string? Problem)
 {
     /// <summary>The report as label and text, in the order to show it.</summary>
@@ -27,6 +28,12 @@ internal sealed record CheckpointReport(
         yield return ("sha256", $"{Sha256}{(Published is null ? ", none of OpenAI's published ViT-B/32, ViT-B/16, ViT-L/14" : $", OpenAI's published {Published}")}");
         yield return ("kind", $"{ContainerName(Container)}, {(Layout == CheckpointLayout.HuggingFace ? "Hugging Face's names" : "OpenAI's names")}");
         yield return ("tensors", $"{Tensors} with {Parameters} values: {Types}");
+        yield return ("checksums", Mismatches switch
+        {
+            null => "none in this container",
+            { Count: 0 } => "all agree",
+            _ => $"{Mismatches.Count} disagree, {Mismatches[0]} first: the file is damaged, or its writer left them wrong; compare the sha256 with the source's",
+        });
         yield return ("activation", $"{ModelSettings.Name(Settings.Activation)} (from {Settings.Source})");
         if (Config is not null)
         {
@@ -86,7 +93,7 @@ internal static class CheckpointInspector
         StoredParts parts = new(checkpoint.Tensors.Values);
         return new CheckpointReport(
             checkpoint.Path, new FileInfo(checkpoint.Path).Length, hash, s_published.GetValueOrDefault(hash), checkpoint.Container, checkpoint.Layout,
-            checkpoint.Tensors.Count, parts.Values, parts.Types, checkpoint.Settings, config, problem);
+            checkpoint.Tensors.Count, parts.Values, parts.Types, checkpoint.FindMismatches(), checkpoint.Settings, config, problem);
     }
 
     private static string Hash(string path)

@@ -71,6 +71,12 @@ internal sealed class TensorFile : IDisposable
         }
     }
 
+    /// <summary>Parts of the file whose content does not have its checksum; null where the container has no checksums.</summary>
+    /// <remarks>No reason to refuse the file: an option of torch's writer leaves wrong ones.</remarks>
+    /// <exception cref="UserError">The file cannot be read.</exception>
+    public IReadOnlyList<string>? FindMismatches() =>
+        Container is TensorContainer.TorchStateDict or TensorContainer.TorchScript ? new ZipIndex(_files[0]).FindMismatches() : null;
+
     public void Dispose()
     {
         foreach (CheckpointFile file in _files)

@@ -29,6 +29,7 @@ internal sealed class ZipIndex
     private const int EntrySize = 46;
     private const int LocalSize = 30;
     private const int MaxDirectory = 64 << 20;
+    private const int PieceSize = 1 << 20;
 
     private readonly CheckpointFile _file;
     private readonly Dictionary<string, ZipEntry> _entries = [];
@@ -91,6 +92,28 @@ internal sealed class ZipIndex
         byte[] content = new byte[entry.Length];
         _file.Read(content, offset, entry.Name);
         return content;
+    }
+
+    /// <summary>Names of the stored entries whose content has not the checksum that the directory gives.</summary>
+    /// <exception cref="UserError">An entry cannot be read.</exception>
+    public IReadOnlyList<string> FindMismatches()
+    {
+        byte[] piece = new byte[PieceSize];
+        return [.. _entries.Values.Where(entry => entry.IsStored && Checksum(entry, piece) != entry.Crc32).Select(entry => entry.Name)];
+    }
+
+    private uint Checksum(ZipEntry entry, byte[] piece)
+    {
+        long start = DataOffset(entry);
+        uint crc = 0;
+        for (long done = 0; done < entry.Length; done += piece.Length)
+        {
+            Span<byte> part = piece.AsSpan(0, (int)Math.Min(piece.Length, entry.Length - done));
+            _file.Read(part, start + done, entry.Name);
+            crc = Crc32.Append(crc, part);
+        }
+
+        return crc;
     }
 
     private (long Offset, long Size, long Count) FindDirectory()
