@@ -90,6 +90,21 @@ public sealed class SafetensorsFileTests
         [.. BitConverter.GetBytes((long)header.Length), .. Encoding.UTF8.GetBytes(header), 0, 0, 0, 0], reason);
 
     [Test]
+    public void A_file_that_shrinks_while_it_is_open_is_noticed()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        string path = Path.Combine(_folder, "x.safetensors");
+        SafetensorsFile.Write(path, [("a", ones(100))], new Dictionary<string, string>());
+        using TensorFile file = TensorFile.Open(path);
+        using (FileStream stream = File.OpenWrite(path))
+        {
+            stream.SetLength(stream.Length - 1);
+        }
+
+        Assert.That(() => file.Tensors["a"].Read(), Throws.TypeOf<UserError>().With.Message.Contains("inside tensor a").And.Message.Contains(path));
+    }
+
+    [Test]
     public void Absurd_header_lengths_are_refused()
     {
         Refuses([.. BitConverter.GetBytes(ulong.MaxValue), (byte)'{'], "header");
