@@ -7,6 +7,7 @@ namespace HiMo.Kernels;
 // A = sum_i values[i] w_i w_i^T of a symmetric matrix.
 // Method       A = Q T Q^T by Householder reflections (EigenSymmetric.Cpu.Reduction.cs); T = Z diag Z^T by divide and conquer
 //              (TridiagonalEigen); W = Q Z by blocks of reflections as matrix products (EigenSymmetric.Cpu.BackTransformation.cs).
+//              Up to 32 rows Jacobi rotations in float64 (EigenSymmetric.Cpu.Small.cs).
 // Shapes       matrix, vectors: n x n row-major; values: n.
 // Precision    float32 reduction and products, float64 for T; |A w - value w| and W W^T - I a few n^(1/2) eps. The scale is taken out as a power of two.
 // Determinism  Same bits for any thread count: sums are cut by shape, never by thread.
@@ -42,6 +43,11 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
         _tau = new float[n];
         _order = new int[n];
         _keys = new double[n];
+        if (n <= SmallSize)
+        {
+            _smallMatrix = new double[n * n];
+            _smallVectors = new double[n * n];
+        }
     }
 
     /// <summary>All eigenvalues and eigenvectors.</summary>
@@ -51,6 +57,12 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
     public void Decompose(float* matrix, float* values, float* vectors)
     {
         int exponent = CopyScaled(matrix);
+        if (_n <= SmallSize)
+        {
+            DecomposeSmall(exponent, values, vectors);
+            return;
+        }
+
         if (Vector512.IsHardwareAccelerated)
         {
             Reduce<Lanes512>();
