@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.CommandLine;
 using System.Text.RegularExpressions;
+using HiMo.Trainer;
 using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
@@ -28,6 +30,28 @@ public sealed partial class DocumentationTests
         });
     }
 
+    [TestCaseSource(nameof(Documents))]
+    public void Commands_exist_and_know_their_options(string document)
+    {
+        string text = File.ReadAllText(Path.Combine(TestData.RepositoryRoot, document));
+        Assert.Multiple(() =>
+        {
+            foreach (Match call in Call().Matches(text))
+            {
+                string[] words = call.Groups[1].Value.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+                if (words.Length == 0 || words[0].All(char.IsUpper))
+                {
+                    continue; // the bare name, or a placeholder
+                }
+
+                ParseResult parse = CommandLine.Create().Parse(words);
+                Assert.That(words[0][0] == '-' || parse.CommandResult.Parent is not null, $"{document}: ./himo {words[0]} is no command");
+                IEnumerable<string> unknown = parse.UnmatchedTokens.Where(token => token.StartsWith("--", StringComparison.Ordinal));
+                Assert.That(unknown, Is.Empty, $"{document}: {call.Value}");
+            }
+        });
+    }
+
     [Test]
     public void The_licence_is_complete()
     {
@@ -37,4 +61,8 @@ public sealed partial class DocumentationTests
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]
     private static partial Regex Link();
+
+    /// <summary>A call in a code span or on a line of its own, up to the end of what one would type.</summary>
+    [GeneratedRegex(@"\./himo\b([^`\n|#>&;]*)")]
+    private static partial Regex Call();
 }
