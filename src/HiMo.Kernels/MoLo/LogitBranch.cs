@@ -36,6 +36,9 @@ internal unsafe struct LogitBranch
     /// <summary>Receives sum_i D_ij b_i as it moves the keys, columns values; null: not wanted.</summary>
     public float* WeightedColumns;
 
+    /// <summary>Counts tiles for a caller that asks; null: nobody does.</summary>
+    public TileProgress? Progress;
+
     private float* _tile;
     private float* _second;
     private bool _tileIsWhole;
@@ -60,6 +63,7 @@ internal unsafe struct LogitBranch
             for (int column = 0; column < Loss.Columns; column += TileColumns)
             {
                 Loss.Accumulate(pool, Multiply(pool, row, column), columnDirection);
+                Progress?.Advance();
             }
         }
 
@@ -111,6 +115,8 @@ internal unsafe struct LogitBranch
                     Gemm.Multiply(
                         pool, tile.Columns, Width, tile.Rows, 1.0f, columnPart, 1, tile.Stride, Queries + (row * QueryStride), QueryStride, 1, row == 0 ? 0.0f : 1.0f, GradKeys + (column * GradStride), GradStride);
                 }
+
+                Progress?.Advance();
             }
         }
     }

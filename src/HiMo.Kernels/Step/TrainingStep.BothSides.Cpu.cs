@@ -12,6 +12,7 @@ public sealed partial class TrainingStep
         int n = frame.Rows;
         int d = frame.Columns;
         bool split = !_options.GatherWithGrad;
+        BeginProgress(frame);
         HiDeGroup texts = new() { Rows = n, Columns = d, Mean = frame.Mean, Centered = frame.Centered };
         HiDeGroup images = HiDeGroup.Center(_pool, _workspace, frame.Queries, n, d, frame.QueryInverse, frame.Scratch);
         Reconstruction left = Reconstruct(frame, ref images);
@@ -21,14 +22,14 @@ public sealed partial class TrainingStep
 
         LogitBranch component = new()
         {
-            Queries = left.Rows, QueryStride = d, Keys = right.Rows, KeyStride = d, Width = d, GradStride = d,
+            Queries = left.Rows, QueryStride = d, Keys = right.Rows, KeyStride = d, Width = d, GradStride = d, Progress = _progress,
             Loss = Begin(frame, _options.Lambda, null, null),
         };
         component.TakeTile(_workspace, split && frame.WantsGradient);
         frame.ComponentLoss = Half(component.Forward(_pool, columnDirection: true));
         LogitBranch global = new()
         {
-            Queries = frame.UnitQueries, QueryStride = d, Keys = frame.Centered, KeyStride = d, Width = d, GradStride = d,
+            Queries = frame.UnitQueries, QueryStride = d, Keys = frame.Centered, KeyStride = d, Width = d, GradStride = d, Progress = _progress,
             GradQueries = frame.GradQueries, GradKeys = frame.GradKeys,
         };
         if (HasGlobal)

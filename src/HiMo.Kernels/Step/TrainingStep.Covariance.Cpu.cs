@@ -20,9 +20,10 @@ public sealed partial class TrainingStep
         int n = frame.Rows;
         int d = frame.Columns;
         bool split = !_options.GatherWithGrad;
+        BeginProgress(frame);
         LogitBranch global = new()
         {
-            Queries = frame.UnitQueries, QueryStride = d, Keys = frame.Centered, KeyStride = d, Width = d, GradStride = d,
+            Queries = frame.UnitQueries, QueryStride = d, Keys = frame.Centered, KeyStride = d, Width = d, GradStride = d, Progress = _progress,
             GradQueries = frame.GradQueries, GradKeys = frame.GradKeys,
         };
         LogitBranch component = default;
@@ -43,7 +44,7 @@ public sealed partial class TrainingStep
                 r = CovarianceCosineScale(frame, y, alongMean);
             }
 
-            component = new() { Queries = v, QueryStride = d, Keys = y, KeyStride = d, Width = components.M, GradStride = components.M };
+            component = new() { Queries = v, QueryStride = d, Keys = y, KeyStride = d, Width = components.M, GradStride = components.M, Progress = _progress };
             component.Loss = Begin(frame, _options.Lambda, frame.Bias, r);
             component.TakeTile(_workspace, split && frame.WantsGradient);
             frame.ComponentLoss = Half(component.Forward(_pool, columnDirection: true));

@@ -163,6 +163,9 @@ public sealed partial class TrainingStep
         }
     }
 
+    private void BeginProgress(in Frame frame) =>
+        _progress.Begin(frame.Rows, ((HasGlobal ? 1 : 0) + (HasComponent ? 1 : 0)) * (frame.WantsGradient ? 2 : 1));
+
     private unsafe ContrastiveLossCpu Begin(in Frame frame, double weight, float* bias, float* columnScale)
     {
         ContrastiveLossCpu loss = ContrastiveLossCpu.Begin(

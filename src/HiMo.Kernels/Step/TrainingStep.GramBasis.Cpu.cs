@@ -43,12 +43,13 @@ public sealed partial class TrainingStep
         return InverseLengths(squares, n);
     }
 
+    // A reconstruction that float32 cannot tell from zero has no direction: its logits are 0 and no gradient passes, as at L2Normalize's floor.
     private unsafe float* InverseLengths(double* squares, int count)
     {
         float* inverse = _workspace.Floats(count);
         for (int j = 0; j < count; j++)
         {
-            inverse[j] = (float)(1.0 / Math.Max(Math.Sqrt(Math.Max(squares[j], 0.0)), MinLength));
+            inverse[j] = squares[j] > MinSquare ? (float)(1.0 / Math.Sqrt(squares[j])) : 0.0f;
         }
 
         return inverse;

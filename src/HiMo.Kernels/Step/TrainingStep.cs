@@ -36,12 +36,13 @@ public sealed partial class TrainingStep : IDisposable
 {
     private const double MinLogitScale = -100.0;
     private const double MaxLogitScale = 80.0;
-    private const double MinLength = 1e-12;               // of a reconstructed row under ComponentNormalization.Cosine
+    private const double MinSquare = 1.0 / (1 << 22);     // of a reconstructed row's length under ComponentNormalization.Cosine
 
     private readonly MoLoOptions _options;
     private readonly WorkerPool _pool;
     private readonly Workspace _workspace = new();
     private readonly PrincipalAxes _axes;
+    private readonly TileProgress _progress = new();
     private HiDeWarnings _warned;
     private nint _spectrum;
     private int _spectrumLength;
@@ -66,6 +67,16 @@ public sealed partial class TrainingStep : IDisposable
     /// kind. The library itself prints nothing.
     /// </summary>
     public event Action<string>? Warning;
+
+    /// <summary>
+    /// Raised on the calling thread during a long call, with the share of its tiles of logits that are done, above 0 to 1; not where
+    /// N is at most d or all logits fit in one tile (N up to 1024). An exception of a handler ends the call.
+    /// </summary>
+    public event Action<double>? Progress
+    {
+        add => _progress.Report += value;
+        remove => _progress.Report -= value;
+    }
 
     /// <summary>Eigenvalues of the last run's centred texts, descending, min(N, d) of them (of the images where only those are
     /// reconstructed); empty before the first run and where lambda is 0. Valid until the next run or disposal.</summary>
