@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 using BenchmarkDotNet.Configs;
-using BenchmarkDotNet.Exporters;
-using BenchmarkDotNet.Exporters.Csv;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
@@ -10,6 +8,5 @@ using HiMo.Kernels.Perf;
 // In this process, because a generated project would not know where libtorch lies. Tables go to perf/artifacts; those that stay are copied to perf/results.
 IConfig config = ManualConfig.Create(DefaultConfig.Instance)
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))
-    .AddExporter(CsvExporter.Default, MarkdownExporter.GitHub)
     .WithArtifactsPath(Path.Combine("perf", "artifacts"));
 BenchmarkSwitcher.FromAssembly(typeof(MoLoLossBenchmarks).Assembly).Run(args, config);

@@ -61,7 +61,38 @@ public sealed class PackageTests
     [Test]
     public void The_example_of_the_readme_trains_ten_steps_in_a_fresh_project()
     {
-        string project = Path.Combine(_folder, "consumer");
+        string project = CreateConsumer("run");
+        CheckOutput(Run("run", "--project", project));
+    }
+
+    [Test]
+    public void The_example_of_the_readme_runs_when_published_with_its_own_runtime()
+    {
+        if (!TestLength.IsLong)
+        {
+            Assert.Ignore("publishing copies 560 MB of libtorch; ./test --long does it");
+        }
+
+        string project = CreateConsumer("publish"), output = Path.Combine(_folder, "published");
+        _ = Run("publish", project, "-c", "Release", "-r", "linux-x64", "--self-contained", "-o", output);
+        CheckOutput(RunProgram(Path.Combine(output, "consumer")));
+    }
+
+    private static void CheckOutput(string output)
+    {
+        string[] lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        double[] losses = [.. lines.Select(line => double.Parse(line.Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture))];
+        Assert.Multiple(() =>
+        {
+            Assert.That(losses, Has.Length.EqualTo(10));
+            Assert.That(losses[9], Is.LessThan(losses[0]), "training lowers the loss");
+            Assert.That(lines, Has.All.Match(@"with \d+ of 64 components$"));
+        });
+    }
+
+    private string CreateConsumer(string name)
+    {
+        string project = Path.Combine(_folder, name);
         _ = Directory.CreateDirectory(project);
         string example = ReadmeExample();
         File.WriteAllText(Path.Combine(project, "Program.cs"), example);
@@ -84,15 +115,7 @@ public sealed class PackageTests
               </ItemGroup>
             </Project>
             """);
-
-        string[] lines = Run("run", "--project", project).Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        double[] losses = [.. lines.Select(line => double.Parse(line.Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture))];
-        Assert.Multiple(() =>
-        {
-            Assert.That(losses, Has.Length.EqualTo(10));
-            Assert.That(losses[9], Is.LessThan(losses[0]), "training lowers the loss");
-            Assert.That(lines, Has.All.Match(@"with \d+ of 64 components$"));
-        });
+        return project;
     }
 
     private static string ReadmeExample()
@@ -107,9 +130,11 @@ public sealed class PackageTests
         ? set
         : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
 
-    private string Run(params string[] arguments)
+    private string Run(params string[] arguments) => RunProgram("dotnet", arguments);
+
+    private string RunProgram(string program, params string[] arguments)
     {
-        ProcessStartInfo start = new("dotnet", arguments)
+        ProcessStartInfo start = new(program, arguments)
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -120,7 +145,7 @@ public sealed class PackageTests
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        Assert.That(process.ExitCode, Is.Zero, $"dotnet {string.Join(' ', arguments)}\n{output}\n{error.Result}");
+        Assert.That(process.ExitCode, Is.Zero, $"{program} {string.Join(' ', arguments)}\n{output}\n{error.Result}");
         return output;
     }
 }
