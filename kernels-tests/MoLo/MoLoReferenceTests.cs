@@ -126,6 +126,19 @@ internal sealed class MoLoReferenceTests
     }
 
     [Test]
+    public void Cosine_ignores_the_lengths_of_rebuilt_rows_alone([Values] ComponentSource components, [Values] bool scalesImages)
+    {
+        MoLoOptions options = new() { Components = components, ComponentNormalization = ComponentNormalization.Cosine };
+        ReferenceMatrix[] parts = [.. Enumerable.Range(0, 4).Select(seed => Batch.RandomMatrix(4, 3, 84 + seed))];
+        MoLoReferenceOperands operands = new(parts[0], parts[1], parts[2], parts[3]);
+        MoLoReferenceOperands scaled = scalesImages ? operands with { ComponentImages = 3.0 * parts[2] } : operands with { ComponentTexts = 3.0 * parts[3] };
+        double before = MoLoReference.Run(operands, operands, 0, 1.0, options, gradients: false).Component;
+        double after = MoLoReference.Run(scaled, scaled, 0, 1.0, options, gradients: false).Component;
+        bool isRebuilt = scalesImages ? options.ReconstructsImages : options.ReconstructsTexts;
+        Assert.That(after, isRebuilt ? Is.EqualTo(before).Within(1e-14) : Is.Not.EqualTo(before).Within(1e-3));
+    }
+
+    [Test]
     public void Weights_switch_branches_off()
     {
         ReferenceMatrix v = Batch.RandomMatrix(4, 3, 81);

@@ -150,6 +150,29 @@ internal sealed class TrainingStepReferenceTests
         });
     }
 
+    [TestCase(5)]
+    [TestCase(9)]
+    public void Stopped_gradient_holds_the_directions_by_central_differences(int rows)
+    {
+        const int Columns = 6;
+        MoLoOptions options = new() { Tau = 0.8, BasisGradient = BasisGradient.Stopped };
+        Batch batch = Batch.Create(rows, Columns, seed: 6, options.Tau);
+        ReferenceMatrix v = L2NormalizeReference.Forward(batch.Images);
+        HiDeReferenceState state = HiDeReference.Forward(L2NormalizeReference.Forward(batch.Texts), options.Tau);
+        ReferenceMatrix p = ProjectionReference.Directions(state.Centered, state.Vectors, state.Values, state.Side, state.Result.M);
+        double Loss(ReferenceMatrix texts)
+        {
+            ReferenceMatrix x = L2NormalizeReference.Forward(texts);
+            double[] mean = BatchMeanReference.Mean(x);
+            ReferenceMatrix components = BatchMeanReference.AddMean(BatchMeanReference.Center(x, mean) * p.T * p, mean);
+            MoLoReferenceOperands operands = new(v, x, v, components);
+            return MoLoReference.Run(operands, operands, 0, 1.2, options, gradients: false).Loss;
+        }
+
+        ReferenceStep step = TrainingStepReference.Run(batch.Images.Elements, batch.Texts.Elements, rows, Columns, 1.2, options);
+        Expect.Gradient(step.GradTexts, CentralDifference.Of(Loss, batch.Texts), CentralDifference.Tolerance, "texts");
+    }
+
     [TestCase(0.0)]
     [TestCase(-0.5)]
     [TestCase(1.0000001)]
