@@ -73,7 +73,7 @@ internal sealed class DemonstrationTests
             Throws.TypeOf<UserError>().With.Message.Contains("himo train").And.Message.Contains("nowhere").And.Message.Contains("exit code 1"));
     }
 
-    /// <summary>Starts the demonstration and interrupts it once the fine-tunings have begun.</summary>
+    /// <summary>Starts the demonstration and interrupts it once some steps of the fine-tunings are done.</summary>
     private int Interrupt()
     {
         ProcessStartInfo start = new(Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), "demo", "--tiny", "--out", _root])
@@ -84,13 +84,15 @@ internal sealed class DemonstrationTests
         using Process process = Process.Start(start)!;
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         StringBuilder error = new();
+        bool interrupted = false;
         while (process.StandardError.ReadLine() is { } line)
         {
             error.AppendLine(line);
-            if (line.Contains("fine-tunings", StringComparison.Ordinal))
+            if (!interrupted && line.Contains("% of the training", StringComparison.Ordinal))
             {
                 using Process kill = Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]);
                 kill.WaitForExit();
+                interrupted = true; // a second signal would end it at once
             }
         }
 

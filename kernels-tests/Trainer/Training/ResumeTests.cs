@@ -55,7 +55,12 @@ internal sealed class ResumeTests
         for (int i = 0; i < kills; i++)
         {
             using Process process = Start(name);
-            Thread.Sleep(random.Next(300, 1500));
+            for (int steps = random.Next(1, 4); steps > 0 && process.StandardError.ReadLine() is { } line;)
+            {
+                steps -= line.Contains("/8 steps", StringComparison.Ordinal) ? 1 : 0;
+            }
+
+            Thread.Sleep(random.Next(0, 60)); // anywhere in a step, in the writing of weights or state, or between them
             if (!process.HasExited)
             {
                 process.Kill(); // SIGKILL: nothing in the process gets to know
