@@ -35,7 +35,7 @@ internal static class SampleRuns
         string run = Path.Combine(root, "runs", name);
         _ = Directory.CreateDirectory(run);
         double gain = loss switch { "before" => -0.3, "plain" => 0.0, _ => 0.1 };
-        File.WriteAllText(Path.Combine(run, "eval.json"), Evaluation(root, loss == "before" ? $"models/{baseName}.safetensors" : $"{run}/model.safetensors", gain, seed).ToJsonString());
+        File.WriteAllText(Path.Combine(run, "eval.json"), Evaluation(loss == "before" ? $"models/{baseName}.safetensors" : $"{run}/model.safetensors", gain, seed).ToJsonString());
         if (loss != "before")
         {
             File.WriteAllText(Path.Combine(run, "config.json"), new JsonObject
@@ -61,7 +61,7 @@ internal static class SampleRuns
         };
     }
 
-    private static JsonObject Evaluation(string root, string checkpoint, double gain, int seed)
+    private static JsonObject Evaluation(string checkpoint, double gain, int seed)
     {
         double noise = 0.004 * seed;
         JsonObject Recall(double level) => new() { ["image_to_text_R@1"] = level + noise, ["text_to_image_R@1"] = level - 0.02 + noise };
@@ -77,7 +77,7 @@ internal static class SampleRuns
         double[] growth = [.. Enumerable.Range(1, 5).Select(k => 0.3 + (gain * 0.02 * k) + noise)];
         return new JsonObject
         {
-            ["checkpoint"] = checkpoint, ["data"] = Path.Combine(root, "data"), ["gallery"] = 1000,
+            ["checkpoint"] = checkpoint, ["data"] = "data", ["gallery"] = 1000,
             ["retrieval"] = new JsonObject { ["full"] = Recall(0.9 - (gain / 5)), ["half"] = Recall(0.6), ["gist"] = Recall(0.45 - (gain / 3)) },
             ["components"] = components, ["effective_rank"] = 21.0 - (50 * gain), ["himo"] = Growth(0.7), ["margin"] = Growth(0.5 + (2 * gain)),
             ["completeness"] = new JsonObject { ["sentences"] = Array([1, 2, 3, 4, 5]), ["similarity"] = Array(growth), ["margin"] = Array(growth) },

@@ -78,8 +78,11 @@ internal static class ReportExamples
     private static string Picture(RunFolder run, string image, ICollection<string> missing)
     {
         string data = (string?)run.Evaluation?["data"] ?? (string?)run.Config["data"] ?? "";
-        string[] candidates = [Path.GetFullPath(image), Path.Combine(data, image), Path.Combine(data, "eval", image), Path.Combine(data, "eval", "images", image)];
-        string? found = candidates.FirstOrDefault(File.Exists);
+        // The data folder as written is relative to where the run was started: here, or in a folder above the run.
+        string? found = Ancestors(run.FolderPath).Prepend(Directory.GetCurrentDirectory())
+            .Select(folder => Path.Combine(folder, data))
+            .SelectMany(folder => new[] { image, Path.Combine("eval", image), Path.Combine("eval", "images", image) }.Select(part => Path.Combine(folder, part)))
+            .FirstOrDefault(File.Exists);
         if (found is null)
         {
             missing.Add(image);
@@ -88,5 +91,13 @@ internal static class ReportExamples
 
         string type = Path.GetExtension(found).ToLowerInvariant() switch { ".png" => "png", ".webp" => "webp", _ => "jpeg" };
         return $"<img alt=\"scene {ResultTable.Html(Path.GetFileNameWithoutExtension(image))}\" src=\"data:image/{type};base64,{Convert.ToBase64String(File.ReadAllBytes(found))}\">";
+    }
+
+    private static IEnumerable<string> Ancestors(string folder)
+    {
+        for (DirectoryInfo? above = new DirectoryInfo(folder).Parent; above is not null; above = above.Parent)
+        {
+            yield return above.FullName;
+        }
     }
 }
