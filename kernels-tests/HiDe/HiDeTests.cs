@@ -46,6 +46,35 @@ internal sealed class HiDeTests
     }
 
     [Test]
+    public void A_batch_of_groups_has_the_bits_of_a_loop_over_them([Values(6, 20)] int rows, [Values] BasisGradient basis)
+    {
+        const int Groups = 5;
+        const int Columns = 12;
+        float[] x = Batch.Single(UnitTexts(Groups * rows, Columns, 3, 0.9).Elements);
+        float[] gradComponents = Batch.Single(Batch.RandomMatrix(Groups * rows, Columns, 4).Elements);
+        float[] components = Poisoned(x.Length);
+        float[] gradTexts = Poisoned(x.Length);
+        using HiDe batched = new(0.8, basis, threads: 2);
+        batched.Forward(new(x, Groups * rows, Columns), Groups, new(components, Groups * rows, Columns));
+        batched.Backward(new(x, Groups * rows, Columns), new(gradComponents, Groups * rows, Columns), new(gradTexts, Groups * rows, Columns));
+        using HiDe single = new(0.8, basis, threads: 2);
+        for (int group = 0; group < Groups; group++)
+        {
+            Range part = (group * rows * Columns)..((group + 1) * rows * Columns);
+            float[] own = Poisoned(rows * Columns);
+            float[] ownGradient = Poisoned(rows * Columns);
+            single.Forward(new(x.AsSpan(part), rows, Columns), 1, new(own, rows, Columns));
+            single.Backward(new(x.AsSpan(part), rows, Columns), new(gradComponents.AsSpan(part), rows, Columns), new(ownGradient, rows, Columns));
+            Assert.Multiple(() =>
+            {
+                Assert.That(components[part], Is.EqualTo(own), $"u' of group {group}");
+                Assert.That(gradTexts[part], Is.EqualTo(ownGradient), $"gradient of group {group}");
+                Assert.That(batched.Results[group], Is.EqualTo(single.Results[0]));
+            });
+        }
+    }
+
+    [Test]
     public void Shapes_may_change_from_call_to_call()
     {
         using HiDe hide = new(0.5);

@@ -172,6 +172,22 @@ internal sealed class TrainingStepPropertyTests
         Assert.That(shares, Is.Empty);
     }
 
+    [Test]
+    public void Memory_grows_with_the_rows_and_not_with_their_square()
+    {
+        const int Columns = 64;
+        long Floats(int rows)
+        {
+            float[] features = Batch.Single(Batch.RandomMatrix(rows, Columns, 3).Elements);
+            using TrainingStep step = new(new MoLoOptions());
+            StepRun.Of(step, features, features, rows, Columns, 1.0);
+            return step.WorkspaceFloats;
+        }
+
+        // Five matrices of N x d, two of N x m with m <= d, and some vectors; tiles cost the same for both.
+        Assert.That(Floats(4096) - Floats(2048), Is.LessThanOrEqualTo(2048 * 8 * Columns));
+    }
+
     private static void ForAll(Action<Given> property) =>
         Check.One(Config.QuickThrowOnFailure.WithMaxTest(TestLength.Pick(25, 1000)), Prop.ForAll(s_given.ToArbitrary(), property));
 

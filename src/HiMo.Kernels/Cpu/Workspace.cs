@@ -14,6 +14,9 @@ internal sealed unsafe class Workspace : IDisposable
     private long _capacity;
     private long _used;
 
+    /// <summary>Floats handed out since the last <see cref="Reset"/>.</summary>
+    public long Used => _used;
+
     /// <summary>Takes all memory back; pointers given out before are invalid.</summary>
     public void Reset()
     {

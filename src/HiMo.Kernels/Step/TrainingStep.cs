@@ -82,6 +82,9 @@ public sealed partial class TrainingStep : IDisposable
     /// reconstructed); empty before the first run and where lambda is 0. Valid until the next run or disposal.</summary>
     public unsafe ReadOnlySpan<float> Spectrum => new((float*)_spectrum, _spectrumLength);
 
+    /// <summary>Floats of workspace that the last run used.</summary>
+    internal long WorkspaceFloats => _workspace.Used;
+
     /// <summary>Loss and gradients of one batch.</summary>
     /// <param name="images">N x d image features as the encoder gives them, finite, not normalised.</param>
     /// <param name="texts">N x d text features as the encoder gives them, finite, not normalised.</param>
