@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Prints the path of NVIDIA's assembler ptxas 12.4, fetching it into the user's cache folder when it is not there: unpacked from
 # Debian 13's package nvidia-cuda-toolkit, from the mirror that this machine's apt uses. Nothing is installed, no root is needed.
+#   eng/ptxas.sh --cached    fails instead of fetching
 set -eu
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/himo/ptxas
 if [ ! -x "$cache/ptxas" ]; then
+  [ "${1:-}" != --cached ] || exit 1
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m1 -E '/debian/?$')

@@ -14,14 +14,14 @@ fail() {
 # Sets $dotnet to the program; its SDK is checked before a build only, because that takes as long as a whole start.
 find_dotnet() {
   for dotnet in "$(command -v dotnet || true)" "${DOTNET_ROOT:-}/dotnet" "${HOME:-}/.dotnet/dotnet"; do
-    [ ! -x "$dotnet" ] || return 0
+    [ ! -x "$dotnet" ] || { export PATH="${dotnet%/*}:$PATH"; return 0; }   # for the tests that start it by name
   done
   fail "the .NET 10 SDK is not installed: https://dotnet.microsoft.com/download/dotnet/10.0 (no root needed: its dotnet-install.sh --channel 10.0 puts it into ~/.dotnet)"
 }
 
 # One line that changes whenever a source that ./himo is built from changes, appears or goes.
 signature() {
-  (cd "$root" && find src Directory.* global.json .editorconfig \( -name bin -o -name obj \) -prune -o -type f -printf '%p %T@ %s\n' | LC_ALL=C sort | cksum)
+  (cd "$root" && find src models Directory.* global.json .editorconfig \( -name bin -o -name obj \) -prune -o -type f -printf '%p %T@ %s\n' | LC_ALL=C sort | cksum)
 }
 
 # Parallel calls wait for each other between lock and unlock.

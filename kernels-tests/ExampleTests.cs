@@ -54,9 +54,10 @@ internal sealed class ExampleTests
 
     /// <summary>The operations, as opposed to options, results and views, are the public classes that are no records.</summary>
     [Test]
-    public void Every_operation_of_the_kernels_has_an_example()
+    public void Every_operation_has_an_example()
     {
-        IEnumerable<string> operations = typeof(L2Normalize).Assembly.GetExportedTypes()
+        IEnumerable<string> operations = new[] { typeof(L2Normalize).Assembly, typeof(HiMo.Interop.MoLoLoss).Assembly }.SelectMany(assembly => assembly.GetExportedTypes())
+            .Where(type => type != typeof(HiMo.Interop.TorchLoader) && type != typeof(HiMo.Interop.PlainMoLoLoss)) // not the operation, and the one to compare with
             .Where(type => type.IsClass && !type.IsSubclassOf(typeof(Exception)) && type.GetMethod("<Clone>$") is null)
             .Select(type => "T:" + type.FullName);
         Assert.That(Examples().Select(example => example.Arguments[1]), Is.SupersetOf(operations));
@@ -69,7 +70,8 @@ internal sealed class ExampleTests
             "Example",
             [CSharpSyntaxTree.ParseText(Usings + code)],
             platform.Select(path => MetadataReference.CreateFromFile(path)),
-            new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable));
+            new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable)
+                .WithSpecificDiagnosticOptions([KeyValuePair.Create("CS1701", ReportDiagnostic.Suppress)])); // newer platform than a package was built for; the SDK suppresses it too
         using MemoryStream program = new();
         Diagnostic[] problems = [.. compilation.Emit(program).Diagnostics.Where(each => each.Severity >= DiagnosticSeverity.Warning)];
         Assert.That(problems, Is.Empty, $"the example of {member}");

@@ -4,6 +4,7 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>The public face: local rows against gathered ones, with every option, against the reference; several ranks; refusals.</summary>
+[Category(InstructionSets.Simd)]
 internal sealed class MoLoTests
 {
     private const int Local = 5;

@@ -47,10 +47,12 @@ internal sealed class TrainingStepTests
     }
 
     [Test]
+    [Category(InstructionSets.Simd)]
     public void Shapes_around_a_square_equal_the_reference([Values(20, 64)] int columns, [Values(-1, 0, 1, 2)] int more, [Values] BasisGradient basis, [Values] bool gather) =>
         Assert.Multiple(() => EqualsReference(columns + more, columns, new() { BasisGradient = basis, GatherWithGrad = gather }));
 
     [Test]
+    [Category(InstructionSets.Simd)]
     public void Several_tiles_equal_the_reference([Values] bool gather, [Values] ComponentNormalization normalization) =>
         Assert.Multiple(() => EqualsReference(LogitBranch.TileRows + 37, 24, new() { GatherWithGrad = gather, ComponentNormalization = normalization }));
 

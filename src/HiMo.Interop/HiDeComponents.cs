@@ -16,6 +16,17 @@ namespace HiMo.Interop;
 /// <para>Backward decomposes the batch again: that is what makes it independent of what happened in between. Gradients that
 /// are not finite give a gradient of NaN. It can be differentiated once only, see <see cref="MoLoLoss"/>.</para>
 /// </remarks>
+/// <example>
+/// <code>
+/// using torch.Tensor texts = torch.randn(32, 64, requires_grad: true);
+/// using HiDeComponents hide = new(tau: 0.9);
+/// using torch.Tensor unit = torch.nn.functional.normalize(texts, dim: 1);
+/// using torch.Tensor components = hide.forward(unit);
+/// using torch.Tensor loss = components.square().sum();
+/// loss.backward();
+/// Console.WriteLine($"{hide.LastResult.M} components explain {hide.LastResult.ExplainedVariance}");
+/// </code>
+/// </example>
 public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
 {
     private readonly InstancePool<HiDe> _pool;

@@ -19,6 +19,18 @@ namespace HiMo.Interop;
 /// <c>backward</c>; <c>autograd.grad</c> of TorchSharp ends the process at any error of libtorch).</para>
 /// <para>Dispose of the loss, or use a dispose scope around the step, as with every tensor: the gradients live as long as it does.</para>
 /// </remarks>
+/// <example>
+/// <code>
+/// using torch.Tensor images = torch.randn(32, 64, requires_grad: true); // from an image encoder
+/// using torch.Tensor texts = torch.randn(32, 64, requires_grad: true); // from a text encoder
+/// using torch.Tensor logitScale = torch.tensor(2.6593f, requires_grad: true); // ln(1 / 0.07)
+///
+/// using MoLoLoss molo = new(new MoLoOptions { Tau = 0.9, Lambda = 1.0 });
+/// using torch.Tensor loss = molo.forward(images, texts, logitScale);
+/// loss.backward();
+/// Console.WriteLine($"{loss.item&lt;float&gt;()}, of which global {molo.LastResult.Global}, with {molo.LastResult.M} components");
+/// </code>
+/// </example>
 public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
 {
     private readonly MoLoOptions _options;

@@ -16,6 +16,16 @@ public sealed class DoctorCommandTests
     public void RestoreVocabulary() => Environment.SetEnvironmentVariable(Tokenizers.Variable, _vocabulary);
 
     [Test]
+    public void A_check_that_dies_is_a_finding()
+    {
+        Finding finding = DoctorCommand.Try("GPU", () => throw new BadImageFormatException("broken driver"));
+
+        Assert.That(finding.Status, Is.EqualTo(FindingStatus.Problem));
+        Assert.That(finding.Text, Does.Contain("broken driver"));
+        Assert.That(finding.Remedy, Is.Not.Empty);
+    }
+
+    [Test]
     public void Every_part_is_examined_and_what_does_not_work_has_a_remedy()
     {
         HimoCall call = HimoCall.Run("doctor", "--json");

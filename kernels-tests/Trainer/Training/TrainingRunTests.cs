@@ -103,6 +103,9 @@ internal sealed class TrainingRunTests
             Assert.That(() => TrainingRun.Open(folder, _scenes.Config, resume: true), Throws.TypeOf<UserError>().With.Message.Contains("another process"));
         }
 
+        // A call that failed before its first step is no run; a logged step makes it one.
+        TrainingRun.Open(folder, _scenes.Config, resume: false).Dispose();
+        File.WriteAllText(Path.Combine(folder, "log.jsonl"), "{\"kind\":\"step\",\"step\":1}\n");
         Assert.That(() => TrainingRun.Open(folder, _scenes.Config, resume: false), Throws.TypeOf<UserError>().With.Message.Contains("--resume"));
         Assert.That(
             () => TrainingRun.Open(folder, _scenes.Config with { Tau = 0.7, Steps = 9 }, resume: true),

@@ -46,7 +46,7 @@ internal static class CommandRunner
         }
         catch (OperationCanceledException)
         {
-            error.WriteLine("himo: stopped on request; the same call goes on from what is complete");
+            error.WriteLine("himo: stopped on request; what was complete is kept");
             return Interrupted;
         }
         catch (Exception failure)

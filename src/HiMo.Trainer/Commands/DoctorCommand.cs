@@ -35,20 +35,33 @@ internal static class DoctorCommand
     /// <param name="root">The checkout.</param>
     internal static List<Finding> Examine(string root) =>
     [
-        MachineChecks.System(),
-        MachineChecks.DotNet(),
-        TorchChecks.Libtorch(),
-        MachineChecks.Gpu(),
-        MachineChecks.IlgpuDevices(),
-        MachineChecks.Memory(),
-        MachineChecks.Disk(root),
-        MachineChecks.PackageCache(),
-        DataChecks.BaseModels(root),
-        DataChecks.DemoData(root),
-        DataChecks.Vocabulary(),
-        DataChecks.TestData(root),
-        DataChecks.Chromium(),
+        Try("system", MachineChecks.System),
+        Try(".NET", MachineChecks.DotNet),
+        Try("libtorch", TorchChecks.Libtorch),
+        Try("GPU", MachineChecks.Gpu),
+        Try("ILGPU", MachineChecks.IlgpuDevices),
+        Try("memory", MachineChecks.Memory),
+        Try("disk", () => MachineChecks.Disk(root)),
+        Try("package cache", MachineChecks.PackageCache),
+        Try("base models", () => DataChecks.BaseModels(root)),
+        Try("demo data", () => DataChecks.DemoData(root)),
+        Try("CLIP vocabulary", DataChecks.Vocabulary),
+        Try("test data", () => DataChecks.TestData(root)),
+        Try("Chromium", DataChecks.Chromium),
     ];
+
+    /// <summary>A check that dies, for example in a broken driver, is a finding like any other.</summary>
+    internal static Finding Try(string name, Func<Finding> check)
+    {
+        try
+        {
+            return check();
+        }
+        catch (Exception failure)
+        {
+            return Finding.Problem(name, $"the check failed: {failure.GetType().Name}: {failure.Message}", "repair what the message names, then call himo doctor again");
+        }
+    }
 
     private static string FindCheckout()
     {

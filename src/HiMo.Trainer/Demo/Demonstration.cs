@@ -123,7 +123,10 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
         }, cancel).GetAwaiter().GetResult();
     }
 
-    private bool IsFinished(DemoRun run) => File.Exists(Path.Combine(RunFolder(run), RunTraining.EvaluationFile));
+    /// <summary>Evaluated, and started from the base model of this program; another one is refused by 'train --resume', which says so.</summary>
+    private bool IsFinished(DemoRun run) =>
+        File.Exists(Path.Combine(RunFolder(run), RunTraining.EvaluationFile))
+        && TrainingConfig.Read(RunFolder(run))?.BaseHash == TrainingRun.Hash(BaseModel(run.Base));
 
     /// <summary>After the fine-tunings, when nothing else of ours uses the processors.</summary>
     private void TimeLoss(CancellationToken cancel)

@@ -42,7 +42,7 @@ internal sealed class TrainingRun : IDisposable
         FileStream exclusive = Lock(full, folder);
         try
         {
-            if (TrainingConfig.Read(full) is { } earlier)
+            if (HasProgress(full) && TrainingConfig.Read(full) is { } earlier)
             {
                 if (!resume)
                 {
@@ -115,7 +115,10 @@ internal sealed class TrainingRun : IDisposable
         TextMlpWidth = 256,
     };
 
-    private static string Hash(string path)
+    /// <summary>SHA-256 of a base model, as <see cref="TrainingConfig.BaseHash"/> has it.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="UserError">It cannot be read.</exception>
+    internal static string Hash(string path)
     {
         try
         {
@@ -127,6 +130,12 @@ internal sealed class TrainingRun : IDisposable
             throw new UserError($"--base {path}: cannot be read ({failure.Message})", failure);
         }
     }
+
+    /// <summary>A call that failed before its first step leaves nothing worth protecting.</summary>
+    private static bool HasProgress(string full) =>
+        File.Exists(Path.Combine(full, ModelFile))
+        || new FileInfo(Path.Combine(full, "log.jsonl")) is { Exists: true, Length: > 0 }
+        || (Directory.Exists(Path.Combine(full, "checkpoints")) && Directory.EnumerateFiles(Path.Combine(full, "checkpoints")).Any());
 
     /// <summary>The lock is the operating system's, so it goes with the process, however that ends.</summary>
     private static FileStream Lock(string full, string shown)
