@@ -39,69 +39,18 @@ internal static unsafe class Mma
 {
     /// <summary>D = A B + C with tf32 operands.</summary>
     [IntrinsicImplementation]
-    public static Float4 Tf32(Float4 c, MmaOperands words)
-    {
-        MmaOperands* lanes = WarpExchange.Publish(words);
-        int g = Warp.LaneIdx >> 2;
-        int q = Warp.LaneIdx & 3;
-        for (int s = 0; s < 4; s++)
-        {
-            MmaOperands a = lanes[(4 * g) + s];
-            MmaOperands left = lanes[(8 * q) + s];
-            MmaOperands right = lanes[(8 * q) + 4 + s];
-            c.X += (Truncated(a.X) * Truncated(left.B0)) + (Truncated(a.Z) * Truncated(left.B1));
-            c.Y += (Truncated(a.X) * Truncated(right.B0)) + (Truncated(a.Z) * Truncated(right.B1));
-            c.Z += (Truncated(a.Y) * Truncated(left.B0)) + (Truncated(a.W) * Truncated(left.B1));
-            c.W += (Truncated(a.Y) * Truncated(right.B0)) + (Truncated(a.W) * Truncated(right.B1));
-        }
-
-        return c;
-    }
+    public static Float4 Tf32(Float4 c, MmaOperands words) => MultiplyAdd<TruncatedProduct>(c, words);
 
     /// <summary>D = A B + C with pairs of bf16.</summary>
     [IntrinsicImplementation]
-    public static Float4 Bf16(Float4 c, MmaOperands words)
-    {
-        MmaOperands* lanes = WarpExchange.Publish(words);
-        int g = Warp.LaneIdx >> 2;
-        int q = Warp.LaneIdx & 3;
-        for (int s = 0; s < 4; s++)
-        {
-            MmaOperands a = lanes[(4 * g) + s];
-            MmaOperands left = lanes[(8 * q) + s];
-            MmaOperands right = lanes[(8 * q) + 4 + s];
-            c.X += Dot(a.X, left.B0) + Dot(a.Z, left.B1);
-            c.Y += Dot(a.X, right.B0) + Dot(a.Z, right.B1);
-            c.Z += Dot(a.Y, left.B0) + Dot(a.W, left.B1);
-            c.W += Dot(a.Y, right.B0) + Dot(a.W, right.B1);
-        }
-
-        return c;
-    }
+    public static Float4 Bf16(Float4 c, MmaOperands words) => MultiplyAdd<PairProduct>(c, words);
 
     /// <summary>
     /// D = A B + C with float32 operands at float32's error: each operand is split into two tf32 numbers and the three products that
     /// matter are added, smallest first (3xTF32). One exchange of the warp on the CPU accelerator instead of three.
     /// </summary>
     [IntrinsicImplementation]
-    public static Float4 Float32(Float4 c, MmaOperands words)
-    {
-        MmaOperands* lanes = WarpExchange.Publish(words);
-        int g = Warp.LaneIdx >> 2;
-        int q = Warp.LaneIdx & 3;
-        for (int s = 0; s < 4; s++)
-        {
-            MmaOperands a = lanes[(4 * g) + s];
-            MmaOperands left = lanes[(8 * q) + s];
-            MmaOperands right = lanes[(8 * q) + 4 + s];
-            c.X += Product(a.X, left.B0) + Product(a.Z, left.B1);
-            c.Y += Product(a.X, right.B0) + Product(a.Z, right.B1);
-            c.Z += Product(a.Y, left.B0) + Product(a.W, left.B1);
-            c.W += Product(a.Y, right.B0) + Product(a.W, right.B1);
-        }
-
-        return c;
-    }
+    public static Float4 Float32(Float4 c, MmaOperands words) => MultiplyAdd<SplitProduct>(c, words);
 
     /// <summary>What <see cref="Float32"/> is on CUDA: three matrix instructions.</summary>
     public static Float4 Float32OnCuda(Float4 c, MmaOperands words)
@@ -146,20 +95,58 @@ internal static unsafe class Mma
 
     private static uint Rest(uint whole, uint high) => Rounding.ToTf32(Interop.IntAsFloat(whole) - Interop.IntAsFloat(high));
 
-    private static float Product(uint a, uint b)
+    // What a lane's four sums are, from the words of the lanes of its row g and its columns 2q and 2q + 1.
+    private static Float4 MultiplyAdd<TProduct>(Float4 c, MmaOperands words)
+        where TProduct : struct, IWordProduct
     {
-        float highA = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(a)));
-        float highB = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(b)));
-        float lowA = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(a) - highA));
-        float lowB = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(b) - highB));
-        return (highA * highB) + ((lowA * highB) + (highA * lowB));
+        MmaOperands* lanes = WarpExchange.Publish(words);
+        int g = Warp.LaneIdx >> 2;
+        int q = Warp.LaneIdx & 3;
+        for (int s = 0; s < 4; s++)
+        {
+            MmaOperands a = lanes[(4 * g) + s];
+            MmaOperands left = lanes[(8 * q) + s];
+            MmaOperands right = lanes[(8 * q) + 4 + s];
+            c.X += TProduct.Of(a.X, left.B0) + TProduct.Of(a.Z, left.B1);
+            c.Y += TProduct.Of(a.X, right.B0) + TProduct.Of(a.Z, right.B1);
+            c.Z += TProduct.Of(a.Y, left.B0) + TProduct.Of(a.W, left.B1);
+            c.W += TProduct.Of(a.Y, right.B0) + TProduct.Of(a.W, right.B1);
+        }
+
+        return c;
     }
 
-    private static float Dot(uint a, uint b) => (Low(a) * Low(b)) + (High(a) * High(b));
+    /// <summary>The product of two operand words as one instruction makes it.</summary>
+    private interface IWordProduct
+    {
+        static abstract float Of(uint a, uint b);
+    }
 
-    private static float Low(uint pair) => BitConverter.UInt32BitsToSingle(pair << 16);
+    private readonly struct TruncatedProduct : IWordProduct
+    {
+        public static float Of(uint a, uint b) => Truncated(a) * Truncated(b);
 
-    private static float High(uint pair) => BitConverter.UInt32BitsToSingle(pair & 0xffff0000u);
+        private static float Truncated(uint bits) => BitConverter.UInt32BitsToSingle(bits & 0xffffe000u);
+    }
 
-    private static float Truncated(uint bits) => BitConverter.UInt32BitsToSingle(bits & 0xffffe000u);
+    private readonly struct PairProduct : IWordProduct
+    {
+        public static float Of(uint a, uint b) => (Low(a) * Low(b)) + (High(a) * High(b));
+
+        private static float Low(uint pair) => BitConverter.UInt32BitsToSingle(pair << 16);
+
+        private static float High(uint pair) => BitConverter.UInt32BitsToSingle(pair & 0xffff0000u);
+    }
+
+    private readonly struct SplitProduct : IWordProduct
+    {
+        public static float Of(uint a, uint b)
+        {
+            float highA = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(a)));
+            float highB = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(b)));
+            float lowA = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(a) - highA));
+            float lowB = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(b) - highB));
+            return (highA * highB) + ((lowA * highB) + (highA * lowB));
+        }
+    }
 }
