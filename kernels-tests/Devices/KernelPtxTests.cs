@@ -25,12 +25,14 @@ internal sealed class KernelPtxTests
         using Gpu gpu = Gpu.OpenEmulated(warps: 4);
         foreach (BasisGradient basis in new[] { BasisGradient.Exact, BasisGradient.Stopped })
         {
-            using TrainingStepGpu step = new(gpu, new MoLoOptions { BasisGradient = basis }, eigenThreads: 64);
+            using TrainingStepGpu step = new(gpu, new MatrixShape(2, 2), new MoLoOptions { BasisGradient = basis }, new GpuStepSettings { EigenThreads = 64 });
             using MemoryBuffer1D<float, Stride1D.Dense> data = gpu.Accelerator.Allocate1D(new float[] { 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0 });
             ArrayView<float> view = data.View.BaseView;
-            step.Run(
-                gpu.Accelerator.DefaultStream, view.SubView(0, 4), view.SubView(0, 4), new MatrixShape(2, 2), view.SubView(0, 1), view.SubView(4, 4), view.SubView(4, 4),
-                view.SubView(4, StepSummary.Length));
+            step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
+            {
+                Images = view.SubView(0, 4), Texts = view.SubView(0, 4), LogitScale = view.SubView(0, 1), GradImages = view.SubView(4, 4), GradTexts = view.SubView(4, 4),
+                Summary = view.SubView(4, StepSummary.Length),
+            });
             gpu.Accelerator.Synchronize();
         }
 

@@ -11,6 +11,8 @@ internal sealed class TrainingStepGpuTests
     private const double LossTolerance = 5e-6;
     private const double GradientTolerance = 1e-3;
 
+    private static readonly GpuStepSettings s_small = new() { EigenThreads = 64 };
+
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
@@ -66,7 +68,7 @@ internal sealed class TrainingStepGpuTests
     {
         float[] images = Features(5, 8, 3);
         float[] texts = Features(5, 8, 4);
-        using TrainingStepGpu step = new(_gpu, new MoLoOptions(), eigenThreads: 64);
+        using TrainingStepGpu step = new(_gpu, new MatrixShape(5, 8), new MoLoOptions(), s_small);
         (float[] firstSummary, float[] firstImages, float[] firstTexts) = RunWith(step, images, texts, 5, 8, 2.0, () => { });
 
         (float[] summary, float[] gradImages, float[] gradTexts) = RunWith(step, images, texts, 5, 8, 2.0, _gpu.Log.Reset);
@@ -92,7 +94,7 @@ internal sealed class TrainingStepGpuTests
 
     private (float[] Summary, float[] GradImages, float[] GradTexts, int M) Run(float[] images, float[] texts, int n, int d, double logitScale, MoLoOptions options)
     {
-        using TrainingStepGpu step = new(_gpu, options, eigenThreads: 64);
+        using TrainingStepGpu step = new(_gpu, new MatrixShape(n, d), options, s_small);
         (float[] summary, float[] gradImages, float[] gradTexts) = RunWith(step, images, texts, n, d, logitScale, () => { });
         int[] kept = new int[1];
         step.Kept.CopyToCPU(_gpu.Accelerator.DefaultStream, kept);
@@ -110,9 +112,11 @@ internal sealed class TrainingStepGpuTests
         using MemoryBuffer1D<float, Stride1D.Dense> gradU = _gpu.Accelerator.Allocate1D(unset);
         using MemoryBuffer1D<float, Stride1D.Dense> summary = _gpu.Accelerator.Allocate1D(unset[..StepSummary.Length]);
         before();
-        step.Run(
-            _gpu.Accelerator.DefaultStream, v.View.BaseView, u.View.BaseView, new MatrixShape(n, d), scale.View.BaseView, gradV.View.BaseView, gradU.View.BaseView,
-            summary.View.BaseView);
+        step.Run(_gpu.Accelerator.DefaultStream, new StepBuffers<float>
+        {
+            Images = v.View.BaseView, Texts = u.View.BaseView, LogitScale = scale.View.BaseView, GradImages = gradV.View.BaseView, GradTexts = gradU.View.BaseView,
+            Summary = summary.View.BaseView,
+        });
         _gpu.Accelerator.Synchronize();
         float[] images2 = gradV.GetAsArray1D();
         float[] texts2 = gradU.GetAsArray1D();

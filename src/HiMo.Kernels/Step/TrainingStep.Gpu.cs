@@ -14,57 +14,86 @@ using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
-/// <summary>One step in device memory, for N up to 176 and N up to d.</summary>
+/// <summary>
+/// One step in device memory: everything between raw features and loss and gradients. All memory is allocated by the constructor, so
+/// that <see cref="Run"/> only enqueues.
+/// </summary>
 internal sealed class TrainingStepGpu : IDisposable
 {
     private const int Threads = 128;
 
     private readonly Gpu _gpu;
+    private readonly MatrixShape _shape;
     private readonly MoLoOptions _options;
-    private readonly int _eigenThreads;
-    private MemoryBuffer1D<float, Stride1D.Dense>? _floats;
-    private MemoryBuffer1D<double, Stride1D.Dense>? _doubles;
-    private MemoryBuffer1D<int, Stride1D.Dense>? _kept;
-    private MatrixShape _shape;
+    private readonly GpuStepSettings _settings;
+    private readonly MemoryBuffer1D<float, Stride1D.Dense> _floats;
+    private readonly MemoryBuffer1D<double, Stride1D.Dense> _doubles;
+    private readonly MemoryBuffer1D<int, Stride1D.Dense> _kept;
     private long _used;
 
-    /// <summary>Prepares a step.</summary>
+    /// <summary>Prepares a step and takes its memory.</summary>
     /// <param name="gpu">The device.</param>
-    /// <param name="options">Reconstructed texts without scaling only.</param>
-    /// <param name="eigenThreads">Threads of the eigensystem's group, a multiple of 32.</param>
-    /// <exception cref="ArgumentException">An option is out of range or not available here.</exception>
-    public TrainingStepGpu(Gpu gpu, MoLoOptions options, int eigenThreads = 512)
+    /// <param name="shape">N x d of each group.</param>
+    /// <param name="options">What is computed.</param>
+    /// <param name="settings">How; null takes the defaults.</param>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="NotSupportedException">Shape, options or settings are not available on the GPU, see <see cref="CheckSupported"/>.</exception>
+    public TrainingStepGpu(Gpu gpu, MatrixShape shape, MoLoOptions options, GpuStepSettings? settings = null)
     {
-        options.Validate();
-        Guard.That(options.Components == ComponentSource.Text, options.Components, "must be Text on the GPU; the CPU has the other sources");
-        Guard.That(
-            options.ComponentNormalization == ComponentNormalization.None, options.ComponentNormalization, "must be None on the GPU; the CPU has Cosine");
         _gpu = gpu;
+        _shape = shape;
         _options = options;
-        _eigenThreads = eigenThreads;
+        _settings = settings ?? new GpuStepSettings();
+        CheckSupported(shape, options, _settings);
+        (long floats, long doubles, long integers) = Workspace(shape);
+        _floats = gpu.Allocate<float>(floats);
+        _doubles = gpu.Allocate<double>(doubles);
+        _kept = gpu.Allocate<int>(integers);
     }
 
-    /// <summary>m of the last run, one element in device memory.</summary>
-    public ArrayView<int> Kept => _kept!.View.BaseView;
+    /// <summary>m of the last run, one element a group in device memory.</summary>
+    public ArrayView<int> Kept => _kept.View.BaseView;
+
+    /// <summary>The one place that says what the GPU does not do; the CPU does all of it.</summary>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="NotSupportedException">Not available; the message says what is.</exception>
+    public static void CheckSupported(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
+    {
+        options.Validate();
+        Guard.That(shape.Rows >= 1 && shape.Columns >= 1, shape, "must have at least one row and one column");
+        Require(
+            shape.Rows <= Math.Min(shape.Columns, EigenSymmetricGpu.MaxSize), $"shape {shape}", $"N up to min(d, {EigenSymmetricGpu.MaxSize})");
+        Require(options.Components == ComponentSource.Text, $"components = {options.Components}", "Text");
+        Require(
+            options.ComponentNormalization == ComponentNormalization.None, $"component normalisation = {options.ComponentNormalization}", "None");
+        Require(settings.Precision == GpuPrecision.Strict, $"precision = {settings.Precision}", "Strict");
+        Require(settings.Groups == 1, $"groups = {settings.Groups}", "1");
+
+        static void Require(bool isSupported, string what, string available)
+        {
+            if (!isSupported)
+            {
+                throw new NotSupportedException($"The training step on a GPU does not have {what} (it has {available}); the CPU has.");
+            }
+        }
+    }
+
+    /// <summary>Bytes of device memory that a step takes besides its inputs and outputs.</summary>
+    public static long WorkspaceBytes(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
+    {
+        CheckSupported(shape, options, settings);
+        (long floats, long doubles, long integers) = Workspace(shape);
+        return (floats * sizeof(float)) + (doubles * sizeof(double)) + (integers * sizeof(int));
+    }
 
     /// <summary>Enqueues a step; returns before it is done.</summary>
     /// <param name="stream">Orders the launches.</param>
-    /// <param name="images">N x d, row-major.</param>
-    /// <param name="texts">N x d, row-major.</param>
-    /// <param name="shape">N x d, N from 1 to min(d, 176).</param>
-    /// <param name="logitScale">One element, -100 to 80.</param>
-    /// <param name="gradImages">Receives dL/dimages, N x d.</param>
-    /// <param name="gradTexts">Receives dL/dtexts, N x d.</param>
-    /// <param name="summary">Receives loss, global, component, dL/d logitScale, explained variance, relative gap.</param>
-    /// <exception cref="ArgumentException">The shape is out of range.</exception>
-    public void Run(
-        AcceleratorStream stream, ArrayView<float> images, ArrayView<float> texts, MatrixShape shape, ArrayView<float> logitScale,
-        ArrayView<float> gradImages, ArrayView<float> gradTexts, ArrayView<float> summary)
+    /// <param name="buffers">Inputs and outputs.</param>
+    public void Run(AcceleratorStream stream, StepBuffers<float> buffers)
     {
-        int n = shape.Rows;
-        int d = shape.Columns;
-        Guard.That(n >= 1 && n <= Math.Min(d, EigenSymmetricGpu.MaxSize), shape, $"must have from 1 to min(d, {EigenSymmetricGpu.MaxSize}) rows");
-        Reserve(shape);
+        int n = _shape.Rows;
+        int d = _shape.Columns;
+        _used = 0;
         long square = (long)n * n;
         ArrayView<float> unit = Take(2L * n * d);
         ArrayView<float> inverseNorm = Take(2 * n);
@@ -75,7 +104,7 @@ internal sealed class TrainingStepGpu : IDisposable
         ArrayView<float> first = Take(square);
         ArrayView<float> second = Take(square);
         ArrayView<float> rank = Take(2);
-        Decomposition texts2 = new() { Values = Take(n), Vectors = Take(square), Kept = _kept!.View.BaseView, Size = n };
+        Decomposition texts2 = new() { Values = Take(n), Vectors = Take(square), Kept = Kept, Size = n };
         LogitStatistics logits = new()
         {
             Cosines = cosines,
@@ -83,7 +112,7 @@ internal sealed class TrainingStepGpu : IDisposable
             ExpSum = Take(4 * n),
             Loss = Take(4 * n),
             GradScale = Take(4 * n),
-            LogitScale = logitScale,
+            LogitScale = buffers.LogitScale,
             Size = n,
             LabelSmoothing = (float)_options.LabelSmoothing,
             GlobalWeight = (float)_options.GlobalWeight,
@@ -95,14 +124,14 @@ internal sealed class TrainingStepGpu : IDisposable
         int warps = Threads / Gpu.WarpSize;
         _gpu.Launch(
             stream, L2NormalizeGpu.Kernel, new Index3D(((2 * n) + warps - 1) / warps, 1, 1), Threads,
-            new L2NormalizeArguments { Images = images, Texts = texts, Unit = unit, InverseNorm = inverseNorm, Rows = n, Columns = d });
+            new L2NormalizeArguments { Images = buffers.Images, Texts = buffers.Texts, Unit = unit, InverseNorm = inverseNorm, Rows = n, Columns = d });
         GramLeft left = new() { Unit = unit, Size = n, Columns = d };
         Multiply(stream, 3, n, n, d, left, new GramRight { Left = left }, new GramResult { Grams = grams, Cosines = cosines, Size = n });
         _gpu.Launch(
-            stream, EigenSymmetricGpu.Kernel, new Index3D(1, 1, 1), _eigenThreads,
+            stream, EigenSymmetricGpu.Kernel, new Index3D(1, 1, 1), _settings.EigenThreads,
             new EigenArguments
             {
-                Matrix = grams.SubView(0, square), Values = texts2.Values, Vectors = texts2.Vectors, Scratch = _doubles!.View.BaseView,
+                Matrix = grams.SubView(0, square), Values = texts2.Values, Vectors = texts2.Vectors, Scratch = _doubles.View.BaseView,
                 Kept = texts2.Kept, Summary = rank, Size = n, Tau = _options.Tau,
             },
             EigenSymmetricGpu.SharedLength(n));
@@ -138,17 +167,17 @@ internal sealed class TrainingStepGpu : IDisposable
         FeatureRight gradRight = new() { Unit = unit, Size = n, Columns = d };
         Multiply(stream, 2, n, d, 2 * n, gradLeft, gradRight, new FeatureGradient
         {
-            Left = gradLeft, Right = gradRight, Logits = logits, Summary = new StepSummary { Numbers = summary, Rank = rank },
-            Gram = grams.SubView(square, square), InverseNorm = inverseNorm, GradImages = gradImages, GradTexts = gradTexts,
+            Left = gradLeft, Right = gradRight, Logits = logits, Summary = new StepSummary { Numbers = buffers.Summary, Rank = rank },
+            Gram = grams.SubView(square, square), InverseNorm = inverseNorm, GradImages = buffers.GradImages, GradTexts = buffers.GradTexts,
         });
     }
 
     /// <summary>Frees the workspace.</summary>
     public void Dispose()
     {
-        _floats?.Dispose();
-        _doubles?.Dispose();
-        _kept?.Dispose();
+        _floats.Dispose();
+        _doubles.Dispose();
+        _kept.Dispose();
     }
 
     private void Multiply<TA, TB, TC>(AcceleratorStream stream, int groups, int rows, int columns, int depth, TA a, TB b, TC c)
@@ -157,25 +186,15 @@ internal sealed class TrainingStepGpu : IDisposable
         where TC : struct, IGemmResult =>
         GpuGemm.Run<TA, TB, TC, StrictPrecision>(_gpu, stream, groups, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = rows, Columns = columns, Depth = depth });
 
-    private void Reserve(MatrixShape shape)
+    private static (long Floats, long Doubles, long Integers) Workspace(MatrixShape shape)
     {
-        _used = 0;
-        if (shape == _shape)
-        {
-            return;
-        }
-
-        Dispose();
         long n = shape.Rows;
-        _floats = _gpu.Allocate<float>((2 * shape.Length) + (12 * n * n) + (20 * n) + 2);
-        _doubles = _gpu.Allocate<double>(2 * n * n);
-        _kept = _gpu.Allocate<int>(1);
-        _shape = shape;
+        return ((2 * shape.Length) + (12 * n * n) + (20 * n) + 2, 2 * n * n, 1);
     }
 
     private ArrayView<float> Take(long length)
     {
-        ArrayView<float> view = _floats!.View.BaseView.SubView(_used, length);
+        ArrayView<float> view = _floats.View.BaseView.SubView(_used, length);
         _used += length;
         return view;
     }

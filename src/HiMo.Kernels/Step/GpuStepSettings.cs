@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+namespace HiMo.Kernels;
+
+/// <summary>How a step runs on a GPU; what it computes is in <see cref="MoLoOptions"/>.</summary>
+internal sealed record GpuStepSettings
+{
+    /// <summary>Precision of the contrastive products.</summary>
+    public GpuPrecision Precision { get; init; } = GpuPrecision.Strict;
+
+    /// <summary>Independent batches of the same shape in one call.</summary>
+    public int Groups { get; init; } = 1;
+
+    /// <summary>Threads of the eigensystem's thread group, a multiple of 32; the emulation wants few.</summary>
+    public int EigenThreads { get; init; } = 512;
+}
