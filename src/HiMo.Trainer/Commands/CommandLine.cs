@@ -22,6 +22,7 @@ internal static class CommandLine
             new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2", "./himo dataset check --data out/scenes"),
             new CommandEntry(TrainCommand.Create(), "./himo train --preset demo --base models/demo-base-1.safetensors --data out/scenes --out out/run"),
             new CommandEntry(EvalCommand.Create(), "./himo eval --checkpoint models/demo-base-1.safetensors --data out/scenes --out eval.json"),
+            new CommandEntry(ScoreCommand.Create(), "./himo score street.jpg 'An old street. A red sign hangs on the left.' --checkpoint ViT-L-14.pt --context 248"),
             new CommandEntry(ReportCommand.Create(), "./himo report out/demo/runs/* --bench out/demo/bench.json --out page.html")),
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9"),

@@ -13,15 +13,13 @@ internal static class EncodeCommand
     /// <summary>The command with its options.</summary>
     public static Command Create()
     {
-        Option<string> checkpoint = new("--checkpoint") { Description = "Weights: safetensors, a torch.save state dict, or an OpenAI TorchScript archive.", HelpName = "FILE", Required = true };
+        ModelOptions options = new();
         Option<string?> images = new("--images") { Description = "Images as preprocess writes them, n x 3 x S x S, f4 or f8.", HelpName = "x.npy" };
         Option<string?> texts = new("--texts") { Description = "Token ids, n x T, i8, i4 or u1, T at most the context.", HelpName = "ids.npy" };
-        Option<int?> context = new("--context") { Description = "Text positions; 248 stretches a checkpoint of 77. [the checkpoint's own]", HelpName = "N" };
-        Option<StretchPrecision> stretch = ChoiceOption.Create("--stretch", StretchPrecision.F32, "Rounding of stretched positions; f16 gives the authors' bits.");
-        Option<ActivationChoice> activation = ActivationOption.Create();
         Option<int> batch = new("--batch") { Description = "Rows encoded at once; does not change the result.", HelpName = "N", DefaultValueFactory = _ => DefaultBatch };
         Option<string> output = new("--out") { Description = "Receives the features as the encoder gives them, n x e, f4, not normalised.", HelpName = "f.npy", Required = true };
-        Command command = new("encode", "Encode images or texts with a checkpoint.") { checkpoint, images, texts, context, stretch, activation, batch, output };
+        Command command = new("encode", "Encode images or texts with a checkpoint.") { images, texts, batch, output };
+        options.AddTo(command, tokenizes: false);
         command.Set((parse, cancel) =>
         {
             string? imagePath = parse.GetValue(images), textPath = parse.GetValue(texts);
@@ -35,7 +33,7 @@ internal static class EncodeCommand
                 throw new UserError($"--batch {parse.GetValue(batch)}: must be at least 1");
             }
 
-            using ClipModel model = ClipModel.Load(parse.GetRequiredValue(checkpoint), parse.GetValue(context), parse.GetValue(stretch), ActivationOption.Read(parse.GetValue(activation)));
+            using ClipModel model = options.LoadModel(parse);
             float[] features = imagePath is not null
                 ? Encode(imagePath, ReadImages(imagePath), model.EncodeImage, model.Config.EmbedDim, parse.GetValue(batch), cancel)
                 : Encode(textPath!, ReadIds(textPath!), model.EncodeText, model.Config.EmbedDim, parse.GetValue(batch), cancel);

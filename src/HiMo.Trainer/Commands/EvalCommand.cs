@@ -10,20 +10,19 @@ internal static class EvalCommand
     /// <summary>The command.</summary>
     public static Command Create()
     {
-        Option<string> checkpoint = new("--checkpoint") { Description = "The model: safetensors, a torch.save state dict or a TorchScript archive.", HelpName = "FILE", Required = true };
+        ModelOptions options = new();
         Option<string> data = new("--data") { Description = "Data folder with an evaluation split, or a file in HiMo-Docci's layout.", HelpName = "DIR", Required = true };
         Option<string?> output = new("--out") { Description = "Writes the measures to a JSON file.", HelpName = "FILE" };
         Option<bool> json = new("--json") { Description = "Prints JSON instead of the table." };
-        Option<int?> context = new("--context") { Description = "Text positions; 248 stretches a checkpoint with 77. [the checkpoint's]", HelpName = "N" };
-        Option<string?> vocab = TokenizeCommand.VocabOption();
         Option<Protocol> protocol = ChoiceOption.Create("--protocol", Protocol.Growing, "Which set --data holds; growing takes every measure on a data folder's evaluation split.");
         Option<string?> images = new("--images") { Description = "Folder of the images, for protocols other than growing. [the set's usual one]", HelpName = "DIR" };
-        Command command = new("eval", "Retrieval and HiMo measures of a checkpoint.") { checkpoint, data, protocol, images, output, json, context, vocab };
+        Command command = new("eval", "Retrieval and HiMo measures of a checkpoint.") { data, protocol, images, output, json };
+        options.AddTo(command);
         command.Set((parse, cancel) =>
         {
-            JsonObject result = Run(
-                parse.GetRequiredValue(checkpoint), parse.GetRequiredValue(data), parse.GetValue(context), parse.GetValue(vocab), cancel,
-                parse.GetValue(protocol), parse.GetValue(images));
+            (ClipModel model, ITokenizer tokenizer) = options.Load(parse);
+            using ClipModel loaded = model;
+            JsonObject result = Run(model, tokenizer, options.Checkpoint(parse), parse.GetValue(protocol), parse.GetRequiredValue(data), parse.GetValue(images), cancel);
             if (parse.GetValue(output) is { } file)
             {
                 AtomicFile.WriteText(file, result.ToJsonString(JsonText.Readable) + "\n");
@@ -56,7 +55,11 @@ internal static class EvalCommand
         string checkpoint, string data, int? context, string? vocab, CancellationToken cancel, Protocol protocol = Protocol.Growing, string? images = null)
     {
         using ClipModel model = ClipModel.Load(checkpoint, context);
-        ITokenizer tokenizer = Tokenizers.For(model.Metadata, vocab, checkpoint);
+        return Run(model, Tokenizers.For(model.Metadata, vocab, checkpoint), checkpoint, protocol, data, images, cancel);
+    }
+
+    private static JsonObject Run(ClipModel model, ITokenizer tokenizer, string checkpoint, Protocol protocol, string data, string? images, CancellationToken cancel)
+    {
         JsonObject result = new ProtocolEvaluation(model, tokenizer, images).Run(protocol, data, cancel);
         result.Insert(0, "checkpoint", checkpoint);
         return result;
