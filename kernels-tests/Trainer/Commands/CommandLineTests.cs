@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using HiMo.Trainer;
 using NUnit.Framework;
 
@@ -43,7 +44,7 @@ public sealed class CommandLineTests
             foreach ((CommandEntry entry, string example) in Entries.SelectMany(entry => entry.Examples.Select(example => (entry, example))))
             {
                 Assert.That(example, Does.StartWith($"./himo {entry.Command.Name} ").Or.EqualTo($"./himo {entry.Command.Name}"));
-                string[] arguments = example.Split([" < ", " > ", " | "], StringSplitOptions.None)[0].Split(' ')[1..];
+                string[] arguments = [.. CommandLineParser.SplitCommandLine(example.Split([" < ", " > ", " | "], StringSplitOptions.None)[0]).Skip(1)];
                 ParseResult parse = CommandLine.Create().Parse(arguments);
                 Assert.That(UsageErrors.Find(parse, arguments), Is.Null, example);
                 Assert.That(parse.CommandResult.Command.Action, Is.Not.Null, $"{example} does something");

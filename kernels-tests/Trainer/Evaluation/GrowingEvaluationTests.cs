@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Text.Json.Nodes;
-using HiMo.Interop;
 using HiMo.Trainer;
 using NUnit.Framework;
 using TorchSharp;
@@ -13,39 +12,21 @@ public sealed class GrowingEvaluationTests
 {
     private const int Scenes = 24;
 
-    private string _folder = "";
-    private string _data = "";
-    private string _checkpoint = "";
+    private SceneModel _scenes = null!;
 
     [OneTimeSetUp]
-    public void MakeModelAndData()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-eval-").FullName;
-        _data = Path.Combine(_folder, "data");
-        SyntheticDataset.Write(_data, count: 1, seed: 5, threads: 1, evaluationCount: Scenes);
-        DatasetDescription description = DatasetDescription.Read(_data)!;
-        using ClipModel model = ClipModel.Create(
-            new ClipConfig
-            {
-                EmbedDim = 16, ImageResolution = 36, PatchSize = 12, VisionWidth = 32, VisionLayers = 1, ContextLength = description.Context,
-                VocabSize = description.Words.Length, TextWidth = 32, TextLayers = 1,
-            },
-            seed: 3);
-        _checkpoint = Path.Combine(_folder, "model.safetensors");
-        model.Save(_checkpoint, new Dictionary<string, string> { [WordTokenizer.MetadataKey] = string.Join('\n', description.Words) }, float32);
-    }
+    public void MakeModelAndData() => _scenes = new SceneModel(Scenes, seed: 5);
 
     [OneTimeTearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    public void DeleteScenes() => _scenes.Dispose();
 
     [Test]
     public void Measures_are_those_of_the_definitions()
     {
-        JsonObject result = EvalCommand.Run(_checkpoint, _data, null, null, CancellationToken.None);
-        using ClipModel model = ClipModel.Load(_checkpoint);
-        EvaluationSet set = EvaluationSet.Load(_data, 36);
-        ITokenizer tokenizer = Tokenizers.For(model.Metadata, null, _checkpoint);
+        JsonObject result = EvalCommand.Run(_scenes.Checkpoint, _scenes.Data, null, null, CancellationToken.None);
+        using ClipModel model = ClipModel.Load(_scenes.Checkpoint);
+        EvaluationSet set = EvaluationSet.Load(_scenes.Data, 36);
+        ITokenizer tokenizer = Tokenizers.For(model.Metadata, null, _scenes.Checkpoint);
         float[][] images = [.. Enumerable.Range(0, Scenes).Select(i => Image(model, set, i))];
         float[][][] texts = [.. set.Captions.Select(caption => caption.Captions.Select(text => Text(model, tokenizer, text)).ToArray())];
         float[] average = [.. Enumerable.Range(0, images[0].Length).Select(k => images.Average(image => image[k]))];
@@ -84,7 +65,7 @@ public sealed class GrowingEvaluationTests
     [Test]
     public void All_components_together_are_the_texts_themselves()
     {
-        JsonObject result = EvalCommand.Run(_checkpoint, _data, null, null, CancellationToken.None);
+        JsonObject result = EvalCommand.Run(_scenes.Checkpoint, _scenes.Data, null, null, CancellationToken.None);
         JsonArray components = result["components"]!.AsArray();
         double[] spectrum = [.. result["spectrum"]!.AsArray().Select(value => (double)value!)];
         Assert.Multiple(() =>
@@ -142,8 +123,8 @@ public sealed class GrowingEvaluationTests
     [Test]
     public void The_program_prints_json_and_writes_the_file()
     {
-        string output = Path.Combine(_folder, "eval.json");
-        ProgramResult result = HimoProgram.Run(["eval", "--checkpoint", _checkpoint, "--data", _data, "--out", output, "--json"]);
+        string output = Path.Combine(_scenes.Folder, "eval.json");
+        ProgramResult result = HimoProgram.Run(["eval", "--checkpoint", _scenes.Checkpoint, "--data", _scenes.Data, "--out", output, "--json"]);
         Assert.That(result.ExitCode, Is.Zero, result.Error);
         JsonObject printed = JsonNode.Parse(result.Output)!.AsObject();
         Assert.Multiple(() =>
@@ -153,7 +134,7 @@ public sealed class GrowingEvaluationTests
             {
                 "checkpoint", "gallery", "retrieval", "components", "effective_rank", "himo", "margin", "completeness", "spectrum", "examples",
             }));
-            Assert.That((string)printed["checkpoint"]!, Is.EqualTo(_checkpoint));
+            Assert.That((string)printed["checkpoint"]!, Is.EqualTo(_scenes.Checkpoint));
         });
     }
 
@@ -161,14 +142,14 @@ public sealed class GrowingEvaluationTests
     public void The_table_names_every_measure()
     {
         StringWriter output = new();
-        Assert.That(CommandRunner.Run(["eval", "--checkpoint", _checkpoint, "--data", _data], output, new StringWriter()), Is.Zero);
+        Assert.That(CommandRunner.Run(["eval", "--checkpoint", _scenes.Checkpoint, "--data", _scenes.Data], output, new StringWriter()), Is.Zero);
         Assert.That(output.ToString(), Does.Contain("whole captions, R@1").And.Contain("8 text components").And.Contain("HiMo@2").And.Contain("HiMo@K").And.Contain($"{Scenes} images"));
     }
 
     [Test]
     public void A_diverged_model_is_refused()
     {
-        using ClipModel model = ClipModel.Load(_checkpoint);
+        using ClipModel model = ClipModel.Load(_scenes.Checkpoint);
         using (no_grad())
         {
             foreach ((string name, TorchSharp.Modules.Parameter parameter) in model.named_parameters())
@@ -180,9 +161,9 @@ public sealed class GrowingEvaluationTests
             }
         }
 
-        string damaged = Path.Combine(_folder, "nan.safetensors");
+        string damaged = Path.Combine(_scenes.Folder, "nan.safetensors");
         model.Save(damaged, model.Metadata, float32);
-        Assert.That(() => EvalCommand.Run(damaged, _data, null, null, CancellationToken.None), Throws.TypeOf<UserError>().With.Message.Contains("text features are not finite"));
+        Assert.That(() => EvalCommand.Run(damaged, _scenes.Data, null, null, CancellationToken.None), Throws.TypeOf<UserError>().With.Message.Contains("text features are not finite"));
     }
 
     [TestCase("", "holds no record")]
@@ -195,7 +176,7 @@ public sealed class GrowingEvaluationTests
     [TestCase("{\"img_path\":\"none.png\",\"caption\":[\"x\"]}", "none.png: cannot be read")]
     public void Bad_caption_files_are_refused(string content, string reason)
     {
-        string path = Path.Combine(_folder, "bad.jsonl");
+        string path = Path.Combine(_scenes.Folder, "bad.jsonl");
         File.WriteAllText(path, content);
         Assert.That(() => EvaluationSet.Load(path, 36), Throws.TypeOf<UserError>().With.Message.Contains(reason));
     }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using HiMo.Interop;
 using HiMo.Trainer;
 using NUnit.Framework;
-using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
@@ -13,36 +11,22 @@ public sealed class ProtocolEvaluationTests
 {
     private const int Scenes = 20;
 
-    private string _folder = "";
-    private string _images = "";
-    private string _checkpoint = "";
+    private SceneModel _scenes = null!;
     private string[] _captions = [];
     private JsonObject _expected = [];
+
+    private string Images => _scenes.Images;
 
     [OneTimeSetUp]
     public void MakeModelAndScenes()
     {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-protocols-").FullName;
-        string data = Path.Combine(_folder, "scenes");
-        SyntheticDataset.Write(data, count: 1, seed: 8, threads: 1, evaluationCount: Scenes);
-        _images = Path.Combine(data, "eval", "images");
-        DatasetDescription description = DatasetDescription.Read(data)!;
-        using ClipModel model = ClipModel.Create(
-            new ClipConfig
-            {
-                EmbedDim = 16, ImageResolution = 36, PatchSize = 12, VisionWidth = 32, VisionLayers = 1, ContextLength = description.Context,
-                VocabSize = description.Words.Length, TextWidth = 32, TextLayers = 1,
-            },
-            seed: 4);
-        _checkpoint = Path.Combine(_folder, "model.safetensors");
-        model.Save(_checkpoint, new Dictionary<string, string> { [WordTokenizer.MetadataKey] = string.Join('\n', description.Words) }, float32);
-        _captions = [.. GrowingCaptions.Load(data).Select(caption => caption.Captions[^1])];
-        _expected = EvalCommand.Run(_checkpoint, data, null, null, CancellationToken.None);
+        _scenes = new SceneModel(Scenes, seed: 8);
+        _captions = [.. _scenes.Captions.Select(caption => caption.Captions[^1])];
+        _expected = EvalCommand.Run(_scenes.Checkpoint, _scenes.Data, null, null, CancellationToken.None);
     }
 
     [OneTimeTearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    public void DeleteScenes() => _scenes.Dispose();
 
     [Test]
     public void ShareGpt4V()
@@ -53,7 +37,7 @@ public sealed class ProtocolEvaluationTests
             image = Image(i),
             conversations = new[] { new { value = "<image>" }, new { value = caption } },
         })));
-        AssertSameRecall(Run(Protocol.Sharegpt4v, file, _images));
+        AssertSameRecall(Run(Protocol.Sharegpt4v, file, Images));
     }
 
     [Test]
@@ -62,12 +46,12 @@ public sealed class ProtocolEvaluationTests
         for (int i = 0; i < Scenes; i++)
         {
             Save($"urban/caption/{i}.txt", $"{_captions[i]}\nA second line is not read.\n");
-            Directory.CreateDirectory(Path.Combine(_folder, "urban", "image"));
-            File.Copy(Path.Combine(_images, Image(i)), Path.Combine(_folder, "urban", "image", $"{i}.jpg"), overwrite: true);
+            Directory.CreateDirectory(Path.Combine(_scenes.Folder, "urban", "image"));
+            File.Copy(Path.Combine(Images, Image(i)), Path.Combine(_scenes.Folder, "urban", "image", $"{i}.jpg"), overwrite: true);
         }
 
-        AssertSameRecall(Run(Protocol.Urban1k, Path.Combine(_folder, "urban"), null));
-        Assert.That(RetrievalSets.Load(Protocol.Urban1k, Path.Combine(_folder, "urban"), null).Images.Select(Path.GetFileName), Is.EqualTo(Enumerable.Range(0, Scenes).Select(i => $"{i}.jpg")), "2 before 10");
+        AssertSameRecall(Run(Protocol.Urban1k, Path.Combine(_scenes.Folder, "urban"), null));
+        Assert.That(RetrievalSets.Load(Protocol.Urban1k, Path.Combine(_scenes.Folder, "urban"), null).Images.Select(Path.GetFileName), Is.EqualTo(Enumerable.Range(0, Scenes).Select(i => $"{i}.jpg")), "2 before 10");
     }
 
     [Test]
@@ -78,14 +62,14 @@ public sealed class ProtocolEvaluationTests
             """{"example_id":"train_00000","split":"train","image_file":"none.jpg","description":"not of the test split"}""",
             .. _captions.Select((caption, i) => JsonSerializer.Serialize(new { example_id = $"test_{i:D5}", split = "test", image_file = Image(i), description = $" {caption}\n" })),
         ];
-        AssertSameRecall(Run(Protocol.Docci, Save("docci/docci_descriptions.jsonlines", string.Join('\n', lines)), _images));
+        AssertSameRecall(Run(Protocol.Docci, Save("docci/docci_descriptions.jsonlines", string.Join('\n', lines)), Images));
     }
 
     [Test]
     public void Long_dci()
     {
         string file = Save("dci/dci_long.csv", "filepath\ttitle\n" + string.Concat(_captions.Select((caption, i) => $"{Image(i)}\t\"{caption}\"\n")));
-        JsonObject result = Run(Protocol.LongDci, Path.GetDirectoryName(file)!, _images);
+        JsonObject result = Run(Protocol.LongDci, Path.GetDirectoryName(file)!, Images);
         AssertSameRecall(result);
         Assert.That(((int)result["images"]!, (int)result["texts"]!, (int)result["truncated_captions"]!), Is.EqualTo((Scenes, Scenes, 0)));
     }
@@ -96,7 +80,7 @@ public sealed class ProtocolEvaluationTests
         object[] images = [.. Enumerable.Range(0, Scenes).Reverse().Select(i => new { id = i, file_name = Image(i) })];
         object[] annotations = [.. Enumerable.Range(0, 6 * Scenes).Select(i => new { image_id = i % Scenes, id = i, caption = i / Scenes == 5 ? "a sixth one" : _captions[i % Scenes] })];
         string file = Save("coco/captions_val2017.json", JsonSerializer.Serialize(new { images, annotations }));
-        RetrievalSet set = RetrievalSets.Load(Protocol.Coco, file, _images);
+        RetrievalSet set = RetrievalSets.Load(Protocol.Coco, file, Images);
         Assert.Multiple(() =>
         {
             Assert.That(set.Images.Select(Path.GetFileName), Is.EqualTo(Enumerable.Range(0, Scenes).Select(Image)), "by id");
@@ -104,22 +88,22 @@ public sealed class ProtocolEvaluationTests
             Assert.That(set.PerImage, Is.EqualTo(5));
             Assert.That(set.RgbFirst, "as the authors");
         });
-        AssertSameRecall(Run(Protocol.Coco, file, _images));
+        AssertSameRecall(Run(Protocol.Coco, file, Images));
     }
 
     [Test]
     public void Flickr30k()
     {
         string file = Save("flickr/results_20130124.token", string.Concat(Enumerable.Range(0, 5 * Scenes).Select(i => $"{Image(i / 5)}#{i % 5}\t{_captions[i / 5]}\n")));
-        AssertSameRecall(Run(Protocol.Flickr30k, file, _images));
+        AssertSameRecall(Run(Protocol.Flickr30k, file, Images));
     }
 
     [Test]
     public void HiMo_docci_skips_and_counts_missing_images()
     {
-        string lines = File.ReadAllText(Path.Combine(_folder, "scenes", "eval", "captions.jsonl"));
+        string lines = File.ReadAllText(Path.Combine(_scenes.Data, "eval", "captions.jsonl"));
         string file = Save("himo/himo_docci_data.json", lines + "{\"img_path\":\"none.jpg\",\"caption\":[\"a .\"]}\n");
-        JsonObject result = Run(Protocol.HimoDocci, file, _images);
+        JsonObject result = Run(Protocol.HimoDocci, file, Images);
         Assert.Multiple(() =>
         {
             foreach (string measure in new[] { "himo@2", "himo@3", "himo@K" })
@@ -136,7 +120,7 @@ public sealed class ProtocolEvaluationTests
     public void Cola()
     {
         string[][] pairs = [.. Enumerable.Range(0, Scenes / 2).Select(i => new[] { $"https://a.b/c/{Image(2 * i)}", _captions[2 * i], $"https://a.b/c/{Image((2 * i) + 1)}", _captions[(2 * i) + 1] })];
-        JsonObject result = Run(Protocol.Cola, Save("cola/x.json", JsonSerializer.Serialize(pairs)), _images);
+        JsonObject result = Run(Protocol.Cola, Save("cola/x.json", JsonSerializer.Serialize(pairs)), Images);
         Assert.Multiple(() =>
         {
             Assert.That((int)result["pairs"]!, Is.EqualTo(Scenes / 2));
@@ -155,7 +139,7 @@ public sealed class ProtocolEvaluationTests
     {
         string file = Save("dci2/dci_long.csv", "filepath\ttitle\n" + string.Concat(_captions.Select((caption, i) => $"{Image(i)}\t{caption}\n")));
         StringWriter output = new();
-        int code = CommandRunner.Run(["eval", "--checkpoint", _checkpoint, "--data", file, "--protocol", "long-dci", "--images", _images], output, new StringWriter());
+        int code = CommandRunner.Run(["eval", "--checkpoint", _scenes.Checkpoint, "--data", file, "--protocol", "long-dci", "--images", Images], output, new StringWriter());
         Assert.Multiple(() =>
         {
             Assert.That(code, Is.Zero);
@@ -191,7 +175,7 @@ public sealed class ProtocolEvaluationTests
         string file = Save("bad/x.json", content);
         StringWriter output = new();
         StringWriter error = new();
-        int code = CommandRunner.Run(["eval", "--checkpoint", _checkpoint, "--data", file, "--protocol", protocol], output, error);
+        int code = CommandRunner.Run(["eval", "--checkpoint", _scenes.Checkpoint, "--data", file, "--protocol", protocol], output, error);
         Assert.Multiple(() =>
         {
             Assert.That(code, Is.EqualTo(1));
@@ -205,13 +189,13 @@ public sealed class ProtocolEvaluationTests
     public void Missing_folders_are_named() => Assert.Multiple(() =>
     {
         Assert.That(() => RetrievalSets.Load(Protocol.Urban1k, "/nowhere", null), Throws.TypeOf<UserError>().With.Message.Contains("/nowhere"));
-        Assert.That(() => RetrievalSets.Load(Protocol.Coco, _folder, null), Throws.TypeOf<UserError>().With.Message.Contains("captions_val2017.json"));
+        Assert.That(() => RetrievalSets.Load(Protocol.Coco, _scenes.Folder, null), Throws.TypeOf<UserError>().With.Message.Contains("captions_val2017.json"));
     });
 
     private static string Image(int index) => $"{index:D6}.png";
 
     private JsonObject Run(Protocol protocol, string path, string? images) =>
-        EvalCommand.Run(_checkpoint, path, null, null, CancellationToken.None, protocol, images);
+        EvalCommand.Run(_scenes.Checkpoint, path, null, null, CancellationToken.None, protocol, images);
 
     private void AssertSameRecall(JsonObject result) => Assert.Multiple(() =>
     {
@@ -222,11 +206,5 @@ public sealed class ProtocolEvaluationTests
         }
     });
 
-    private string Save(string name, string content)
-    {
-        string path = Path.Combine(_folder, name);
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllText(path, content);
-        return path;
-    }
+    private string Save(string name, string content) => _scenes.Save(name, content);
 }

@@ -44,7 +44,9 @@ internal static class ChoiceOption
         };
     }
 
-    private static string Kebab(string name)
+    /// <summary>A member's name as options spell it, for example <c>text-and-image</c>.</summary>
+    /// <param name="name">The name in the source, for example <c>TextAndImage</c>.</param>
+    public static string Kebab(string name)
     {
         StringBuilder text = new();
         foreach (char letter in name)

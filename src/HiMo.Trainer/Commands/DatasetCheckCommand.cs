@@ -57,6 +57,9 @@ internal static class DatasetCheckCommand
             case Protocol.Cola:
                 List<ColaPair> pairs = ColaPairs.Load(path, imageRoot);
                 return (pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage }), [.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })]);
+            case Protocol.ZeroShot:
+                ImageFolder folder = ImageFolder.Load(path, namesFile: null);
+                return (folder.Images, folder.Names.ToArray());
             default:
                 RetrievalSet set = RetrievalSets.Load(protocol.Value, path, imageRoot);
                 return (set.Images, set.Captions.ToArray());

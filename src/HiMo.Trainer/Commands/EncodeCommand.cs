@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
-/// <summary><c>himo encode</c>: features of preprocessed images or tokenized texts.</summary>
+/// <summary><c>himo encode</c>: features of preprocessed images or tokenized texts, or of a whole folder or data set.</summary>
 internal static class EncodeCommand
 {
     private const int DefaultBatch = 32;
@@ -16,16 +16,26 @@ internal static class EncodeCommand
         ModelOptions options = new();
         Option<string?> images = new("--images") { Description = "Images as preprocess writes them, n x 3 x S x S, f4 or f8.", HelpName = "x.npy" };
         Option<string?> texts = new("--texts") { Description = "Token ids, n x T, i8, i4 or u1, T at most the context.", HelpName = "ids.npy" };
+        Option<string?> imageFolder = new("--image-folder") { Description = "In bulk: all images below a folder.", HelpName = "DIR" };
+        Option<string?> captionFile = new("--caption-file") { Description = "In bulk: the lines of a text file.", HelpName = "FILE" };
+        Option<string?> dataImages = new("--data-images") { Description = "In bulk: the images of a data set, as train reads it.", HelpName = "DATA" };
+        Option<string?> dataCaptions = new("--data-captions") { Description = "In bulk: the captions of a data set.", HelpName = "DATA" };
         Option<int> batch = new("--batch") { Description = "Rows encoded at once; does not change the result.", HelpName = "N", DefaultValueFactory = _ => DefaultBatch };
-        Option<string> output = new("--out") { Description = "Receives the features as the encoder gives them, n x e, f4, not normalised.", HelpName = "f.npy", Required = true };
-        Command command = new("encode", "Encode images or texts with a checkpoint.") { images, texts, batch, output };
-        options.AddTo(command, tokenizes: false);
+        Option<int> maxBroken = new("--max-broken") { Description = "In bulk: images that may be missing or damaged before the run fails.", HelpName = "N", DefaultValueFactory = _ => 100 };
+        Option<string> output = new("--out")
+        {
+            Description = "Of a .npy: receives the features as the encoder gives them, n x e, f4, not normalised. In bulk: a folder of unit features and their names, which a second call completes.",
+            HelpName = "PATH", Required = true,
+        };
+        Command command = new("encode", "Encode images or texts with a checkpoint, from a .npy or in bulk.") { images, texts, imageFolder, captionFile, dataImages, dataCaptions, batch, maxBroken, output };
+        options.AddTo(command);
         command.Set((parse, cancel) =>
         {
-            string? imagePath = parse.GetValue(images), textPath = parse.GetValue(texts);
-            if (imagePath is null == textPath is null)
+            Option<string?>[] inputs = [images, texts, imageFolder, captionFile, dataImages, dataCaptions];
+            Option<string?>[] given = [.. inputs.Where(option => parse.GetValue(option) is not null)];
+            if (given is not [{ } input])
             {
-                throw new UserError("give either --images or --texts, so that one file of features comes out");
+                throw new UserError($"give either --images or --texts, so that one file of features comes out, or one of {string.Join(", ", inputs[2..].Select(option => option.Name))} (given are {given.Length})");
             }
 
             if (parse.GetValue(batch) < 1)
@@ -33,13 +43,39 @@ internal static class EncodeCommand
                 throw new UserError($"--batch {parse.GetValue(batch)}: must be at least 1");
             }
 
-            using ClipModel model = options.LoadModel(parse);
-            float[] features = imagePath is not null
-                ? Encode(imagePath, ReadImages(imagePath), model.EncodeImage, model.Config.EmbedDim, parse.GetValue(batch), cancel)
-                : Encode(textPath!, ReadIds(textPath!), model.EncodeText, model.Config.EmbedDim, parse.GetValue(batch), cancel);
-            NpyFile.Write<float>(parse.GetRequiredValue(output), features, features.Length / model.Config.EmbedDim, model.Config.EmbedDim);
+            string path = parse.GetValue(input)!;
+            if (input == images || input == texts)
+            {
+                using ClipModel model = options.LoadModel(parse);
+                float[] features = input == images
+                    ? Encode(path, ReadImages(path), model.EncodeImage, model.Config.EmbedDim, parse.GetValue(batch), cancel)
+                    : Encode(path, ReadIds(path), model.EncodeText, model.Config.EmbedDim, parse.GetValue(batch), cancel);
+                NpyFile.Write<float>(parse.GetRequiredValue(output), features, features.Length / model.Config.EmbedDim, model.Config.EmbedDim);
+                return;
+            }
+
+            EncodingSource source = input == imageFolder ? EncodingSource.ImagesBelow(path)
+                : input == captionFile ? EncodingSource.LinesOf(path)
+                : input == dataImages ? EncodingSource.ImagesOf(path)
+                : EncodingSource.CaptionsOf(path);
+            EncodeInBulk(parse, options, source, parse.GetRequiredValue(output), parse.GetValue(batch), parse.GetValue(maxBroken), cancel);
         });
         return command;
+    }
+
+    private static void EncodeInBulk(ParseResult parse, ModelOptions options, EncodingSource source, string folder, int batch, int maxBroken, CancellationToken cancel)
+    {
+        using ClipModel model = options.LoadModel(parse);
+        ITokenizer? tokenizer = source.Kind == EncodingSource.Text ? options.TokenizerOf(parse, model) : null;
+        BulkEncoder encoder = new(model, tokenizer, source, folder) { BatchSize = batch, MaxBroken = maxBroken };
+        TextWriter messages = parse.InvocationConfiguration.Error;
+        (int rows, int broken) result;
+        using (Progress progress = new(source.Kind + "s", source.Names.Count, messages))
+        {
+            result = encoder.Run(options.Checkpoint(parse), progress, cancel);
+        }
+
+        messages.WriteLine($"{folder}: features of {result.rows} {source.Kind}s{(result.broken > 0 ? $"; {result.broken} could not be read, named with the reason in {FeatureFolder.IndexFile}" : "")}");
     }
 
     private static NpyArray<float> ReadImages(string path)

@@ -16,13 +16,20 @@ internal static class EvalCommand
         Option<bool> json = new("--json") { Description = "Prints JSON instead of the table." };
         Option<Protocol> protocol = ChoiceOption.Create("--protocol", Protocol.Growing, "Which set --data holds; growing takes every measure on a data folder's evaluation split.");
         Option<string?> images = new("--images") { Description = "Folder of the images, for protocols other than growing. [the set's usual one]", HelpName = "DIR" };
-        Command command = new("eval", "Retrieval and HiMo measures of a checkpoint.") { data, protocol, images, output, json };
+        Option<string?> templates = new("--templates") { Description = $"Zero-shot: file of prompts, one a line, {{}} for the class. [{ZeroShot.DefaultTemplate}]", HelpName = "FILE" };
+        Option<string?> classes = new("--classes") { Description = $"Zero-shot: file with folder and name of every class, as ImageNet's LOC_synset_mapping.txt. [{ImageFolder.NamesFile} of the folder, else the folders' names]", HelpName = "FILE" };
+        Option<string?> records = new("--records") { Description = "Writes one JSON object per query: its rank, the answer, what came first.", HelpName = "FILE" };
+        Command command = new("eval", "Retrieval, HiMo measures or zero-shot classification of a checkpoint, by a published set's own protocol.") { data, protocol, images, templates, classes, output, records, json };
         options.AddTo(command);
         command.Set((parse, cancel) =>
         {
             (ClipModel model, ITokenizer tokenizer) = options.Load(parse);
             using ClipModel loaded = model;
-            JsonObject result = Run(model, tokenizer, options.Checkpoint(parse), parse.GetValue(protocol), parse.GetRequiredValue(data), parse.GetValue(images), cancel);
+            EvaluationRequest request = new(parse.GetValue(protocol), parse.GetRequiredValue(data))
+            {
+                Images = parse.GetValue(images), Templates = parse.GetValue(templates), Classes = parse.GetValue(classes),
+            };
+            JsonObject result = QueryRecords.Write(parse.GetValue(records), record => Run(model, tokenizer, options.Checkpoint(parse), request, record, cancel));
             if (parse.GetValue(output) is { } file)
             {
                 AtomicFile.WriteText(file, result.ToJsonString(JsonText.Readable) + "\n");
@@ -55,12 +62,12 @@ internal static class EvalCommand
         string checkpoint, string data, int? context, string? vocab, CancellationToken cancel, Protocol protocol = Protocol.Growing, string? images = null)
     {
         using ClipModel model = ClipModel.Load(checkpoint, context);
-        return Run(model, Tokenizers.For(model.Metadata, vocab, checkpoint), checkpoint, protocol, data, images, cancel);
+        return Run(model, Tokenizers.For(model.Metadata, vocab, checkpoint), checkpoint, new EvaluationRequest(protocol, data) { Images = images }, record: null, cancel);
     }
 
-    private static JsonObject Run(ClipModel model, ITokenizer tokenizer, string checkpoint, Protocol protocol, string data, string? images, CancellationToken cancel)
+    private static JsonObject Run(ClipModel model, ITokenizer tokenizer, string checkpoint, EvaluationRequest request, Action<JsonObject>? record, CancellationToken cancel)
     {
-        JsonObject result = new ProtocolEvaluation(model, tokenizer, images).Run(protocol, data, cancel);
+        JsonObject result = new ProtocolEvaluation(model, tokenizer, record).Run(request, cancel);
         result.Insert(0, "checkpoint", checkpoint);
         return result;
     }

@@ -73,6 +73,21 @@ internal static class NpyFile
         });
     }
 
+    /// <summary>Type, shape, and where the data start.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="UserError">The file is missing or malformed.</exception>
+    public static (string Type, int[] Shape, long DataStart) ReadHeader(string path)
+    {
+        using FileStream stream = TextFile.Open(path);
+        (string type, int[] shape) = ReadHeader(stream, path);
+        return (type, shape, stream.Position);
+    }
+
+    /// <summary>The header of n x e float32 values; of the same length for every n, so that it can be written when n is known.</summary>
+    /// <param name="rows">n.</param>
+    /// <param name="columns">e.</param>
+    public static byte[] Float32Header(int rows, int columns) => Header(Descriptor<float>(), [rows, columns]);
+
     private static bool IsFloat<T>() => typeof(T) == typeof(float) || typeof(T) == typeof(double);
 
     private static string Wanted<T>() =>

@@ -22,7 +22,7 @@ internal static class EvaluationTable
         Table table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn(new TableColumn("").RightAligned());
         foreach ((string name, JsonNode? value) in result.Where(pair => pair.Value?.GetValueKind() == System.Text.Json.JsonValueKind.Number))
         {
-            bool share = name.Contains("R@", StringComparison.Ordinal) || name is "accuracy" or "himo@2" or "himo@3";
+            bool share = name.Contains("R@", StringComparison.Ordinal) || name.Contains("top-", StringComparison.Ordinal) || name is "accuracy" or "himo@2" or "himo@3";
             bool real = share || name.Contains('@', StringComparison.Ordinal) || name.EndsWith("rank", StringComparison.Ordinal);
             table.AddRow(name.Replace('_', ' ') + (share ? ", %" : ""), share ? Percent(value) : real ? Number(value) : value!.ToString());
         }

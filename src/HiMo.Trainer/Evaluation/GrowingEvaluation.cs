@@ -18,9 +18,10 @@ internal static class GrowingEvaluation
     /// <param name="tokenizer">Its tokenizer.</param>
     /// <param name="set">Images of the model's resolution, with captions.</param>
     /// <param name="cancel">Stops between batches.</param>
+    /// <param name="record">Receives one object per image, or null.</param>
     /// <returns>The measures as <c>eval.json</c> holds them, without the checkpoint's name; shares from 0 to 1.</returns>
     /// <exception cref="UserError">The model gives no finite features, or the captions hold unknown words.</exception>
-    public static JsonObject Run(ClipModel model, ITokenizer tokenizer, EvaluationSet set, CancellationToken cancel = default)
+    public static JsonObject Run(ClipModel model, ITokenizer tokenizer, EvaluationSet set, CancellationToken cancel = default, Action<JsonObject>? record = null)
     {
         using IDisposable constant = no_grad();
         using DisposeScope scope = NewDisposeScope();
@@ -32,6 +33,7 @@ internal static class GrowingEvaluation
 
         JsonObject json = new()
         {
+            ["protocol"] = ChoiceOption.Kebab(nameof(Protocol.Growing)),
             ["data"] = set.Source,
             ["gallery"] = counts.Length,
             ["captions"] = texts.shape[0],
@@ -44,7 +46,7 @@ internal static class GrowingEvaluation
             },
         };
         AddComponents(json, images, whole);
-        AddGrowth(json, images, texts, counts, set);
+        AddGrowth(json, images, texts, counts, set, record);
         return json;
 
         Tensor Select(Tensor all, Func<int, long> position) => all.index_select(0, tensor([.. Enumerable.Range(0, counts.Length).Select(position)]));
@@ -93,12 +95,17 @@ internal static class GrowingEvaluation
         json["spectrum"] = Array(components.Spectrum);
     }
 
-    private static void AddGrowth(JsonObject json, Tensor images, Tensor texts, int[] counts, EvaluationSet set)
+    private static void AddGrowth(JsonObject json, Tensor images, Tensor texts, int[] counts, EvaluationSet set, Action<JsonObject>? record)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor own = images.repeat_interleave(tensor(System.Array.ConvertAll(counts, count => (long)count)), 0);
         double[][] similarity = Rows((texts * own).sum(1));
         double[][] margin = Rows((texts * (own - images.mean([0L], keepdim: true))).sum(1));
+        for (int i = 0; i < counts.Length; i++)
+        {
+            record?.Invoke(QueryRecords.Of(set.Captions[i], similarity[i]));
+        }
+
         GrowthResult growth = GrowthResult.From(similarity);
         GrowthResult marginGrowth = GrowthResult.From(margin);
         json["himo"] = growth.ToJson();

@@ -30,4 +30,22 @@ internal enum Protocol
 
     /// <summary>COLA's multi-object pairs: choosing the right one of two images for both captions.</summary>
     Cola,
+
+    /// <summary>Zero-shot classification of images in one folder a class.</summary>
+    ZeroShot,
+}
+
+/// <summary>What to evaluate on, and what its files do not say.</summary>
+/// <param name="Protocol">Which set it is.</param>
+/// <param name="Data">Its folder or file.</param>
+internal sealed record EvaluationRequest(Protocol Protocol, string Data)
+{
+    /// <summary>Folder of the images, or null for the set's usual place.</summary>
+    public string? Images { get; init; }
+
+    /// <summary>Zero-shot: file of prompt templates, or null for one.</summary>
+    public string? Templates { get; init; }
+
+    /// <summary>Zero-shot: file of class names, or null for the folder's own.</summary>
+    public string? Classes { get; init; }
 }

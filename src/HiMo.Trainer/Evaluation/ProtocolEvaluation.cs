@@ -8,31 +8,32 @@ namespace HiMo.Trainer;
 /// <summary>Measures a model on a published set by its protocol. Images are read, encoded and forgotten batch by batch.</summary>
 /// <param name="model">The model.</param>
 /// <param name="tokenizer">Its tokenizer.</param>
-/// <param name="imageRoot">Folder of the images, or null for the set's usual place.</param>
-internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, string? imageRoot)
+/// <param name="record">Receives one object per query, or null.</param>
+internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, Action<JsonObject>? record = null)
 {
     /// <summary>Measures.</summary>
-    /// <param name="protocol">Which set.</param>
-    /// <param name="path">Its folder or file.</param>
+    /// <param name="request">The set.</param>
     /// <param name="cancel">Stops between batches.</param>
     /// <returns>Counts and measures; shares from 0 to 1.</returns>
     /// <exception cref="UserError">A file is missing or damaged.</exception>
-    public JsonObject Run(Protocol protocol, string path, CancellationToken cancel)
+    public JsonObject Run(EvaluationRequest request, CancellationToken cancel)
     {
-        if (protocol == Protocol.Growing)
+        if (request.Protocol == Protocol.Growing)
         {
-            return GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(path, model.Config.ImageResolution, cancel), cancel);
+            return GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(request.Data, model.Config.ImageResolution, cancel), cancel, record);
         }
 
         using IDisposable constant = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        JsonObject json = protocol switch
+        JsonObject json = request.Protocol switch
         {
-            Protocol.HimoDocci => HimoDocci(path, cancel),
-            Protocol.Cola => Cola(path, cancel),
-            _ => Retrieve(RetrievalSets.Load(protocol, path, imageRoot), cancel),
+            Protocol.HimoDocci => HimoDocci(request, cancel),
+            Protocol.Cola => Cola(request, cancel),
+            Protocol.ZeroShot => ZeroShot.Run(model, tokenizer, ImageFolder.Load(request.Data, request.Classes), ZeroShot.Templates(request.Templates), record, cancel),
+            _ => Retrieve(RetrievalSets.Load(request.Protocol, request.Data, request.Images), cancel),
         };
-        json.Insert(0, "data", path);
+        json.Insert(0, "protocol", ChoiceOption.Kebab(request.Protocol.ToString()));
+        json.Insert(1, "data", request.Data);
         return json;
     }
 
@@ -40,7 +41,12 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
     {
         Tensor images = FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel);
         (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, set.Captions, cancel);
-        Retrieval retrieval = Retrieval.FromFeatures(images, texts, cancel);
+        Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 0 : QueryRecords.Kept, cancel: cancel);
+        foreach (JsonObject query in QueryRecords.Of(retrieval, set))
+        {
+            record?.Invoke(query);
+        }
+
         JsonObject json = retrieval.ToJson();
         json["image_to_text_mean_rank"] = retrieval.ImageToText.MeanRank;
         json["image_to_text_median_rank"] = retrieval.ImageToText.MedianRank;
@@ -53,13 +59,13 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         return json;
     }
 
-    private JsonObject HimoDocci(string path, CancellationToken cancel)
+    private JsonObject HimoDocci(EvaluationRequest request, CancellationToken cancel)
     {
-        List<GrowingCaption> all = GrowingCaptions.Load(path, imageRoot);
+        List<GrowingCaption> all = GrowingCaptions.Load(request.Data, request.Images);
         List<GrowingCaption> found = [.. all.Where(caption => File.Exists(caption.ImagePath))]; // the authors skip what they cannot open
         if (found.Count == 0)
         {
-            throw new UserError($"{path}: none of its {all.Count} images is there, for example {all[0].ImagePath}; name their folder with --images");
+            throw new UserError($"{request.Data}: none of its {all.Count} images is there, for example {all[0].ImagePath}; name their folder with --images");
         }
 
         Tensor images = FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel);
@@ -71,6 +77,7 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         foreach (GrowingCaption caption in found)
         {
             rows.Add(Array.ConvertAll(similarity[start..(start + caption.Captions.Length)], value => (double)value));
+            record?.Invoke(QueryRecords.Of(caption, rows[^1]));
             start += caption.Captions.Length;
         }
 
@@ -83,13 +90,25 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         return json;
     }
 
-    private JsonObject Cola(string path, CancellationToken cancel)
+    private JsonObject Cola(EvaluationRequest request, CancellationToken cancel)
     {
-        List<ColaPair> pairs = ColaPairs.Load(path, imageRoot);
+        List<ColaPair> pairs = ColaPairs.Load(request.Data, request.Images);
         Tensor images = FeatureEncoder.Images(model, [.. pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage })], rgbFirst: false, cancel);
         (Tensor texts, _) = FeatureEncoder.Texts(model, tokenizer, [.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })], cancel);
         Tensor scores = images.view(pairs.Count, 2, -1).matmul(texts.view(pairs.Count, 2, -1).transpose(1, 2)); // pair, image, caption
         float[] values = scores.contiguous().data<float>().ToArray();
+        for (int i = 0; i < pairs.Count && record is not null; i++)
+        {
+            float[] four = values[(4 * i)..(4 * (i + 1))];
+            record(new JsonObject
+            {
+                ["images"] = new JsonArray(pairs[i].FirstImage, pairs[i].SecondImage),
+                ["texts"] = new JsonArray(pairs[i].FirstCaption, pairs[i].SecondCaption),
+                ["scores"] = new JsonArray(new JsonArray(four[0], four[1]), new JsonArray(four[2], four[3])), // image, text
+                ["right"] = ColaAccuracy(four) == 1,
+            });
+        }
+
         return new JsonObject { ["accuracy"] = ColaAccuracy(values), ["pairs"] = pairs.Count };
     }
 

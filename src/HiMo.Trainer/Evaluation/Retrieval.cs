@@ -26,7 +26,13 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
 {
     private const int BlockRows = 512;
 
-    private delegate int RankOfRow(ReadOnlySpan<float> scores, int query);
+    private delegate QueryHits HitsOfRow(ReadOnlySpan<float> scores, int query);
+
+    /// <summary>What each image found among the texts; empty unless kept.</summary>
+    public IReadOnlyList<QueryHits> ImageQueries { get; private init; } = [];
+
+    /// <summary>What each text found among the images; empty unless kept.</summary>
+    public IReadOnlyList<QueryHits> TextQueries { get; private init; } = [];
 
     /// <summary>Ranks every query.</summary>
     /// <param name="similarity">images x texts, row-major, none NaN.</param>
@@ -85,43 +91,49 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
         int Rank(ReadOnlySpan<T> scores, int target) => ties == TieRule.ShareRank ? Ranks.Above(scores, target) : Ranks.Of(scores, target);
     }
 
-    /// <summary>Ranks every query from unit features, with a block of similarities at a time; ties go to the lower index.</summary>
+    /// <summary>Ranks every query from unit features, with a block of similarities at a time.</summary>
     /// <param name="images">images x e.</param>
     /// <param name="texts">texts x e, as many for every image.</param>
+    /// <param name="ties">What equal scores mean.</param>
+    /// <param name="best">How many of the best candidates to keep for every query; 0 keeps no query.</param>
     /// <param name="cancel">Stops between blocks.</param>
-    public static Retrieval FromFeatures(Tensor images, Tensor texts, CancellationToken cancel = default)
+    public static Retrieval FromFeatures(Tensor images, Tensor texts, TieRule ties = TieRule.LowerIndexFirst, int best = 0, CancellationToken cancel = default)
     {
         int perImage = (int)(texts.shape[0] / images.shape[0]);
         int tied = 0;
-        int[] imageRanks = RankRows(images, texts, (row, image) => Rank(row, Ranks.Best(row, image * perImage, perImage)));
-        int[] textRanks = RankRows(texts, images, (row, text) => Rank(row, text / perImage));
-        return new Retrieval(RecallResult.From(imageRanks), RecallResult.From(textRanks), tied);
+        QueryHits[] imageQueries = RankRows(images, texts, (row, image) => Rank(row, Ranks.Best(row, image * perImage, perImage)));
+        QueryHits[] textQueries = RankRows(texts, images, (row, text) => Rank(row, text / perImage));
+        return new Retrieval(RecallResult.From(Array.ConvertAll(imageQueries, hits => hits.Rank)), RecallResult.From(Array.ConvertAll(textQueries, hits => hits.Rank)), tied)
+        {
+            ImageQueries = best > 0 ? imageQueries : [],
+            TextQueries = best > 0 ? textQueries : [],
+        };
 
-        int Rank(ReadOnlySpan<float> scores, int target)
+        QueryHits Rank(ReadOnlySpan<float> scores, int target)
         {
             if (Ranks.Ties(scores, target) > 0)
             {
                 Interlocked.Increment(ref tied);
             }
 
-            return Ranks.Of(scores, target);
+            return QueryHits.From(scores, target, ties == TieRule.ShareRank ? Ranks.Above(scores, target) : Ranks.Of(scores, target), best);
         }
 
-        int[] RankRows(Tensor queries, Tensor candidates, RankOfRow rank)
+        QueryHits[] RankRows(Tensor queries, Tensor candidates, HitsOfRow rank)
         {
             int count = (int)queries.shape[0];
             int columns = (int)candidates.shape[0];
-            int[] ranks = new int[count];
+            QueryHits[] hits = new QueryHits[count];
             for (int first = 0; first < count; first += BlockRows)
             {
                 cancel.ThrowIfCancellationRequested();
                 int start = first;
                 using Tensor block = queries.narrow(0, start, Math.Min(BlockRows, count - start)).matmul(candidates.t());
                 float[] scores = block.data<float>().ToArray();
-                Parallel.For(0, scores.Length / columns, row => ranks[start + row] = rank(scores.AsSpan(row * columns, columns), start + row));
+                Parallel.For(0, scores.Length / columns, row => hits[start + row] = rank(scores.AsSpan(row * columns, columns), start + row));
             }
 
-            return ranks;
+            return hits;
         }
     }
 

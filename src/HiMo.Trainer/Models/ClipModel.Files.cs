@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Security.Cryptography;
+using System.Text;
 using HiMo.Interop;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -72,6 +74,20 @@ public sealed partial class ClipModel
         Tensor stretched = PositionalTable.Stretch(own, precision);
         _ = _positions.copy_(stretched);
         _ = _trainedPositions!.copy_(stretched);
+    }
+
+    /// <summary>SHA-256 over all weights and the activation, in hexadecimal: equal for models that give equal features, whatever file they came from.</summary>
+    internal string Fingerprint()
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.UTF8.GetBytes(ModelSettings.Name(Config.Activation)));
+        foreach ((string name, Parameter parameter) in named_parameters().OrderBy(pair => pair.name, StringComparer.Ordinal))
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes(name));
+            hash.AppendData(parameter.bytes);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     /// <summary>Writes safetensors in OpenAI's names, complete or not at all.</summary>

@@ -77,6 +77,19 @@ internal sealed class ImagePreprocessor
     /// <exception cref="UserError">A file cannot be read or decoded: the first in order.</exception>
     public void Load(IReadOnlyList<string> paths, Memory<float> target, CancellationToken cancellation = default)
     {
+        if (TryLoad(paths, target, cancellation).FirstOrDefault(failure => failure is not null) is { } first)
+        {
+            throw new UserError(first.Message, first);
+        }
+    }
+
+    /// <summary>Loads images on all processors; those that cannot be read leave their place in <paramref name="target"/> as it is.</summary>
+    /// <param name="paths">The files.</param>
+    /// <param name="target">Receives n x 3 x Size x Size normalised values.</param>
+    /// <param name="cancellation">Stops between images.</param>
+    /// <returns>For each file why it cannot be read or decoded, or null.</returns>
+    public UserError?[] TryLoad(IReadOnlyList<string> paths, Memory<float> target, CancellationToken cancellation = default)
+    {
         UserError?[] failures = new UserError?[paths.Count];
         Parallel.For(0, paths.Count, new ParallelOptions { CancellationToken = cancellation }, i =>
         {
@@ -86,13 +99,10 @@ internal sealed class ImagePreprocessor
             }
             catch (UserError failure)
             {
-                failures[i] = failure; // the first in order is reported, whichever thread met one first
+                failures[i] = failure;
             }
         });
-        if (failures.FirstOrDefault(failure => failure is not null) is { } first)
-        {
-            throw new UserError(first.Message, first);
-        }
+        return failures;
     }
 
     private static float Normalize(int value, int channel) => ((value / 255f) - s_mean[channel]) / s_deviation[channel];
