@@ -50,6 +50,27 @@ internal sealed class HiDeComponentsTests
     }
 
     [Test]
+    public void Each_kind_of_warning_comes_once()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using HiDeComponents hide = new(tau: 1.0);
+        List<string> warnings = [];
+        hide.Warning += warnings.Add;
+        Tensor rows = F.normalize(randn(3, 12), dim: 1), axes = cat([eye(6), -eye(6)]);
+        for (int call = 0; call < 3; call++)
+        {
+            hide.forward(rows);
+        }
+
+        Assert.That(warnings, Has.One.Contains("keeps 3 components, all that the batch has").And.Count.EqualTo(1));
+        using HiDeComponents cut = new(tau: 0.3);
+        cut.Warning += warnings.Add;
+        cut.forward(axes);
+        cut.forward(axes);
+        Assert.That(warnings, Has.One.Contains("ill-conditioned").And.Count.EqualTo(2));
+    }
+
+    [Test]
     public void Frozen_texts_and_no_recording_make_no_graph()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -30,6 +30,8 @@ namespace HiMo.Interop;
 public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
 {
     private readonly InstancePool<HiDe> _pool;
+    private readonly OneTimeWarnings _warnings = new(nameof(HiDeComponents));
+    private readonly double _tau;
     private volatile Evaluation? _last;
 
     /// <summary>Prepares the decomposition.</summary>
@@ -41,8 +43,19 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
     public HiDeComponents(double tau = 0.9, BasisGradient basisGradient = BasisGradient.Exact, int threads = 0)
         : base(TorchLoader.NameOf<HiDeComponents>())
     {
+        _tau = tau;
         _pool = new InstancePool<HiDe>(() => new HiDe(tau, basisGradient, threads));
         _ = _pool.Use(hide => hide.Results.Length);       // finds values out of range here
+    }
+
+    /// <summary>
+    /// Raised at most once per kind of warning, with one line of text, for example when the batch is too small for HiDe to drop
+    /// anything. Where nobody listens the line goes to standard error.
+    /// </summary>
+    public event Action<string>? Warning
+    {
+        add => _warnings.Listeners += value;
+        remove => _warnings.Listeners -= value;
     }
 
     /// <summary>m, explained variance and gap of the last call; the default before the first.</summary>
@@ -68,6 +81,8 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
             hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
             return new Evaluation(hide.Results[0], hide.Spectrum(0).ToArray());
         });
+        HiDeResult found = _last.Result;
+        _warnings.Tell(found.Warnings, found.M, found.RelativeGap, _tau);
         Tensor result = components.to(texts.dtype);
         if (!recording)
         {

@@ -18,7 +18,8 @@ public sealed partial class MoLoLoss
     /// <param name="gathered">N x d operands of all ranks, the own rows among them.</param>
     /// <param name="targetOffset">From 0 to N - B: rank x B where all ranks have B rows.</param>
     /// <param name="logitScale">Natural logarithm of the factor on the cosines, one element, -100 to 80.</param>
-    /// <returns>The loss in nats; it belongs to the caller's dispose scope. <see cref="LastResult"/> has no m: HiDe ran elsewhere.</returns>
+    /// <returns>The loss in nats; it belongs to the caller's dispose scope. <see cref="LastResult"/> has no m, and nothing warns: HiDe ran in
+    /// <see cref="HiDeComponents"/>, which does both.</returns>
     /// <exception cref="ArgumentException">A shape, type, device or value is not as described; the message names the argument.</exception>
     public Tensor ForwardRank(RankFeatures local, RankFeatures gathered, int targetOffset, Tensor logitScale)
     {

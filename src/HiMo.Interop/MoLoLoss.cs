@@ -36,7 +36,7 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     private readonly MoLoOptions _options;
     private readonly InstancePool<TrainingStep> _steps;
     private readonly InstancePool<MoLo> _ranks;
-    private int _warned;
+    private readonly OneTimeWarnings _warnings = new(nameof(MoLoLoss));
     private volatile Evaluation? _last;
 
     /// <summary>Prepares the loss.</summary>
@@ -57,7 +57,11 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// Raised at most once per kind of warning, with one line of text, for example when the batch is too small for HiDe to drop
     /// anything. Where nobody listens the line goes to standard error.
     /// </summary>
-    public event Action<string>? Warning;
+    public event Action<string>? Warning
+    {
+        add => _warnings.Listeners += value;
+        remove => _warnings.Listeners -= value;
+    }
 
     /// <summary>Both branches, m, explained variance and more of the last call; the default before the first.</summary>
     public MoLoResult LastResult => _last?.Result ?? default;
@@ -123,45 +127,18 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         Tensor imageRows = TensorMemory.RowMajorFloat32(images), textRows = TensorMemory.RowMajorFloat32(texts);
         return _steps.Use(step =>
         {
-            string? warning = null;
-            void Remember(string text) => warning = warning is null ? text : $"{warning} {text}";
-            step.Warning += Remember;
-            try
-            {
-                MoLoResult result = step.Run(
-                    TensorMemory.Read(imageRows),
-                    TensorMemory.Read(textRows),
-                    scale,
-                    gradImages is null ? default : TensorMemory.Write(gradImages),
-                    gradTexts is null ? default : TensorMemory.Write(gradTexts));
-                _last = new Evaluation(result, step.Spectrum.ToArray());
-                int kinds = (int)result.Warnings;
-                if (warning is not null && (kinds & ~Interlocked.Or(ref _warned, kinds)) != 0)
-                {
-                    Announce(warning);
-                }
-
-                return result;
-            }
-            finally
-            {
-                step.Warning -= Remember;
-                GC.KeepAlive(imageRows);
-                GC.KeepAlive(textRows);
-            }
+            MoLoResult result = step.Run(
+                TensorMemory.Read(imageRows),
+                TensorMemory.Read(textRows),
+                scale,
+                gradImages is null ? default : TensorMemory.Write(gradImages),
+                gradTexts is null ? default : TensorMemory.Write(gradTexts));
+            GC.KeepAlive(imageRows);
+            GC.KeepAlive(textRows);
+            _last = new Evaluation(result, step.Spectrum.ToArray());
+            _warnings.Tell(result.Warnings, Math.Max(result.M, result.MImage), result.RelativeGap, _options.Tau);
+            return result;
         });
-    }
-
-    private void Announce(string warning)
-    {
-        if (Warning is { } listeners)
-        {
-            listeners(warning);
-        }
-        else
-        {
-            Console.Error.WriteLine($"HiMo.Interop.MoLoLoss: {warning}");
-        }
     }
 
     /// <summary>One object, so that a reader on another thread never sees half of it.</summary>

@@ -1,20 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 namespace HiMo.Kernels;
 
-/// <summary>What a batch does to HiDe that its user should hear about once.</summary>
-[Flags]
-public enum HiDeWarnings
-{
-    /// <summary>Nothing.</summary>
-    None = 0,
-
-    /// <summary>m reaches min(N - 1, d): nothing is dropped, and the component branch repeats the global one.</summary>
-    NothingDropped = 1,
-
-    /// <summary>The relative gap at the cut is under 1e-4: the kept subspace, and the exact basis gradient, are ill-conditioned.</summary>
-    NearTieAtCut = 2,
-}
-
 /// <summary>What one evaluation of the loss gives besides the feature gradients. A value, so that a training step allocates nothing.</summary>
 public readonly record struct MoLoResult
 {

@@ -63,8 +63,8 @@ public sealed partial class TrainingStep : IDisposable
     }
 
     /// <summary>
-    /// Raised at most once per kind and instance, with one line of text, when <see cref="MoLoResult.Warnings"/> first shows that
-    /// kind. The library itself prints nothing.
+    /// Raised when <see cref="MoLoResult.Warnings"/> first shows a kind, so at most once per kind and instance, with one line of text.
+    /// The library itself prints nothing.
     /// </summary>
     public event Action<string>? Warning;
 
@@ -170,16 +170,9 @@ public sealed partial class TrainingStep : IDisposable
     {
         HiDeWarnings added = result.Warnings & ~_warned;
         _warned |= added;
-        if ((added & HiDeWarnings.NothingDropped) != 0)
+        if (added != HiDeWarnings.None)
         {
-            Warning?.Invoke(FormattableString.Invariant(
-                $"HiDe keeps {Math.Max(result.M, result.MImage)} components, all that the batch has: the component branch repeats the global one. Use a larger batch or a smaller tau than {_options.Tau}."));
-        }
-
-        if ((added & HiDeWarnings.NearTieAtCut) != 0)
-        {
-            Warning?.Invoke(FormattableString.Invariant(
-                $"The eigenvalues on both sides of HiDe's cut differ by {result.RelativeGap:G3} of the largest: the exact basis gradient is ill-conditioned. Another tau, or BasisGradient.Stopped, avoids it."));
+            Warning?.Invoke(added.Describe(Math.Max(result.M, result.MImage), result.RelativeGap, _options.Tau));
         }
     }
 }
