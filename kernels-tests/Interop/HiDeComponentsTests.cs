@@ -62,12 +62,12 @@ internal sealed class HiDeComponentsTests
             hide.forward(rows);
         }
 
-        Assert.That(warnings, Has.One.Contains("keeps 3 components, all that the batch has").And.Count.EqualTo(1));
+        Assert.That(warnings, Has.Count.EqualTo(1).And.One.Contains("components, all that the batch has"));
         using HiDeComponents cut = new(tau: 0.3);
         cut.Warning += warnings.Add;
         cut.forward(axes);
         cut.forward(axes);
-        Assert.That(warnings, Has.One.Contains("ill-conditioned").And.Count.EqualTo(2));
+        Assert.That(warnings, Has.Count.EqualTo(2).And.One.Contains("ill-conditioned"));
     }
 
     [Test]

@@ -66,6 +66,14 @@ public sealed class PackageTests
     }
 
     [Test]
+    public void Without_libtorch_the_message_names_the_package()
+    {
+        string project = CreateConsumer("bare", libtorch: "");
+        string error = RunProgram("dotnet", fails: true, "run", "--project", project);
+        Assert.That(error, Does.Contain("DllNotFoundException: libtorch was not found or did not load. Add to your project: <PackageReference Include=\"libtorch-cpu-"));
+    }
+
+    [Test]
     public void The_example_of_the_readme_runs_when_published_with_its_own_runtime()
     {
         if (!TestLength.IsLong)
@@ -75,7 +83,7 @@ public sealed class PackageTests
 
         string project = CreateConsumer("publish"), output = Path.Combine(_folder, "published");
         _ = Run("publish", project, "-c", "Release", "-r", "linux-x64", "--self-contained", "-o", output);
-        CheckOutput(RunProgram(Path.Combine(output, "consumer")));
+        CheckOutput(RunProgram(Path.Combine(output, "consumer"), fails: false));
     }
 
     private static void CheckOutput(string output)
@@ -90,7 +98,7 @@ public sealed class PackageTests
         });
     }
 
-    private string CreateConsumer(string name)
+    private string CreateConsumer(string name, string libtorch = """<PackageReference Include="libtorch-cpu-linux-x64" Version="2.10.0" />""")
     {
         string project = Path.Combine(_folder, name);
         _ = Directory.CreateDirectory(project);
@@ -111,7 +119,7 @@ public sealed class PackageTests
               <ItemGroup>
                 <PackageReference Include="HiMo.Kernels" Version="{Version}" />
                 <PackageReference Include="HiMo.Interop" Version="{Version}" />
-                <PackageReference Include="libtorch-cpu-linux-x64" Version="2.10.0" />
+                {libtorch}
               </ItemGroup>
             </Project>
             """);
@@ -130,9 +138,10 @@ public sealed class PackageTests
         ? set
         : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
 
-    private string Run(params string[] arguments) => RunProgram("dotnet", arguments);
+    private string Run(params string[] arguments) => RunProgram("dotnet", fails: false, arguments);
 
-    private string RunProgram(string program, params string[] arguments)
+    /// <summary>Standard output; standard error of a program that is meant to fail.</summary>
+    private string RunProgram(string program, bool fails, params string[] arguments)
     {
         ProcessStartInfo start = new(program, arguments)
         {
@@ -145,7 +154,7 @@ public sealed class PackageTests
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        Assert.That(process.ExitCode, Is.Zero, $"{program} {string.Join(' ', arguments)}\n{output}\n{error.Result}");
-        return output;
+        Assert.That(process.ExitCode != 0, Is.EqualTo(fails), $"{program} {string.Join(' ', arguments)}\n{output}\n{error.Result}");
+        return fails ? error.Result : output;
     }
 }

@@ -16,6 +16,8 @@ internal sealed class LossBenchmarkTests
     [TestCase(128, 768, 87)]
     [TestCase(256, 512, 114)]
     [TestCase(1024, 512, 192)]
+    [TestCase(1024, 768, 238)]
+    [TestCase(4096, 768, 307)]
     public void Features_keep_as_many_components_as_real_captions(int rows, int columns, int expected)
     {
         using DisposeScope scope = NewDisposeScope();

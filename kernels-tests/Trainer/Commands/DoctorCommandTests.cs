@@ -84,6 +84,6 @@ public sealed class DoctorCommandTests
         string empty = Directory.CreateTempSubdirectory("himo-doctor-").FullName;
         Finding finding = DataChecks.BaseModels(empty);
         Directory.Delete(empty);
-        Assert.That((finding.Status, finding.Remedy), Is.EqualTo((FindingStatus.Problem, "git checkout -- models; the demo starts from them")));
+        Assert.That((finding.Status, finding.Remedy), Is.EqualTo((FindingStatus.Problem, "git checkout -- models in the checkout, and build again; the demo starts from them")));
     }
 }

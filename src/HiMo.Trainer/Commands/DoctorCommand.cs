@@ -43,7 +43,7 @@ internal static class DoctorCommand
         Try("memory", MachineChecks.Memory),
         Try("disk", () => MachineChecks.Disk(root)),
         Try("package cache", MachineChecks.PackageCache),
-        Try("base models", () => DataChecks.BaseModels(root)),
+        Try("base models", () => DataChecks.BaseModels(Demonstration.ShippedBases)),
         Try("demo data", () => DataChecks.DemoData(root)),
         Try("CLIP vocabulary", DataChecks.Vocabulary),
         Try("test data", () => DataChecks.TestData(root)),

@@ -25,7 +25,8 @@ internal static class AtomicFile
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            throw new UserError($"{path}: cannot be written ({failure.Message})", failure);
+            // The user knows nothing of the name beside it.
+            throw new UserError($"{path}: cannot be written ({failure.Message.Replace(temporary, full, StringComparison.Ordinal)})", failure);
         }
         finally
         {

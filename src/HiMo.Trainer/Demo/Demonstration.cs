@@ -39,9 +39,12 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
         _ = ReportCommand.Write(RunFolders, File.Exists(Benchmarks) ? Benchmarks : null, Page, "./himo demo");
     }
 
-    /// <summary>The file of a base model that comes with the program: the build puts the repository's models folder beside it.</summary>
+    /// <summary>The folder of the base models that come with the program: the build puts the repository's models beside it.</summary>
+    public static string ShippedBases { get; } = Path.Combine(AppContext.BaseDirectory, "models");
+
+    /// <summary>The file of one of them.</summary>
     /// <param name="number">From 1.</param>
-    public static string ShippedBase(int number) => Path.Combine(AppContext.BaseDirectory, "models", BaseName(number) + ".safetensors");
+    public static string ShippedBase(int number) => Path.Combine(ShippedBases, BaseName(number) + ".safetensors");
 
     private static string BaseName(int number) => string.Create(CultureInfo.InvariantCulture, $"demo-base-{number}");
 

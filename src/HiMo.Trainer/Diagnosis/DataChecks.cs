@@ -17,14 +17,13 @@ internal static class DataChecks
             : Finding.Absent("test data", $"{folder} has no folder golden", $"set {TestDataVariable}; without it the tests against the authors' numbers are skipped");
     }
 
-    /// <param name="root">The checkout.</param>
-    public static Finding BaseModels(string root)
+    /// <param name="folder">Where the build put them.</param>
+    public static Finding BaseModels(string folder)
     {
-        string folder = Path.Combine(root, "models");
         string[] files = Directory.Exists(folder) ? Directory.GetFiles(folder, "*.safetensors") : [];
         return files.Length > 0
             ? Finding.Works("base models", string.Join(", ", files.Order(StringComparer.Ordinal).Select(file => $"{Path.GetFileName(file)} ({MachineChecks.Size(new FileInfo(file).Length)})")))
-            : Finding.Problem("base models", $"{folder} holds no *.safetensors", "git checkout -- models; the demo starts from them");
+            : Finding.Problem("base models", $"{folder} holds no *.safetensors", "git checkout -- models in the checkout, and build again; the demo starts from them");
     }
 
     /// <param name="root">The checkout.</param>
