@@ -172,6 +172,29 @@ public unsafe class EigenSymmetricTests
         Assert.That(otherVectors.AsSpan().SequenceEqual(vectors));
     }
 
+    [Test]
+    public void The_leading_vectors_alone_have_the_same_bits_whatever_runs_beside([Values(20, 33, 150)] int n, [Values(1, 3)] int threads)
+    {
+        // Entries equal to one another deflate, so the leading vectors come from both kinds.
+        double[,] matrix = FromSpectrum(n, i => i % 3 == 0 ? 2.0 : 1.0 / (i + 1));
+        (float[] values, float[] vectors) = Decompose(matrix, threads);
+        using WorkerPool pool = new(threads, oversubscribe: true);
+        using EigenSymmetric eigen = new(n, pool);
+        using GuardedMemory input = new(n * n);
+        using GuardedMemory some = new(n);
+        foreach (int count in new[] { 1, (n / 2) + 1, n })
+        {
+            using GuardedMemory leading = new(count * n);
+            using GuardedMemory done = new(7);
+            Fill(input, matrix, n);
+            eigen.FindValues(input.Pointer, some.Pointer, new Mark { Done = done.Pointer }, 7);
+            eigen.MakeVectors(count, leading.Pointer);
+            Assert.That(some.Span.ToArray(), Is.EqualTo(values));
+            Assert.That(leading.Span.SequenceEqual(vectors.AsSpan(0, count * n)), $"{count} of {n}");
+            Assert.That(done.Span.ToArray(), Is.EqualTo(new float[] { 1, 2, 3, 4, 5, 6, 7 }));
+        }
+    }
+
     private static double[,] Random(int n, int seed)
     {
         Random random = new((seed * 1000) + n);
@@ -275,5 +298,12 @@ public unsafe class EigenSymmetricTests
 
             Expect.AtMost(Math.Sqrt(residual), bound, $"|A w - value w| of pair {i}, n = {n}");
         }
+    }
+
+    private struct Mark : IParallelWork
+    {
+        public float* Done;
+
+        public readonly void Run(int task, int thread) => Done[task] = task + 1;
     }
 }

@@ -12,13 +12,13 @@ internal sealed unsafe partial class EigenSymmetric
     private const int MaxBlock = 64;
     private const int MaxStrip = 192;                     // rows of X; 192 x 768 floats are half a second-level cache
 
-    private void BackTransform(float* x)
+    private void BackTransform(int count, float* x)
     {
-        BlockWork work = new(this, _blockBuffer.Floats((long)_n * _n), x);
+        BlockWork work = new(this, _blockBuffer.Floats((long)_n * _n), count, x);
         work.Phase = 0;
         _pool.Run(ref work, (_n - 1 + work.Block - 1) / work.Block);
         work.Phase = 1;
-        _pool.Run(ref work, (_n + work.Strip - 1) / work.Strip);
+        _pool.Run(ref work, (count + work.Strip - 1) / work.Strip);
     }
 
     /// <summary>S from the lower triangle of the Gram matrix of V's rows; both count x count.</summary>
@@ -37,7 +37,7 @@ internal sealed unsafe partial class EigenSymmetric
         }
     }
 
-    private struct BlockWork(EigenSymmetric owner, float* factors, float* x) : IParallelWork
+    private struct BlockWork(EigenSymmetric owner, float* factors, int rows, float* x) : IParallelWork
     {
         private readonly float* _factors = factors;       // row i - 1 belongs to reflection i
         private readonly float* _x = x;
@@ -46,7 +46,7 @@ internal sealed unsafe partial class EigenSymmetric
 
         public readonly int Block => owner._n < 256 ? MaxBlock / 2 : MaxBlock;     // forming S costs as the square of it
 
-        public readonly int Strip => Math.Min(MaxStrip, ((owner._n / (2 * owner._pool.Threads)) + 12) / 12 * 12);
+        public readonly int Strip => Math.Min(MaxStrip, ((rows / owner._pool.Threads) + 12) / 12 * 12);
 
         public readonly void Run(int task, int thread)
         {
@@ -87,7 +87,7 @@ internal sealed unsafe partial class EigenSymmetric
         private readonly void Apply(int row)
         {
             int n = owner._n;
-            int rows = Math.Min(Strip, n - row);
+            int height = Math.Min(Strip, rows - row);
             float* x = _x + ((nint)row * n);
             float* products = stackalloc float[MaxStrip * MaxBlock];
             for (int first = 1; first < n; first += Block)
@@ -95,9 +95,9 @@ internal sealed unsafe partial class EigenSymmetric
                 int count = Math.Min(Block, n - first);
                 int length = first + count - 1;
                 Gemm.Multiply(
-                    owner._pool, rows, count, length, 1.0f, x, n, 1, Reflections(first), 1, owner._stride, 0.0f, products, count);
+                    owner._pool, height, count, length, 1.0f, x, n, 1, Reflections(first), 1, owner._stride, 0.0f, products, count);
                 Gemm.Multiply(
-                    owner._pool, rows, length, count, -1.0f, products, count, 1, _factors + ((nint)(first - 1) * n), n, 1, 1.0f, x, n);
+                    owner._pool, height, length, count, -1.0f, products, count, 1, _factors + ((nint)(first - 1) * n), n, 1, 1.0f, x, n);
             }
         }
     }

@@ -82,13 +82,10 @@ internal sealed unsafe partial class EigenSymmetric
         }
     }
 
-    private void DecomposeSmall(int exponent, float* values, float* vectors)
+    private void CopySmall(int count, float* vectors)
     {
-        RotateSmall();
-        SortDescending();
-        for (int i = 0; i < _n; i++)
+        for (int i = 0; i < count; i++)
         {
-            values[i] = (float)double.ScaleB(_tridiagonal.Diagonal[_order[i]], exponent);
             for (int j = 0; j < _n; j++)
             {
                 vectors[(i * _n) + j] = (float)_smallVectors[(_order[i] * _n) + j];

@@ -13,11 +13,12 @@ namespace HiMo.Kernels;
 // Determinism  Same bits for any thread count: sums are cut by shape, never by thread.
 internal sealed unsafe partial class EigenSymmetric : IDisposable
 {
-    private const int SharedFrom = 384;                   // below, one thread is done before the others have the data
+    private const int SharedFrom = 128;                   // below, one thread is done before the others have the data
     private const int RowBlock = 4;                       // rows that one pass of the reduction treats together; divides every vector length
 
     private readonly int _n;
     private readonly int _stride;
+    private readonly WorkerPool _callersPool;
     private readonly WorkerPool _pool;
     private readonly WorkerPool? _ownPool;
     private readonly TridiagonalEigen _tridiagonal;
@@ -27,6 +28,7 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
     private readonly float[] _tau;
     private readonly int[] _order;
     private readonly double[] _keys;
+    private int _exponent;
 
     /// <summary>Workspace for matrices of n x n.</summary>
     /// <param name="n">Rows and columns, at least 1.</param>
@@ -36,6 +38,7 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
         Guard.That(n > 0, n, "must be at least 1");
         ArgumentNullException.ThrowIfNull(pool);
         _n = n;
+        _callersPool = pool;
         _ownPool = n < SharedFrom ? new WorkerPool(1) : null;
         _pool = _ownPool ?? pool;
         _stride = Stride(n);
@@ -51,41 +54,61 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
     }
 
     /// <summary>All eigenvalues and eigenvectors.</summary>
-    /// <param name="matrix">n x n, symmetric, finite, row-major; the lower triangle is read, all of it may be overwritten.</param>
+    /// <param name="matrix">n x n, symmetric, finite, row-major; the lower triangle is read.</param>
     /// <param name="values">Receives the n eigenvalues in descending order.</param>
     /// <param name="vectors">Receives n x n: row i is the unit eigenvector of values[i]. Must not overlap the matrix.</param>
     public void Decompose(float* matrix, float* values, float* vectors)
     {
-        int exponent = CopyScaled(matrix);
-        if (_n <= SmallSize)
+        FindValues(matrix, values, default(NoWork), 0);
+        MakeVectors(_n, vectors);
+    }
+
+    /// <summary>All eigenvalues, while other threads begin with work that has nothing to do with them: the reduction is one thread's.</summary>
+    /// <param name="matrix">n x n, symmetric, finite, row-major; the lower triangle is read.</param>
+    /// <param name="values">Receives the n eigenvalues in descending order.</param>
+    /// <param name="beside">The other work; done when this returns.</param>
+    /// <param name="tasks">Its number of tasks.</param>
+    public void FindValues<TBeside>(float* matrix, float* values, TBeside beside, int tasks)
+        where TBeside : struct, IParallelWork
+    {
+        ReductionWork<TBeside> work = new() { Owner = this, Matrix = matrix, Beside = beside };
+        _callersPool.Run(ref work, 1 + tasks);
+        if (_n > SmallSize)
         {
-            DecomposeSmall(exponent, values, vectors);
-            return;
+            _tridiagonal.FindValues();
         }
 
-        if (Vector512.IsHardwareAccelerated)
-        {
-            Reduce<Lanes512>();
-        }
-        else if (Vector256.IsHardwareAccelerated)
-        {
-            Reduce<Lanes256>();
-        }
-        else
-        {
-            Reduce<Lanes128>();
-        }
-
-        float* rows = _tridiagonal.Decompose();
         SortDescending();
         for (int i = 0; i < _n; i++)
         {
-            int from = _order[i];
-            values[i] = (float)double.ScaleB(_tridiagonal.Diagonal[from], exponent);
-            new ReadOnlySpan<float>(rows + ((nint)from * _stride), _n).CopyTo(new Span<float>(vectors + ((nint)i * _n), _n));
+            values[i] = (float)double.ScaleB(_tridiagonal.Diagonal[_order[i]], _exponent);
+        }
+    }
+
+    /// <summary>Eigenvectors of the largest eigenvalues, once after <see cref="FindValues"/>.</summary>
+    /// <param name="count">How many, 1 to n.</param>
+    /// <param name="vectors">Receives count x n: row i is the unit eigenvector of values[i].</param>
+    public void MakeVectors(int count, float* vectors)
+    {
+        if (_n <= SmallSize)
+        {
+            CopySmall(count, vectors);
+            return;
         }
 
-        BackTransform(vectors);
+        int wanted = _n;
+        for (int i = 0; i < count; i++)
+        {
+            wanted = Math.Min(wanted, _order[i]);
+        }
+
+        float* rows = _tridiagonal.MakeVectors(wanted);
+        for (int i = 0; i < count; i++)
+        {
+            new ReadOnlySpan<float>(rows + ((nint)_order[i] * _stride), _n).CopyTo(new Span<float>(vectors + ((nint)i * _n), _n));
+        }
+
+        BackTransform(count, vectors);
     }
 
     public void Dispose()
@@ -140,5 +163,46 @@ internal sealed unsafe partial class EigenSymmetric : IDisposable
         }
 
         _keys.AsSpan().Sort(_order.AsSpan());
+    }
+
+    private void ReduceScaled(float* matrix)
+    {
+        _exponent = CopyScaled(matrix);
+        if (_n <= SmallSize)
+        {
+            RotateSmall();
+        }
+        else if (Vector512.IsHardwareAccelerated)
+        {
+            Reduce<Lanes512>();
+        }
+        else if (Vector256.IsHardwareAccelerated)
+        {
+            Reduce<Lanes256>();
+        }
+        else
+        {
+            Reduce<Lanes128>();
+        }
+    }
+
+    private struct ReductionWork<TBeside> : IParallelWork
+        where TBeside : struct, IParallelWork
+    {
+        public EigenSymmetric Owner;
+        public float* Matrix;
+        public TBeside Beside;
+
+        public readonly void Run(int task, int thread)
+        {
+            if (task == 0)
+            {
+                Owner.ReduceScaled(Matrix);
+            }
+            else
+            {
+                Beside.Run(task - 1, thread);
+            }
+        }
     }
 }

@@ -115,7 +115,7 @@ internal sealed unsafe class HiDeCpu : IDisposable
             Workspace kept = Owner._kept[task];
             kept.Reset();
             HiDeGroup group = HiDeGroup.Center(Owner._pool, kept, Texts + start, Rows, Columns, null, Scratch);
-            group.Forward(Owner._pool, kept, temporary, Owner._axes[thread], Owner._tau, Result + start);
+            group.Forward(Owner._pool, kept, temporary, Owner._axes[thread], Owner._tau, Owner._basisGradient == BasisGradient.Exact, Result + start);
             ExplainedRank cut = group.Components.Cut;
             Owner._groups[task] = group;
             Owner._results[task] = new HiDeResult(cut.M, cut.Share, cut.RelativeGap, cut.Warnings(Rows, Columns));

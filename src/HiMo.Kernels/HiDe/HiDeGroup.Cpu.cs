@@ -39,10 +39,11 @@ internal unsafe struct HiDeGroup
     /// <param name="temporary">Memory that is free after the call.</param>
     /// <param name="axes">The eigensolver.</param>
     /// <param name="tau">Share of the variance to keep.</param>
+    /// <param name="exact">Whether Backward will move the basis.</param>
     /// <param name="reconstruction">Receives u', N x d.</param>
-    public void Forward(WorkerPool pool, Workspace workspace, Workspace temporary, PrincipalAxes axes, double tau, float* reconstruction)
+    public void Forward(WorkerPool pool, Workspace workspace, Workspace temporary, PrincipalAxes axes, double tau, bool exact, float* reconstruction)
     {
-        Components = axes.Decompose(workspace, temporary, Centered, Rows, Columns, tau);
+        Components = axes.Decompose(workspace, temporary, Centered, Rows, Columns, tau, exact, default(NoWork), 0);
         Project(pool, temporary, Centered, Components.M, reconstruction);
         Span<float> mean = new(temporary.Floats(Columns), Columns);
         TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(Mean, Columns), mean);

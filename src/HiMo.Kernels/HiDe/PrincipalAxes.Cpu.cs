@@ -40,7 +40,12 @@ internal sealed unsafe class PrincipalAxes(WorkerPool pool) : IDisposable
     /// <param name="rows">N.</param>
     /// <param name="columns">d.</param>
     /// <param name="tau">Share of the variance to keep.</param>
-    public PrincipalComponents Decompose(Workspace workspace, Workspace temporary, float* centered, int rows, int columns, double tau)
+    /// <param name="all">Whether the dropped directions are wanted too; if not, rows of W^T from m on hold anything.</param>
+    /// <param name="beside">Work that the other threads do while one reduces the matrix.</param>
+    /// <param name="tasks">Its number of tasks.</param>
+    public PrincipalComponents Decompose<TBeside>(
+        Workspace workspace, Workspace temporary, float* centered, int rows, int columns, double tau, bool all, TBeside beside, int tasks)
+        where TBeside : struct, IParallelWork
     {
         GramSide side = CenteredGramReference.Side(rows, columns);
         int size = Math.Min(rows, columns);
@@ -48,24 +53,28 @@ internal sealed unsafe class PrincipalAxes(WorkerPool pool) : IDisposable
         float* values = workspace.Floats(size);
         float* vectors = workspace.Floats(size, size);
         CenteredGramCpu.Forward(pool, centered, rows, columns, side, gram);
-        Solver(size).Decompose(gram, values, vectors);
+        EigenSymmetric solver = Solver(size);
+        solver.FindValues(gram, values, beside, tasks);
         for (int i = 0; i < size; i++)
         {
             values[i] = MathF.Max(values[i], 0.0f);       // negative by rounding only
         }
 
+        ExplainedRank cut = ExplainedRankCpu.Forward(values, size, tau);
+        int count = all ? size : cut.M;
+        solver.MakeVectors(count, vectors);
         if (side == GramSide.Gram)
         {
             // H W: X has no mean, so the mean of an eigenvector is rounding, or an arbitrary share in the null space. Without it
             // every product with W is centred, as the backward pass wants it.
-            for (int i = 0; i < size; i++)
+            for (int i = 0; i < count; i++)
             {
                 Span<float> vector = new(vectors + ((nint)i * size), size);
                 TensorPrimitives.Subtract(vector, TensorPrimitives.Sum<float>(vector) / size, vector);
             }
         }
 
-        return new(side, size, (nint)values, (nint)vectors, ExplainedRankCpu.Forward(values, size, tau));
+        return new(side, size, (nint)values, (nint)vectors, cut);
     }
 
     public void Dispose()

@@ -65,19 +65,12 @@ internal sealed unsafe class SecularEquation
     /// <summary>Root i, ascending.</summary>
     public double Root(int i) => _origin[i] + _offset[i];
 
-    /// <summary>Roots, unit vectors and the new vectors' ends.</summary>
+    /// <summary>All roots.</summary>
     /// <param name="d">All entries.</param>
     /// <param name="z">All entries.</param>
-    /// <param name="kept">Indices of the poles, by ascending d.</param>
-    /// <param name="place">The same indices in the order of the vectors' components.</param>
+    /// <param name="kept">Indices of the poles, by ascending d; at least one.</param>
     /// <param name="rho">Positive.</param>
-    /// <param name="first">First components of the old vectors.</param>
-    /// <param name="last">Last components of the old vectors.</param>
-    /// <param name="vectors">Receives row i: the vector of root i.</param>
-    /// <param name="stride">Distance between those rows.</param>
-    public void Solve(
-        ReadOnlySpan<double> d, ReadOnlySpan<double> z, ReadOnlySpan<int> kept, ReadOnlySpan<int> place, double rho,
-        ReadOnlySpan<double> first, ReadOnlySpan<double> last, float* vectors, int stride)
+    public void Solve(ReadOnlySpan<double> d, ReadOnlySpan<double> z, ReadOnlySpan<int> kept, double rho)
     {
         int k = _count = kept.Length;
         _inverseRho = 1.0 / rho;
@@ -102,17 +95,31 @@ internal sealed unsafe class SecularEquation
         {
             _origin[0] = _d[0];
             _offset[0] = rho * length;
-            vectors[0] = 1.0f;
-            First[0] = first[kept[0]];
-            Last[0] = last[kept[0]];
             return;
         }
 
-        int tasks = (k + RootsPerTask - 1) / RootsPerTask;
-        PhaseWork roots = new(this, Phase.Roots, vectors, stride);
-        _pool.Run(ref roots, tasks);
-        PhaseWork weights = new(this, Phase.Weights, vectors, stride);
-        _pool.Run(ref weights, tasks);
+        Run(Phase.Roots, 0, null, 0);
+    }
+
+    /// <summary>Unit vectors and the new vectors' ends, for the roots from <paramref name="from"/> on.</summary>
+    /// <param name="from">The first root whose vector is wanted.</param>
+    /// <param name="place">Indices of the poles in the order of the vectors' components.</param>
+    /// <param name="first">First components of the old vectors.</param>
+    /// <param name="last">Last components of the old vectors.</param>
+    /// <param name="vectors">Receives row i: the vector of root i.</param>
+    /// <param name="stride">Distance between those rows.</param>
+    public void MakeVectors(int from, ReadOnlySpan<int> place, ReadOnlySpan<double> first, ReadOnlySpan<double> last, float* vectors, int stride)
+    {
+        int k = _count;
+        if (k == 1)
+        {
+            vectors[0] = 1.0f;
+            First[0] = first[place[0]];
+            Last[0] = last[place[0]];
+            return;
+        }
+
+        Run(Phase.Weights, 0, vectors, stride);
         for (int q = 0; q < k; q++)
         {
             int rank = _rank[place[q]];
@@ -131,8 +138,13 @@ internal sealed unsafe class SecularEquation
             _placedLast[q] = 0.0;
         }
 
-        PhaseWork build = new(this, Phase.Vectors, vectors, stride);
-        _pool.Run(ref build, tasks);
+        Run(Phase.Vectors, from, vectors, stride);
+    }
+
+    private void Run(Phase phase, int from, float* vectors, int stride)
+    {
+        PhaseWork work = new(this, phase, from, vectors, stride);
+        _pool.Run(ref work, (_count - from + RootsPerTask - 1) / RootsPerTask);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -261,21 +273,28 @@ internal sealed unsafe class SecularEquation
         double scale = 1.0 / Math.Sqrt(Vector.Sum(square));
         First[i] = scale * Vector.Sum(first);
         Last[i] = scale * Vector.Sum(last);
-        for (int q = 0; q < _count; q++)
+        int whole = _count - (_count % Vector<float>.Count);
+        for (int q = 0; q < whole; q += Vector<float>.Count)
+        {
+            Vector.Narrow(scale * Vector.Load(scratch + q), scale * Vector.Load(scratch + q + Vector<double>.Count)).Store(row + q);
+        }
+
+        for (int q = whole; q < _count; q++)
         {
             row[q] = (float)(scale * scratch[q]);
         }
     }
 
-    private readonly struct PhaseWork(SecularEquation owner, Phase phase, float* vectors, int stride) : IParallelWork
+    private readonly struct PhaseWork(SecularEquation owner, Phase phase, int from, float* vectors, int stride) : IParallelWork
     {
         private readonly float* _vectors = vectors;
 
         public void Run(int task, int thread)
         {
-            int end = Math.Min((task + 1) * RootsPerTask, owner._count);
+            int start = from + (task * RootsPerTask);
+            int end = Math.Min(start + RootsPerTask, owner._count);
             double* scratch = phase == Phase.Vectors ? (double*)owner._pool.Scratch(2L * (owner._count + Vector<double>.Count)) : null;
-            for (int i = task * RootsPerTask; i < end;)
+            for (int i = start; i < end;)
             {
                 switch (phase)
                 {

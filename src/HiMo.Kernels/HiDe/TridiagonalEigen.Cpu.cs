@@ -23,6 +23,8 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
     private readonly AlignedBuffer _otherRows = new();
     private readonly AlignedBuffer _gathered = new();
     private readonly AlignedBuffer _weights = new();
+    private float* _current;                              // vectors of the blocks that the top level joins
+    private float* _other;
 
     /// <summary>Workspace for n x n.</summary>
     /// <param name="n">Rows, at least 1.</param>
@@ -54,7 +56,7 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
         }
     }
 
-    /// <summary>The matrix's diagonal before, the eigenvalues, in no order, after <see cref="Decompose"/>.</summary>
+    /// <summary>The matrix's diagonal before, the eigenvalues, in no order, after <see cref="FindValues"/>.</summary>
     public double[] Diagonal { get; }
 
     /// <summary>Entry i couples rows i and i + 1; destroyed.</summary>
@@ -66,13 +68,13 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
     /// <summary>Last component of each eigenvector of the current blocks.</summary>
     public double[] Last { get; }
 
-    /// <summary>Eigenvectors as rows, in the order of <see cref="Diagonal"/>; valid until the next call.</summary>
-    public float* Decompose()
+    /// <summary>Eigenvalues into <see cref="Diagonal"/>, in no order.</summary>
+    public void FindValues()
     {
         long size = (long)_n * _stride;
-        float* rows = _rows.Floats(size);
-        float* other = _levels.Length == 0 ? rows : _otherRows.Floats(size);
-        new Span<float>(rows, checked((int)size)).Clear();       // vectors of a block are zero in the columns of its neighbours
+        _current = _rows.Floats(size);
+        float* other = _levels.Length == 0 ? _current : _otherRows.Floats(size);
+        new Span<float>(_current, checked((int)size)).Clear();       // vectors of a block are zero in the columns of its neighbours
         new Span<float>(other, checked((int)size)).Clear();
         foreach (TridiagonalMerge[] level in _levels)
         {
@@ -82,13 +84,11 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
             }
         }
 
-        LeafWork leaves = new(this, rows);
+        LeafWork leaves = new(this, _current);
         _pool.Run(ref leaves, 1 << _levels.Length);
-        float* gathered = _levels.Length == 0 ? rows : _gathered.Floats(size);
-        float* weights = _levels.Length == 0 ? rows : _weights.Floats(size);
-        for (int level = _levels.Length - 1; level >= 0; level--)
+        for (int level = _levels.Length - 1; level > 0; level--)
         {
-            LevelWork work = new(_levels[level], rows, other, gathered, weights, _stride);
+            LevelWork work = new(_levels[level], _current, other, _gathered.Floats(size), _weights.Floats(size), _stride);
             if (work.Count >= _pool.Threads)
             {
                 _pool.Run(ref work, work.Count);
@@ -102,11 +102,29 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
             }
 
             float* joined = other;
-            other = rows;
-            rows = joined;
+            other = _current;
+            _current = joined;
         }
 
-        return rows;
+        _other = other;
+        if (_levels.Length > 0)
+        {
+            _levels[0][0].FindValues(_current, _stride);
+        }
+    }
+
+    /// <summary>Eigenvectors as rows, in the order of <see cref="Diagonal"/>, once after <see cref="FindValues"/>; valid until the next call of that.</summary>
+    /// <param name="wanted">The first row that is wanted; those before it hold anything.</param>
+    public float* MakeVectors(int wanted)
+    {
+        if (_levels.Length == 0)
+        {
+            return _current;
+        }
+
+        long size = (long)_n * _stride;
+        _levels[0][0].MakeVectors(wanted, _current, _other, _gathered.Floats(size), _weights.Floats(size), _stride);
+        return _other;
     }
 
     public void Dispose()
@@ -264,7 +282,8 @@ internal sealed unsafe class TridiagonalEigen : IDisposable
         public void Run(int task, int thread)
         {
             nint start = (nint)merges[task].Start * stride;
-            merges[task].Merge(_from + start, _to + start, _gathered + start, _weights + start, stride);
+            merges[task].FindValues(_from + start, stride);
+            merges[task].MakeVectors(0, _from + start, _to + start, _gathered + start, _weights + start, stride);
         }
     }
 }

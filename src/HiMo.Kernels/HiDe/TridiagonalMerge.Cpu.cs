@@ -26,6 +26,10 @@ internal sealed unsafe class TridiagonalMerge
     private readonly double[] _last;
     private readonly SecularEquation _secular;
     private double _coupling;
+    private int _keptCount;
+    private int _deflatedCount;
+    private int _upperOnly;
+    private int _both;
 
     public TridiagonalMerge(TridiagonalEigen owner, WorkerPool pool, int start, int middle, int end)
     {
@@ -67,13 +71,10 @@ internal sealed unsafe class TridiagonalMerge
         _owner.Diagonal[_middle] -= magnitude;
     }
 
-    /// <summary>Joins the blocks; all pointers stand at row <see cref="Start"/>, column 0.</summary>
-    /// <param name="from">Old vectors as rows; rotated in place.</param>
-    /// <param name="to">Receives the new ones.</param>
-    /// <param name="gathered">Scratch of the same size.</param>
-    /// <param name="weights">Scratch of the same size.</param>
+    /// <summary>Eigenvalues of the joined block into the owner's diagonal: roots of the secular equation, ascending, then what was deflated.</summary>
+    /// <param name="from">Old vectors as rows, at row <see cref="Start"/>, column 0; rotated in place.</param>
     /// <param name="stride">Distance between rows.</param>
-    public void Merge(float* from, float* to, float* gathered, float* weights, int stride)
+    public void FindValues(float* from, int stride)
     {
         int n = _end - Start;
         int half = _middle - Start;
@@ -97,14 +98,45 @@ internal sealed unsafe class TridiagonalMerge
         }
 
         double rho = 2.0 * Math.Abs(_coupling);
-        int kept = Deflate(d, first, last, rho, from + Start, stride, n, out int deflated);
-        (int upperOnly, int both) = SortByHalf(kept);
-
+        int kept = _keptCount = Deflate(d, first, last, rho, from + Start, stride, n, out _deflatedCount);
+        (_upperOnly, _both) = SortByHalf(kept);
         if (kept > 0)
         {
-            _secular.Solve(d, _z, _kept.AsSpan(0, kept), _place.AsSpan(0, kept), rho, first, last, weights, stride);
-            int upperRows = upperOnly + both;
-            int lowerRows = kept - upperOnly;
+            _secular.Solve(d, _z, _kept.AsSpan(0, kept), rho);
+        }
+
+        for (int i = 0; i < kept; i++)
+        {
+            _diagonal[i] = _secular.Root(i);
+        }
+
+        for (int i = 0; i < _deflatedCount; i++)
+        {
+            _diagonal[kept + i] = d[_deflated[i]];
+        }
+
+        _diagonal.CopyTo(d);
+    }
+
+    /// <summary>The eigenvectors, in the order of the eigenvalues, from one of them on; all pointers stand at row <see cref="Start"/>, column 0.</summary>
+    /// <param name="wanted">The first one, counted from <see cref="Start"/>.</param>
+    /// <param name="from">Old vectors as rows.</param>
+    /// <param name="to">Receives the new ones.</param>
+    /// <param name="gathered">Scratch of the same size.</param>
+    /// <param name="weights">Scratch of the same size.</param>
+    /// <param name="stride">Distance between rows.</param>
+    public void MakeVectors(int wanted, float* from, float* to, float* gathered, float* weights, int stride)
+    {
+        int n = _end - Start;
+        int half = _middle - Start;
+        int kept = _keptCount;
+        Span<double> first = _owner.First.AsSpan(Start, n);
+        Span<double> last = _owner.Last.AsSpan(Start, n);
+        if (wanted < kept)
+        {
+            _secular.MakeVectors(wanted, _place.AsSpan(0, kept), first, last, weights, stride);
+            int upperRows = _upperOnly + _both;
+            int lowerRows = kept - _upperOnly;
             int lowerColumns = n - half;
             float* lowerOld = gathered + ((nint)upperRows * half);
             for (int q = 0; q < upperRows; q++)
@@ -114,31 +146,31 @@ internal sealed unsafe class TridiagonalMerge
 
             for (int q = 0; q < lowerRows; q++)
             {
-                Copy(from + ((nint)_place[upperOnly + q] * stride) + _middle, lowerOld + ((nint)q * lowerColumns), lowerColumns);
+                Copy(from + ((nint)_place[_upperOnly + q] * stride) + _middle, lowerOld + ((nint)q * lowerColumns), lowerColumns);
             }
 
-            Gemm.Multiply(_pool, kept, half, upperRows, 1.0f, weights, stride, 1, gathered, half, 1, 0.0f, to + Start, stride);
+            int rows = kept - wanted;
+            nint skipped = (nint)wanted * stride;
+            float* result = to + skipped;
+            Gemm.Multiply(_pool, rows, half, upperRows, 1.0f, weights + skipped, stride, 1, gathered, half, 1, 0.0f, result + Start, stride);
             Gemm.Multiply(
-                _pool, kept, lowerColumns, lowerRows, 1.0f, weights + upperOnly, stride, 1, lowerOld, lowerColumns, 1, 0.0f, to + _middle, stride);
+                _pool, rows, lowerColumns, lowerRows, 1.0f, weights + skipped + _upperOnly, stride, 1, lowerOld, lowerColumns, 1, 0.0f, result + _middle, stride);
         }
 
-        for (int i = 0; i < kept; i++)
+        for (int i = wanted; i < kept; i++)
         {
-            _diagonal[i] = _secular.Root(i);
             _first[i] = _secular.First[i];
             _last[i] = _secular.Last[i];
         }
 
-        for (int i = 0; i < deflated; i++)
+        for (int i = 0; i < _deflatedCount; i++)
         {
             int entry = _deflated[i];
-            _diagonal[kept + i] = d[entry];
             _first[kept + i] = first[entry];
             _last[kept + i] = last[entry];
             Copy(from + ((nint)entry * stride) + Start, to + ((nint)(kept + i) * stride) + Start, n);
         }
 
-        _diagonal.CopyTo(d);
         _first.CopyTo(first);
         _last.CopyTo(last);
     }

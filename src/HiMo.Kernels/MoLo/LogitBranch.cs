@@ -42,6 +42,7 @@ internal unsafe struct LogitBranch
     private float* _tile;
     private float* _second;
     private bool _tileIsWhole;
+    private bool _firstTileIsMade;
 
     /// <summary>Takes the tile's memory.</summary>
     /// <param name="workspace">Gives it.</param>
@@ -55,6 +56,18 @@ internal unsafe struct LogitBranch
         _tileIsWhole = Loss.Rows <= TileRows && Loss.Columns <= TileColumns;
     }
 
+    /// <summary>The first tile's product as tasks, to be run before <see cref="Forward"/>, which then leaves it out.</summary>
+    public GemmStrips FirstTile(WorkerPool pool)
+    {
+        _firstTileIsMade = true;
+        LogitTile tile = Tile(0, 0);
+        return new()
+        {
+            Pool = pool, M = tile.Rows, N = tile.Columns, K = Width, A = Queries, ARow = QueryStride, AColumn = 1, B = Keys, BRow = 1, BColumn = KeyStride,
+            C = tile.Pointer, CRow = tile.Stride,
+        };
+    }
+
     /// <summary>Mean cross entropies of both directions.</summary>
     public (double Rows, double Columns) Forward(WorkerPool pool, bool columnDirection)
     {
@@ -62,7 +75,8 @@ internal unsafe struct LogitBranch
         {
             for (int column = 0; column < Loss.Columns; column += TileColumns)
             {
-                Loss.Accumulate(pool, Multiply(pool, row, column), columnDirection);
+                bool isMade = _firstTileIsMade && row == 0 && column == 0;
+                Loss.Accumulate(pool, isMade ? Tile(row, column) : Multiply(pool, row, column), columnDirection);
                 Progress?.Advance();
             }
         }

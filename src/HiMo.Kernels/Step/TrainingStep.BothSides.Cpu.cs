@@ -67,7 +67,7 @@ public sealed partial class TrainingStep
     private unsafe Reconstruction Reconstruct(in Frame frame, ref HiDeGroup side)
     {
         Reconstruction result = new() { Raw = _workspace.Floats(frame.Rows, frame.Columns) };
-        side.Forward(_pool, _workspace, _workspace, _axes, _options.Tau, result.Raw);
+        side.Forward(_pool, _workspace, _workspace, _axes, _options.Tau, IsExact && frame.WantsGradient, result.Raw);
         result.Rows = result.Raw;
         if (IsCosine)
         {

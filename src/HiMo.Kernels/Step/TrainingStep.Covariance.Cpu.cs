@@ -26,13 +26,23 @@ public sealed partial class TrainingStep
             Queries = frame.UnitQueries, QueryStride = d, Keys = frame.Centered, KeyStride = d, Width = d, GradStride = d, Progress = _progress,
             GradQueries = frame.GradQueries, GradKeys = frame.GradKeys,
         };
+        GemmStrips firstTile = default;
+        if (HasGlobal)
+        {
+            global.Loss = Begin(frame, _options.GlobalWeight, frame.Bias, null);
+            global.TakeTile(_workspace, split && frame.WantsGradient);
+            firstTile = global.FirstTile(_pool);
+        }
+
         LogitBranch component = default;
         float* alongMean = null;           // W mu (cosine)
         if (HasComponent)
         {
-            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Centered, n, d, _options.Tau);
+            bool all = frame.GradKeys != null && IsExact;
+            frame.Components = _axes.Decompose(
+                _workspace, _workspace, frame.Centered, n, d, _options.Tau, all, firstTile, HasGlobal ? firstTile.Tasks : 0);
             PrincipalComponents components = frame.Components;
-            int needed = frame.GradKeys != null && IsExact ? d : components.M;
+            int needed = all ? d : components.M;
             float* y = _workspace.Floats(n, d);
             float* v = _workspace.Floats(n, d);
             Gemm.Multiply(_pool, n, needed, d, 1.0f, frame.Centered, d, 1, components.Vectors, 1, d, 0.0f, y, d);
@@ -49,11 +59,13 @@ public sealed partial class TrainingStep
             component.TakeTile(_workspace, split && frame.WantsGradient);
             frame.ComponentLoss = Half(component.Forward(_pool, columnDirection: true));
         }
+        else if (HasGlobal)
+        {
+            _pool.Run(ref firstTile, firstTile.Tasks);
+        }
 
         if (HasGlobal)
         {
-            global.Loss = Begin(frame, _options.GlobalWeight, frame.Bias, null);
-            global.TakeTile(_workspace, split && frame.WantsGradient);
             frame.GlobalLoss = Half(global.Forward(_pool, columnDirection: true));
         }
 

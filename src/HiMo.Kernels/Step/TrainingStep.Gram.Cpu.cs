@@ -18,16 +18,20 @@ public sealed partial class TrainingStep
         int d = frame.Columns;
         nint stride = LogitTile.StrideFor(n);
         float* a = _workspace.Floats(n, stride);
-        Gemm.Multiply(_pool, n, n, d, 1.0f, frame.UnitQueries, d, 1, frame.Centered, 1, d, 0.0f, a, stride);
+        GemmStrips products = new()
+        {
+            Pool = _pool, M = n, N = n, K = d, A = frame.UnitQueries, ARow = d, AColumn = 1, B = frame.Centered, BRow = 1, BColumn = d, C = a, CRow = stride,
+        };
         LogitTile globalTile = new((nint)a, stride, 0, n, 0, n);
         LogitTile componentTile = default;
         float* aw = null;
         float* meanAlong = null;           // t = W X mu
         if (HasComponent)
         {
-            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Centered, n, d, _options.Tau);
+            bool all = frame.GradKeys != null && IsExact;
+            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Centered, n, d, _options.Tau, all, products, products.Tasks);
             PrincipalComponents components = frame.Components;
-            int needed = frame.GradKeys != null && IsExact ? n : components.M;
+            int needed = all ? n : components.M;
             aw = _workspace.Floats(n, n);
             Gemm.Multiply(_pool, n, needed, n, 1.0f, a, stride, 1, components.Vectors, 1, n, 0.0f, aw, n);
             float* c = _workspace.Floats(n, stride);
@@ -44,6 +48,10 @@ public sealed partial class TrainingStep
             frame.Component.Accumulate(_pool, componentTile, columnDirection: true);
             (double rows, double columns) = frame.Component.Finish(columnDirection: true);
             frame.ComponentLoss = 0.5 * (rows + columns);
+        }
+        else
+        {
+            _pool.Run(ref products, products.Tasks);
         }
 
         if (HasGlobal)
