@@ -25,6 +25,16 @@ public sealed class LearningRateScheduleTests
     }
 
     [Test]
+    public void Constant_and_cooldown_hold_the_rate_and_all_fall_to_the_final_share()
+    {
+        LearningRateSchedule constant = new(1.0, 2, 10) { Kind = RateSchedule.Constant }, cooldown = constant with { Kind = RateSchedule.Cooldown, Cooldown = 4, FinalShare = 0.2 };
+        Assert.That(Rates(constant), Is.EqualTo(new[] { 0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1 }));
+        Assert.That(Rates(cooldown), Is.EqualTo(new[] { 0.6, 1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4 }).Within(1e-15));
+
+        static double[] Rates(LearningRateSchedule schedule) => [.. Enumerable.Range(0, 10).Select(step => schedule.At(step))];
+    }
+
+    [Test]
     public void Steps_outside_the_run_are_refused()
     {
         LearningRateSchedule schedule = new(1e-3, 2, 10);

@@ -40,7 +40,7 @@ internal sealed class AttentionLayer : Layer
     public Tensor Forward(Tensor x, bool causal)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor[] parts = Split(functional.linear(x, _weight, _bias), 3);
+        Tensor[] parts = Split(functional.linear(Operand(x), Operand(_weight), Operand(_bias)), 3);
         Tensor mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], is_casual: causal);
         return _out.Forward(Join(mixed)).MoveToOuterDisposeScope();
     }
@@ -53,8 +53,9 @@ internal sealed class AttentionLayer : Layer
     public Tensor ForwardPooled(Tensor x, Tensor pooled, Tensor? visible)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor query = Split(functional.linear(pooled, _weight.narrow(0, 0, _width), _bias.narrow(0, 0, _width)), 1)[0];
-        Tensor[] parts = Split(functional.linear(x, _weight.narrow(0, _width, 2L * _width), _bias.narrow(0, _width, 2L * _width)), 2);
+        Tensor weight = Operand(_weight), bias = Operand(_bias);
+        Tensor query = Split(functional.linear(Operand(pooled), weight.narrow(0, 0, _width), bias.narrow(0, 0, _width)), 1)[0];
+        Tensor[] parts = Split(functional.linear(Operand(x), weight.narrow(0, _width, 2L * _width), bias.narrow(0, _width, 2L * _width)), 2);
         Tensor mixed = functional.scaled_dot_product_attention(query, parts[0], parts[1], visible!);
         return _out.Forward(Join(mixed)).MoveToOuterDisposeScope();
     }

@@ -83,7 +83,13 @@ public sealed partial class ClipModel : Module
         Tensor ends = ids.argmax(1);
         long length = ends.max().item<long>() + 1;
         Tensor x = _tokens.Forward(ids.narrow(1, 0, length)).Plus(PositionalTable.Merge(_positions, _trainedPositions, length));
-        return _finalNorm.Forward(_transformer.Forward(x, ends)).matmul(_textProjection).MoveToOuterDisposeScope();
+        Tensor pooled = _finalNorm.Forward(_transformer.Forward(x, ends)), projection = _textProjection;
+        if (_productType is { } type)
+        {
+            (pooled, projection) = (pooled.to(type), projection.to(type));
+        }
+
+        return pooled.matmul(projection).to(_textProjection.dtype).MoveToOuterDisposeScope();
     }
 
     private void CheckIds(Tensor ids)

@@ -11,6 +11,12 @@ namespace HiMo.Trainer;
 /// <remarks>Fields of parameters carry their name as an attribute, since to(dtype) and to(device) replace them by reflection.</remarks>
 internal abstract class Layer(string name) : Module(name)
 {
+    /// <summary>The type of this layer's products where it is not that of its parameters: operands are converted, as torch's autocast does.</summary>
+    public ScalarType? ProductType { get; set; }
+
+    /// <summary>An operand of a product, in the type of the products.</summary>
+    protected Tensor Operand(Tensor value) => ProductType is { } type && value.dtype != type ? value.to(type) : value;
+
     protected Parameter Register(string name, params long[] shape)
     {
         Parameter parameter = new(empty(shape, float32));
@@ -42,7 +48,11 @@ internal sealed class LinearLayer : Layer
         _bias = Register("bias", outputs);
     }
 
-    public Tensor Forward(Tensor x) => functional.linear(x, _weight, _bias);
+    public Tensor Forward(Tensor x)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return functional.linear(Operand(x), Operand(_weight), Operand(_bias)).MoveToOuterDisposeScope();
+    }
 }
 
 /// <summary>Layer normalisation over the last dimension with epsilon 1e-5; computed in float32 whatever the type of x.</summary>

@@ -64,6 +64,9 @@ internal sealed class TransformerLayer : Layer
         _blocks = Add("resblocks", new ModuleList<BlockLayer>(blocks));
     }
 
+    /// <summary>Where blocks are computed again in the backward pass; null keeps what is inside them.</summary>
+    public ActivationTape? Tape { get; set; }
+
     /// <summary>Runs all blocks.</summary>
     /// <param name="x">B x T x width.</param>
     /// <param name="positions">The position wanted of each sample under a causal mask, or null for position 0 without a mask.</param>
@@ -73,7 +76,10 @@ internal sealed class TransformerLayer : Layer
         using DisposeScope scope = NewDisposeScope();
         for (int i = 0; i < _blocks.Count - 1; i++)
         {
-            x = _blocks[i].Forward(x, causal: positions is not null);
+            BlockLayer block = _blocks[i];
+            bool causal = positions is not null;
+            bool again = Tape is not null && is_grad_enabled() && (x.requires_grad || block.parameters().Any(parameter => parameter.requires_grad));
+            x = again ? Tape!.Run(input => block.Forward(input, causal), x) : block.Forward(x, causal);
         }
 
         return _blocks[^1].ForwardPooled(x, positions).MoveToOuterDisposeScope();

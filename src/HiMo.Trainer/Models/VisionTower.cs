@@ -48,10 +48,10 @@ internal sealed class VisionTower : Layer
         }
 
         using DisposeScope scope = NewDisposeScope();
-        Tensor patches = _patches.Forward(images.to(_class.dtype));
+        Tensor patches = _patches.Forward(images.to(_class.dtype)).to(_class.dtype);
         Tensor tokens = cat([_class.expand(images.shape[0], 1, -1), patches], 1).Plus(_positions);
         Tensor pooled = _transformer.Forward(_normBefore.Forward(tokens), positions: null);
-        return _normAfter.Forward(pooled).matmul(_projection).MoveToOuterDisposeScope();
+        return Operand(_normAfter.Forward(pooled)).matmul(Operand(_projection)).to(_projection.dtype).MoveToOuterDisposeScope();
     }
 }
 
@@ -75,6 +75,6 @@ internal sealed class PatchLayer : Layer
         using DisposeScope scope = NewDisposeScope();
         long batch = images.shape[0], grid = images.shape[2] / _size;
         Tensor patches = images.reshape(batch, 3, grid, _size, grid, _size).permute(0, 2, 4, 1, 3, 5).reshape(batch, grid * grid, 3L * _size * _size);
-        return functional.linear(patches, _weight.flatten(1)).MoveToOuterDisposeScope();
+        return functional.linear(Operand(patches), Operand(_weight).flatten(1)).MoveToOuterDisposeScope();
     }
 }

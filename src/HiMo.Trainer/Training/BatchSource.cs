@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 namespace HiMo.Trainer;
 
-/// <summary>The pairs of one step, ready for the encoders.</summary>
-/// <param name="Pixels">B x 3 x S x S, normalised.</param>
-/// <param name="Ids">B x context token ids.</param>
-internal sealed record Batch(float[] Pixels, long[] Ids);
-
 /// <summary>
-/// The batches of a run. A batch is a function of the step alone: epochs go through a random order without repeats, and what is left
-/// over at the end of an epoch is not used.
+/// The batches of a run. A batch is a function of the step and of which images can be read: epochs go through a random order without repeats, and
+/// what is left over at the end of an epoch is not used. In the place of a pair whose image cannot be read stands another one, drawn by seed, epoch
+/// and position.
 /// </summary>
 internal sealed class BatchSource
 {
+    private const int MostDraws = 1000;
+
     private readonly TrainingConfig _config;
     private readonly CaptionDataset _data;
     private readonly CaptionSource _captions;
     private readonly ITokenizer _tokenizer;
+    private readonly BadImages _bad;
     private readonly int _context;
     private readonly ImagePreprocessor _images;
     private readonly int _stepsPerEpoch;
@@ -27,10 +26,11 @@ internal sealed class BatchSource
     /// <param name="captions">What is read of each caption.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="model">Context and image size.</param>
+    /// <param name="bad">Takes note of images that cannot be read.</param>
     /// <exception cref="UserError">The data hold less than one batch.</exception>
-    public BatchSource(TrainingConfig config, CaptionDataset data, CaptionSource captions, ITokenizer tokenizer, ClipConfig model)
+    public BatchSource(TrainingConfig config, CaptionDataset data, CaptionSource captions, ITokenizer tokenizer, ClipConfig model, BadImages bad)
     {
-        (_config, _data, _captions, _tokenizer) = (config, data, captions, tokenizer);
+        (_config, _data, _captions, _tokenizer, _bad) = (config, data, captions, tokenizer, bad);
         (_context, _images) = (model.ContextLength, new ImagePreprocessor(model.ImageResolution));
         _stepsPerEpoch = data.Count / config.Batch;
         if (_stepsPerEpoch == 0)
@@ -41,8 +41,9 @@ internal sealed class BatchSource
 
     /// <summary>Reads the batch of a step. Calls must not overlap.</summary>
     /// <param name="step">From 0.</param>
-    /// <exception cref="UserError">An image cannot be read, or a word is unknown; the message names it.</exception>
-    public Batch Load(long step)
+    /// <param name="cancel">Stops between images.</param>
+    /// <exception cref="UserError">More images than allowed cannot be read, or a word is unknown; the message names it.</exception>
+    public TrainingBatch Load(long step, CancellationToken cancel)
     {
         long epoch = step / _stepsPerEpoch;
         if (_order.Epoch != epoch)
@@ -51,21 +52,68 @@ internal sealed class BatchSource
         }
 
         int start = (int)(step % _stepsPerEpoch) * _config.Batch;
-        Batch batch = new(new float[_config.Batch * _images.ValuesPerImage], new long[_config.Batch * _context]);
-        string[] paths = new string[_config.Batch];
+        int[] indices = _order.Indices[start..(start + _config.Batch)];
+        byte[][] planes = LoadImages(indices, epoch, cancel);
+        TrainingBatch batch = new(new byte[_config.Batch * _images.ValuesPerImage], new long[_config.Batch * _context], new CaptionRecord[_config.Batch]);
         for (int i = 0; i < _config.Batch; i++)
         {
-            int index = _order.Indices[start + i];
-            CaptionRecord record = _data[index];
-            paths[i] = record.ImagePath;
-            int[] ids = _tokenizer.Encode(_captions.Apply(record.Caption, epoch, index), _context);
+            planes[i].CopyTo(batch.Planes, i * _images.ValuesPerImage);
+            CaptionRecord record = _data[indices[i]];
+            batch.Pairs[i] = record with { Caption = _captions.Apply(record.Caption, epoch, indices[i]) };
+            int[] ids = _tokenizer.Encode(batch.Pairs[i].Caption, _context);
             for (int k = 0; k < ids.Length; k++)
             {
                 batch.Ids[(i * _context) + k] = ids[k];
             }
         }
 
-        _images.Load(paths, batch.Pixels);
         return batch;
+    }
+
+    /// <summary>Reads images on several threads; positions whose images cannot be read are replaced.</summary>
+    private byte[][] LoadImages(int[] indices, long epoch, CancellationToken cancel)
+    {
+        byte[]?[] planes = new byte[]?[indices.Length];
+        UserError?[] failures = new UserError?[indices.Length];
+        ParallelOptions options = new() { MaxDegreeOfParallelism = _config.Workers > 0 ? _config.Workers : Environment.ProcessorCount, CancellationToken = cancel };
+        _ = Parallel.For(0, indices.Length, options, i => planes[i] = TryLoad(indices[i], out failures[i]));
+
+        // One after the other and in their order, so that the replacements do not depend on the threads.
+        HashSet<int> taken = [.. indices];
+        for (int i = 0; i < indices.Length; i++)
+        {
+            SeededRandom random = new(_config.Seed, epoch, indices[i], 1);
+            for (int draws = 0; planes[i] is null; draws++)
+            {
+                _bad.Add(_data[indices[i]].ImagePath, failures[i]!);
+                if (draws == MostDraws)
+                {
+                    throw new UserError($"{_config.Data}: {MostDraws} images in a row cannot be read; './himo dataset check --data {_config.Data}' lists what is wrong");
+                }
+
+                do
+                {
+                    indices[i] = random.Next(0, _data.Count);
+                }
+                while (!taken.Add(indices[i]) && taken.Count < _data.Count);
+                planes[i] = TryLoad(indices[i], out failures[i]);
+            }
+        }
+
+        return planes!;
+    }
+
+    private byte[]? TryLoad(int index, out UserError? failure)
+    {
+        try
+        {
+            failure = null;
+            return _images.LoadPixels(_data[index].ImagePath);
+        }
+        catch (UserError error)
+        {
+            failure = error;
+            return null;
+        }
     }
 }

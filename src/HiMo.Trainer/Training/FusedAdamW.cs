@@ -9,7 +9,7 @@ namespace HiMo.Trainer;
 /// <summary>
 /// AdamW in one pass over parameter, gradient and both moments:
 /// p (1 - lr wd) - lr mhat / (sqrt(vhat) + eps), m and v exponential means of g and g^2, hats without their start at zero.
-/// Weight decay acts on parameters of two or more dimensions. Parameters without gradient are left alone.
+/// Parameters without gradient are left alone.
 /// Source: Loshchilov and Hutter (arXiv:1711.05101), in torch's order of operations.
 /// </summary>
 /// <remarks>TorchSharp's own takes ten operators per parameter and does not hand out its moments, which exact resuming needs.</remarks>
@@ -23,18 +23,20 @@ internal sealed class FusedAdamW : IDisposable
     private readonly double _beta1;
     private readonly double _beta2;
     private readonly double _weightDecay;
+    private readonly WeightDecayPolicy _policy;
 
     /// <summary>Starts with moments of zero.</summary>
     /// <param name="parameters">Contiguous float32 parameters on the CPU by unique names.</param>
     /// <param name="beta1">Decay of the gradient's mean per step.</param>
     /// <param name="beta2">Decay of the squared gradient's mean per step.</param>
     /// <param name="weightDecay">Decoupled weight decay.</param>
-    public FusedAdamW(IEnumerable<(string Name, Parameter Value)> parameters, double beta1, double beta2, double weightDecay)
+    /// <param name="policy">Which parameters decay.</param>
+    public FusedAdamW(IEnumerable<(string Name, Parameter Value)> parameters, double beta1, double beta2, double weightDecay, WeightDecayPolicy policy = WeightDecayPolicy.Matrices)
     {
         _parameters = [.. parameters];
         _means = [.. _parameters.Select(parameter => zeros(parameter.Value.shape).DetachFromDisposeScope())];
         _squares = [.. _parameters.Select(parameter => zeros(parameter.Value.shape).DetachFromDisposeScope())];
-        (_beta1, _beta2, _weightDecay) = (beta1, beta2, weightDecay);
+        (_beta1, _beta2, _weightDecay, _policy) = (beta1, beta2, weightDecay, policy);
     }
 
     /// <summary>Steps taken.</summary>
@@ -73,7 +75,7 @@ internal sealed class FusedAdamW : IDisposable
             {
                 Update update = new(
                     (float)gradientScale, (float)_beta1, (float)_beta2,
-                    Keep: (float)(1.0 - (value.dim() >= 2 ? rate * _weightDecay : 0.0)),
+                    Keep: (float)(1.0 - (_policy == WeightDecayPolicy.All || value.dim() >= 2 ? rate * _weightDecay : 0.0)),
                     Rate: (float)(rate / correction1),
                     InverseRoot: (float)(1.0 / Math.Sqrt(correction2)));
                 update.Apply(Elements(value), Elements(gradient), Elements(_means[i]), Elements(_squares[i]));

@@ -2,8 +2,8 @@
 namespace HiMo.Trainer;
 
 /// <summary>
-/// Linear warm-up, then half a cosine down to zero: rate (step + 1) / warmup below warmup, else rate (1 + cos(pi (step - warmup) / (steps - warmup))) / 2.
-/// Source: HiMo-CLIP train/scheduler.py, cosine_lr.
+/// Linear warm-up, then one of <see cref="RateSchedule"/>: rate (step + 1) / warmup below warmup; the cosine is rate (1 + cos(pi (step - warmup) / (steps - warmup))) / 2.
+/// Source: HiMo-CLIP train/scheduler.py, cosine_lr; the others as in open_clip.
 /// </summary>
 internal sealed record LearningRateSchedule
 {
@@ -36,14 +36,27 @@ internal sealed record LearningRateSchedule
     /// <summary>Length of the run.</summary>
     public long Steps { get; }
 
+    /// <summary>How it goes on after the warm-up.</summary>
+    public RateSchedule Kind { get; init; }
+
+    /// <summary>Steps of the fall at the end, for <see cref="RateSchedule.Cooldown"/>.</summary>
+    public long Cooldown { get; init; }
+
+    /// <summary>Share of the rate that everything falls to, from 0 to 1.</summary>
+    public double FinalShare { get; init; }
+
     /// <summary>The rate of a step.</summary>
     /// <param name="step">From 0 to <see cref="Steps"/> - 1.</param>
     public double At(long step)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(step);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(step, Steps);
-        return step < Warmup
-            ? BaseRate * (step + 1) / Warmup
-            : 0.5 * (1 + Math.Cos(Math.PI * (step - Warmup) / (Steps - Warmup))) * BaseRate;
+        double factor = step < Warmup ? (step + 1.0) / Warmup : Kind switch
+        {
+            RateSchedule.Constant => 1.0,
+            RateSchedule.Cooldown => Math.Min(1.0, (double)(Steps - step) / Math.Max(1, Cooldown)),
+            _ => 0.5 * (1 + Math.Cos(Math.PI * (step - Warmup) / (Steps - Warmup))),
+        };
+        return BaseRate * ((factor * (1.0 - FinalShare)) + FinalShare);
     }
 }

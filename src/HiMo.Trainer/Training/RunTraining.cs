@@ -9,6 +9,9 @@ internal static class RunTraining
     /// <summary>Name of the measures in a run's folder.</summary>
     public const string EvaluationFile = "eval.json";
 
+    /// <summary>Name of those of the weights' moving average.</summary>
+    public const string AverageEvaluationFile = "eval_ema.json";
+
     /// <summary>Trains what is missing, then evaluates if that is missing.</summary>
     /// <param name="run">The run.</param>
     /// <param name="vocabulary">CLIP's vocabulary, or null.</param>
@@ -25,10 +28,19 @@ internal static class RunTraining
             Train(run, vocabulary, evaluate && run.Config.EvalEvery > 0, messages, cancel);
         }
 
-        string measures = Path.Combine(run.Folder, EvaluationFile);
-        if (evaluate && !File.Exists(measures))
+        if (evaluate)
         {
-            JsonObject result = EvalCommand.Run(Path.Combine(run.Folder, TrainingRun.ModelFile), data, context: null, vocabulary, cancel);
+            Evaluate(run, TrainingRun.AverageFile, AverageEvaluationFile, vocabulary, cancel);
+            Evaluate(run, TrainingRun.ModelFile, EvaluationFile, vocabulary, cancel);
+        }
+    }
+
+    private static void Evaluate(TrainingRun run, string model, string measures, string? vocabulary, CancellationToken cancel)
+    {
+        (model, measures) = (Path.Combine(run.Folder, model), Path.Combine(run.Folder, measures));
+        if (File.Exists(model) && !File.Exists(measures))
+        {
+            JsonObject result = EvalCommand.Run(model, run.Config.Data, context: null, vocabulary, cancel);
             AtomicFile.WriteText(measures, result.ToJsonString(JsonText.Readable) + "\n");
         }
     }
@@ -36,6 +48,7 @@ internal static class RunTraining
     private static void Train(TrainingRun run, string? vocabulary, bool evaluate, TextWriter messages, CancellationToken cancel)
     {
         using TrainingLoop loop = new(run, vocabulary);
+        messages.WriteLine(run.Config.Describe());
         if (loop.Done > 0)
         {
             messages.WriteLine($"{run.Config.Name}: goes on after step {loop.Done}");
@@ -52,6 +65,14 @@ internal static class RunTraining
             progress.Dispose();
             messages.WriteLine($"{run.Config.Name}: saved after step {loop.Done}; --resume goes on from there");
             throw;
+        }
+        finally
+        {
+            progress.Dispose();
+            if (loop.BadImages.Count > 0)
+            {
+                messages.WriteLine($"{run.Config.Name}: {loop.BadImages.Count} images could not be read and others stood in their place; {loop.BadImages.File} lists them");
+            }
         }
     }
 }

@@ -1,39 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using HiMo.Kernels;
 
 namespace HiMo.Trainer;
 
-/// <summary>Which objective a run trains with.</summary>
-internal enum TrainingLoss
-{
-    /// <summary>InfoNCE between images and whole texts: HiMo without its component branch.</summary>
-    Plain,
-
-    /// <summary>Both branches.</summary>
-    Himo,
-}
-
-/// <summary>What a run sees of a caption.</summary>
-internal enum CaptionUse
-{
-    /// <summary>All sentences, as <see cref="CaptionVariation"/> changes them.</summary>
-    Whole,
-
-    /// <summary>One sentence: the first, a random other one, or a filler. This is how the small base models are trained.</summary>
-    OneSentence,
-}
-
 /// <summary>Everything that a run's result depends on, and how it is watched. Written beside the run as config.json.</summary>
-internal sealed record TrainingConfig
+internal sealed partial record TrainingConfig
 {
     /// <summary>Name of the file in a run's folder.</summary>
     public const string FileName = "config.json";
-
-    /// <summary>Properties that may differ between a run and its continuation.</summary>
-    private static readonly string[] s_notBinding = ["name", "threads", "eval_every", "save_every"];
 
     public string Name { get; init; } = "";
 
@@ -50,13 +25,43 @@ internal sealed record TrainingConfig
 
     public long Seed { get; init; }
 
+    /// <summary>Updates of the weights. With <see cref="Epochs"/> it follows from the data.</summary>
     public int Steps { get; init; } = 120;
 
+    /// <summary>Passes through the data; 0 leaves the length to <see cref="Steps"/>.</summary>
+    public double Epochs { get; init; }
+
+    /// <summary>The first records of the data, which are kept out of training.</summary>
+    public int HeldOut { get; init; }
+
+    /// <summary>Pairs in a step.</summary>
     public int Batch { get; init; } = 128;
+
+    /// <summary>Pairs that go through the encoders together; 0 takes the whole batch.</summary>
+    public int MicroBatch { get; init; }
+
+    /// <summary>
+    /// Equal parts of the batch of which HiDe sees one at a time, while the contrast is over all: what this many processes with a part each compute.
+    /// </summary>
+    public int Ranks { get; init; } = 1;
+
+    /// <summary>How the parts of a batch make one loss.</summary>
+    public Accumulation Accumulation { get; init; }
+
+    /// <summary>The type of the encoders' products; weights, sums, normalisations and the loss are float32.</summary>
+    public Precision Precision { get; init; }
+
+    /// <summary>Whether blocks are computed again in the backward pass instead of keeping what is inside them.</summary>
+    public bool ActivationCheckpointing { get; init; }
 
     public double LearningRate { get; init; } = 1e-5;
 
+    public RateSchedule Schedule { get; init; }
+
     public int WarmupSteps { get; init; } = 10;
+
+    /// <summary>Steps of the cooldown schedule's fall at the end.</summary>
+    public int CooldownSteps { get; init; }
 
     /// <summary>Share of the learning rate that is left at the end.</summary>
     public double FinalRateShare { get; init; }
@@ -65,8 +70,10 @@ internal sealed record TrainingConfig
 
     public double Beta2 { get; init; } = 0.999;
 
-    /// <summary>Decoupled weight decay, on parameters of two or more dimensions only.</summary>
+    /// <summary>Decoupled weight decay of the parameters that <see cref="WeightDecayPolicy"/> names.</summary>
     public double WeightDecay { get; init; } = 0.01;
+
+    public WeightDecayPolicy WeightDecayPolicy { get; init; }
 
     /// <summary>Largest norm of the gradient; 0 does not clip.</summary>
     public double Clip { get; init; }
@@ -95,6 +102,21 @@ internal sealed record TrainingConfig
     /// <summary>Mean number of filler sentences in a caption.</summary>
     public double Filler { get; init; }
 
+    /// <summary>What is not trained: image, text, both with a comma; image:2 trains the image tower's last two blocks. Empty trains all.</summary>
+    public string Freeze { get; init; } = "";
+
+    /// <summary>Natural logarithm of the scale at the start; null takes the base's.</summary>
+    public double? LogitScaleStart { get; init; }
+
+    /// <summary>Natural logarithm of the largest scale; 0 does not limit it.</summary>
+    public double MaxLogitScale { get; init; } = Math.Log(100.0);
+
+    /// <summary>Decay per step of the weights' moving average, which is evaluated and saved as well; 0 keeps none.</summary>
+    public double Ema { get; init; }
+
+    /// <summary>Published architecture that the base must have, for example ViT-L/14; empty takes any.</summary>
+    public string Model { get; init; } = "";
+
     /// <summary>Text positions; null takes the base's.</summary>
     public int? Context { get; init; }
 
@@ -109,6 +131,22 @@ internal sealed record TrainingConfig
 
     /// <summary>Steps between checkpoints; 0 saves at the end and when stopped.</summary>
     public int SaveEvery { get; init; }
+
+    /// <summary>Threads that read and decode images; 0 takes one per processor. The result does not depend on it.</summary>
+    public int Workers { get; init; }
+
+    /// <summary>Batches that are read ahead.</summary>
+    public int Prefetch { get; init; } = 2;
+
+    /// <summary>Images that may be missing or damaged before the run ends; others take their place.</summary>
+    public int MaxBadImages { get; init; }
+
+    /// <summary>Whether TensorBoard's event files are written.</summary>
+    public bool TensorBoard { get; init; }
+
+    /// <summary>Pairs of one pass through the encoders.</summary>
+    [JsonIgnore]
+    public int Part => MicroBatch > 0 ? Math.Min(MicroBatch, Batch) : Batch;
 
     /// <summary>The loss as the kernels take it.</summary>
     [JsonIgnore]
@@ -130,7 +168,20 @@ internal sealed record TrainingConfig
     {
         Require(Steps is >= 1 and <= 100_000_000, "--steps", Steps, "a run has 1 to 100000000 steps");
         Require(Batch is >= 1 and <= 1_000_000, "--batch", Batch, "a batch has 1 to 1000000 pairs");
+        Require(Epochs is >= 0.0 and <= 1e6, "--epochs", Epochs, "it is 0 for --steps to decide, or a number of passes up to 1000000");
+        Require(HeldOut >= 0, "--held-out", HeldOut, "it is a number of records");
+        Require(MicroBatch >= 0 && (MicroBatch == 0 || Batch % Part == 0), "--micro-batch", MicroBatch, $"it is 0 for the whole batch, or divides {Batch} evenly");
+        Require(Ranks >= 1 && Batch % Ranks == 0, "--ranks", Ranks, $"it is 1 or more and divides {Batch} evenly");
+        Require(Ranks == 1 || Part == Batch || Accumulation == Accumulation.Cached, "--ranks", Ranks, "plain accumulation has no batch to contrast over; use --accumulation cached");
+        Require(LogitScaleStart is null or (>= -100.0 and <= 80.0), "--logit-scale-start", LogitScaleStart, "it lies from -100 to 80");
+        Require(MaxLogitScale is >= 0.0 and <= 80.0, "--max-logit-scale", MaxLogitScale, "it is 0 for no limit, or a logarithm up to 80");
+        Require(Ema is >= 0.0 and < 1.0, "--ema", Ema, "it is 0 for none, or a decay below 1");
+        Require(Workers is >= 0 and <= 1024, "--workers", Workers, "it is 0 for one per processor, or a number up to 1024");
+        Require(Prefetch is >= 1 and <= 1024, "--prefetch", Prefetch, "it lies from 1 to 1024");
+        Require(MaxBadImages >= 0, "--max-bad-images", MaxBadImages, "it is a number of images");
+        _ = Freezing.Parse(Freeze);
         Require(WarmupSteps >= 0 && WarmupSteps <= Steps, "--warmup-steps", WarmupSteps, $"the warm-up has 0 to {Steps} steps");
+        Require(CooldownSteps >= 0 && WarmupSteps + CooldownSteps <= Steps, "--cooldown-steps", CooldownSteps, $"warm-up and cooldown have at most {Steps} steps together");
         Require(FinalRateShare is >= 0.0 and <= 1.0, "--final-rate-share", FinalRateShare, "it lies from 0 to 1");
         Require(Beta1 is >= 0.0 and < 1.0, "--beta1", Beta1, "it lies from 0 to below 1");
         Require(Beta2 is >= 0.0 and < 1.0, "--beta2", Beta2, "it lies from 0 to below 1");
@@ -142,50 +193,6 @@ internal sealed record TrainingConfig
         MoLo.Validate();
     }
 
-    /// <summary>Names of the properties that differ between a run and what continues it, of those that decide the result.</summary>
-    /// <param name="other">The other configuration.</param>
-    public IReadOnlyList<string> Differences(TrainingConfig other)
-    {
-        JsonObject mine = Binding(), others = other.Binding();
-        return [.. mine.Select(pair => pair.Key).Where(key => !JsonNode.DeepEquals(mine[key], others[key]))];
-    }
-
-    /// <summary>The properties that decide the result.</summary>
-    public JsonObject Binding()
-    {
-        JsonObject all = JsonSerializer.SerializeToNode(this, TrainingConfigJson.Default.TrainingConfig)!.AsObject();
-        foreach (string name in s_notBinding)
-        {
-            _ = all.Remove(name);
-        }
-
-        return all;
-    }
-
-    /// <summary>As config.json holds it.</summary>
-    public string ToJson() => JsonSerializer.Serialize(this, TrainingConfigJson.Default.TrainingConfig);
-
-    /// <summary>Reads the configuration of a run; null if the folder has none.</summary>
-    /// <param name="folder">The run's folder.</param>
-    /// <exception cref="UserError">The file is damaged.</exception>
-    public static TrainingConfig? Read(string folder)
-    {
-        string path = Path.Combine(folder, FileName);
-        if (!File.Exists(path))
-        {
-            return null;
-        }
-
-        try
-        {
-            return JsonSerializer.Deserialize(File.ReadAllBytes(path), TrainingConfigJson.Default.TrainingConfig) ?? throw new UserError($"{path}: is empty");
-        }
-        catch (Exception failure) when (failure is JsonException or IOException)
-        {
-            throw new UserError($"{path}: is no configuration of a run ({failure.Message})", failure);
-        }
-    }
-
     private static void Require<T>(bool condition, string option, T value, string must)
     {
         if (!condition)
@@ -194,14 +201,3 @@ internal sealed record TrainingConfig
         }
     }
 }
-
-[JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true,
-    Converters = [typeof(KebabEnum<TrainingLoss>), typeof(KebabEnum<CaptionUse>), typeof(KebabEnum<ComponentSource>),
-        typeof(KebabEnum<ComponentNormalization>), typeof(KebabEnum<BasisGradient>)])]
-[JsonSerializable(typeof(TrainingConfig))]
-internal sealed partial class TrainingConfigJson : JsonSerializerContext;
-
-/// <summary>Enums as the command line spells them, for example <c>text-and-image</c>.</summary>
-internal sealed class KebabEnum<T>() : JsonStringEnumConverter<T>(JsonNamingPolicy.KebabCaseLower)
-    where T : struct, Enum;

@@ -1,32 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using HiMo.Interop;
-using HiMo.Kernels;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
 /// <summary>
-/// Trains a run from its first or its last saved step to its end: batch, both encoders, loss, clipping, AdamW, logit scale at most
-/// ln 100. Saves when asked to stop. Interrupted anywhere and continued, it computes what an uninterrupted run computes; on one
+/// Trains a run from its first or its last saved step to its end: batch, both encoders, loss, clipping, AdamW, limit of the logit
+/// scale, average. Saves when asked to stop. Interrupted anywhere and continued, it computes what an uninterrupted run computes; on one
 /// thread bit for bit.
 /// </summary>
 internal sealed class TrainingLoop : IDisposable
 {
     private const int StepsBetweenSpectra = 20;
-    private const float LargestLogitScale = 4.6051702f; // ln 100, as OpenAI trained
 
     private readonly TrainingRun _run;
     private readonly TrainingConfig _config;
-    private readonly ClipModel _model;
+    private readonly TrainingParts _parts;
     private readonly IReadOnlyDictionary<string, string> _metadata;
-    private readonly FusedAdamW _optimizer;
     private readonly LearningRateSchedule _schedule;
     private readonly BatchSource _batches;
-    private readonly MoLoLoss _loss;
+    private readonly BatchGradient _gradient;
+    private double _waited; // milliseconds of this call, for batches and altogether
+    private double _passed;
 
     /// <summary>Reads base, data and the newest checkpoint.</summary>
     /// <param name="run">The folder and the configuration.</param>
@@ -41,25 +40,31 @@ internal sealed class TrainingLoop : IDisposable
             set_num_threads(_config.Threads);
         }
 
-        CaptionDataset data = CaptionDataset.Load(_config.Data);
-        _model = run.CreateModel();
-        _metadata = run.Metadata(_model);
+        CaptionDataset data = run.Data;
+        _parts = new TrainingParts(_config, run.CreateModel());
+        _metadata = run.Metadata(Model);
         Tokenizer = Tokenizers.For(_metadata, vocabulary, _config.Base);
-        _optimizer = new FusedAdamW(_model.named_parameters().Where(pair => pair.parameter.requires_grad), _config.Beta1, _config.Beta2, _config.WeightDecay);
-        _schedule = new LearningRateSchedule(_config.LearningRate, _config.WarmupSteps, _config.Steps);
-        _batches = new BatchSource(_config, data, new CaptionSource(_config, run.Description?.FillerSentences ?? []), Tokenizer, _model.Config);
-        _loss = new MoLoLoss(_config.MoLo, _config.Threads);
-        _ = TrainingState.TryRestore(run.Folder, _model, _optimizer);
+        BadImages = new BadImages(run.Folder, _config.MaxBadImages);
+        _schedule = new LearningRateSchedule(_config.LearningRate, _config.WarmupSteps, _config.Steps)
+        {
+            Kind = _config.Schedule, Cooldown = _config.CooldownSteps, FinalShare = _config.FinalRateShare,
+        };
+        _batches = new BatchSource(_config, data, new CaptionSource(_config, run.Description?.FillerSentences ?? []), Tokenizer, Model.Config, BadImages);
+        _gradient = new BatchGradient(_config, Model);
+        _ = TrainingState.TryRestore(run.Folder, _parts);
     }
 
     /// <summary>The model, as trained so far.</summary>
-    public ClipModel Model => _model;
+    public ClipModel Model => _parts.Model;
 
     /// <summary>The model's tokenizer.</summary>
     public ITokenizer Tokenizer { get; }
 
+    /// <summary>Images that could not be read.</summary>
+    public BadImages BadImages { get; }
+
     /// <summary>Steps done.</summary>
-    public long Done => _optimizer.Count;
+    public long Done => _parts.Done;
 
     /// <summary>Trains to the end and writes the final model.</summary>
     /// <param name="evaluate">Measures the model during the run, on its thread; null where it is not measured.</param>
@@ -69,37 +74,47 @@ internal sealed class TrainingLoop : IDisposable
     public void Run(Func<JsonObject>? evaluate, Progress progress, CancellationToken cancel)
     {
         using TrainingLog log = new(_run.Folder, Done);
-        Task<Batch> next = Load(Done);
+        using BatchQueue batches = new(_batches.Load, Done, _config.Steps, _config.Prefetch);
+        long first = Done;
         while (Done < _config.Steps)
         {
             long start = Stopwatch.GetTimestamp();
-            Batch batch = next.GetAwaiter().GetResult();
+            TrainingBatch batch = batches.Take();
             double waited = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-            next = Done + 1 < _config.Steps ? Load(Done + 1) : next;
             JsonObject record = Step(batch);
             double milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
             record["step_ms"] = Math.Round(milliseconds, 3);
             record["data_ms"] = Math.Round(waited, 3);
+            record["data_share"] = Math.Round(waited / milliseconds, 4);
             record["samples_per_second"] = Math.Round(_config.Batch * 1000.0 / milliseconds, 1);
+            if (BadImages.Count > 0)
+            {
+                record["bad_images"] = BadImages.Count;
+            }
+
             log.Write(record);
-            if (Done % StepsBetweenSpectra == 0 && _loss.LastSpectrum is { Count: > 0 } spectrum)
+            (_waited, _passed) = (_waited + waited, _passed + milliseconds);
+            if (Done % StepsBetweenSpectra == 0 && _gradient.LastSpectrum is { Count: > 0 } spectrum)
             {
                 log.Write(new JsonObject { ["kind"] = "spectrum", ["step"] = Done, ["values"] = new JsonArray([.. spectrum.Select(value => JsonValue.Create(value))]) });
             }
 
-            progress.Report((int)Done, $"loss {record["loss"]!.GetValue<double>():F3}");
+            progress.Report((int)Done, string.Create(
+                CultureInfo.InvariantCulture,
+                $"loss {record["loss"]!.GetValue<double>():F3}, {_config.Batch * (Done - first) * 1000.0 / _passed:F0} images/s, {100.0 * _waited / _passed:F0} % of the time waiting for them"));
             bool stop = cancel.IsCancellationRequested && Done < _config.Steps;
             if (evaluate is not null && !stop && _config.EvalEvery > 0 && Done % _config.EvalEvery == 0 && Done < _config.Steps)
             {
-                JsonObject measured = evaluate();
-                measured.Insert(0, "kind", "eval");
-                measured.Insert(1, "step", Done);
-                log.Write(measured);
+                WriteMeasures(log, "eval", evaluate);
+                if (_parts.Average is not null)
+                {
+                    Averaged(() => WriteMeasures(log, "eval_ema", evaluate));
+                }
             }
 
             if (stop || Done == _config.Steps || (_config.SaveEvery > 0 && Done % _config.SaveEvery == 0))
             {
-                TrainingState.Save(_run.Folder, _model, _metadata, _optimizer);
+                TrainingState.Save(_run.Folder, _parts, _metadata);
             }
 
             if (stop)
@@ -108,73 +123,115 @@ internal sealed class TrainingLoop : IDisposable
             }
         }
 
-        _model.Save(Path.Combine(_run.Folder, TrainingRun.ModelFile), _metadata, _config.HalfPrecision ? ScalarType.Float16 : ScalarType.Float32);
+        // The model last, because it is what makes a run complete.
+        Averaged(() => SaveModel(TrainingRun.AverageFile));
+        SaveModel(TrainingRun.ModelFile);
+    }
+
+    private void SaveModel(string file) =>
+        Model.Save(Path.Combine(_run.Folder, file), _metadata, _config.HalfPrecision ? ScalarType.Float16 : ScalarType.Float32);
+
+    /// <summary>Does something with the average in the place of the weights, if one is kept.</summary>
+    private void Averaged(Action act)
+    {
+        if (_parts.Average is { } average)
+        {
+            average.Swap();
+            act();
+            average.Swap();
+        }
+    }
+
+    /// <summary>Measures are taken in the parameters' precision.</summary>
+    private void WriteMeasures(TrainingLog log, string kind, Func<JsonObject> evaluate)
+    {
+        Model.ProductType = null;
+        JsonObject measured = evaluate();
+        Model.ProductType = BatchGradient.ProductType(_config.Precision);
+        measured.Insert(0, "kind", kind);
+        measured.Insert(1, "step", Done);
+        log.Write(measured);
     }
 
     public void Dispose()
     {
-        _loss.Dispose();
-        _optimizer.Dispose();
-        _model.Dispose();
+        _gradient.Dispose();
+        _parts.Dispose();
     }
 
-    private Task<Batch> Load(long step) => Task.Run(() => _batches.Load(step));
-
-    private JsonObject Step(Batch batch)
+    private JsonObject Step(TrainingBatch batch)
     {
-        using DisposeScope scope = NewDisposeScope();
-        Tensor images = _model.EncodeImage(tensor(batch.Pixels, [_config.Batch, 3, _model.Config.ImageResolution, _model.Config.ImageResolution]));
-        Tensor texts = LengthBuckets.EncodeText(_model, batch.Ids, _config.Batch);
-        long lossStart = Stopwatch.GetTimestamp();
-        Tensor loss = Loss(images, texts);
-        double lossMilliseconds = Stopwatch.GetElapsedTime(lossStart).TotalMilliseconds;
-        _model.zero_grad();
-        loss.backward();
-
-        double norm = _optimizer.GradientNorm();
-        if (!double.IsFinite(norm))
+        LossScaler scaler = _parts.Scaler;
+        LossMeasures measures = Gradient(batch, scaler.Scale);
+        double norm = _parts.Optimizer.GradientNorm() / scaler.Scale;
+        bool isFinite = double.IsFinite(norm);
+        if (!isFinite && !scaler.CanBackOff)
         {
-            throw NotFinite($"the gradient's norm is {norm}");
+            throw NotFinite(batch, $"the gradient's norm is {norm}.");
         }
 
-        MoLoResult result = _loss.LastResult;
-        double rate = (_schedule.At(Done) * (1.0 - _config.FinalRateShare)) + (_config.LearningRate * _config.FinalRateShare);
-        using (no_grad())
+        double rate = _schedule.At(Done), scale = scaler.Scale;
+        if (isFinite)
         {
-            _optimizer.Step(rate, _config.Clip > 0.0 && norm > _config.Clip ? _config.Clip / norm : 1.0);
-            Span<float> scale = MemoryMarshal.Cast<byte, float>(_model.LogitScale.bytes);
-            scale[0] = Math.Min(scale[0], LargestLogitScale);
+            Update(rate, (_config.Clip > 0.0 && norm > _config.Clip ? _config.Clip / norm : 1.0) / scale);
         }
 
-        return new JsonObject
+        scaler.Update(isFinite);
+        _parts.Done++;
+        JsonObject record = new()
         {
             ["kind"] = "step",
             ["step"] = Done,
-            ["loss"] = result.Loss,
-            ["global"] = result.Global,
-            ["component"] = result.Component,
-            ["m"] = result.M,
-            ["explained_variance"] = result.ExplainedVariance,
-            ["relative_gap"] = double.IsFinite(result.RelativeGap) ? result.RelativeGap : null,
+            ["loss"] = measures.Loss,
+            ["global"] = measures.Global,
+            ["component"] = measures.Component,
+            ["m"] = measures.M,
+            ["explained_variance"] = measures.ExplainedVariance,
+            ["relative_gap"] = double.IsFinite(measures.RelativeGap) ? measures.RelativeGap : null,
             ["lr"] = rate,
-            ["logit_scale"] = (double)_model.LogitScale.item<float>(),
-            ["grad_norm"] = norm,
-            ["loss_ms"] = Math.Round(lossMilliseconds, 3),
+            ["logit_scale"] = (double)Model.LogitScale.item<float>(),
+            ["grad_norm"] = isFinite ? norm : null,
+            ["loss_ms"] = Math.Round(measures.Milliseconds, 3),
         };
+        if (_config.Precision == Precision.Float16)
+        {
+            record["loss_factor"] = scale;
+            record["skipped_steps"] = Done - _parts.Optimizer.Count;
+        }
+
+        return record;
     }
 
-    private Tensor Loss(Tensor images, Tensor texts)
+    private LossMeasures Gradient(TrainingBatch batch, double factor)
     {
         try
         {
-            return _loss.forward(images, texts, _model.LogitScale);
+            return _gradient.Compute(batch, factor);
         }
         catch (ArgumentException failure)
         {
-            throw NotFinite(failure.Message, failure);
+            throw NotFinite(batch, failure.Message, failure);
         }
     }
 
-    private UserError NotFinite(string what, Exception? inner = null) => new(
-        $"step {Done + 1} of {_run.Folder}: {what} Training has diverged; nothing of this step was applied. Lower --lr (it is {_config.LearningRate}) or set --clip, and start a new run", inner);
+    private void Update(double rate, double gradientScale)
+    {
+        using IDisposable constant = no_grad();
+        _parts.Optimizer.Step(rate, gradientScale);
+        if (_config.MaxLogitScale > 0.0)
+        {
+            Span<float> scale = MemoryMarshal.Cast<byte, float>(Model.LogitScale.bytes);
+            scale[0] = Math.Min(scale[0], (float)_config.MaxLogitScale);
+        }
+
+        _parts.Average?.Update(_parts.Optimizer.Count);
+    }
+
+    private UserError NotFinite(TrainingBatch batch, string what, Exception? inner = null)
+    {
+        string kept = DivergedStep.Save(_run.Folder, Done + 1, batch, Model, _metadata);
+        return new UserError(
+            $"step {Done + 1} of {_run.Folder}: {what} Training has diverged; nothing of this step was applied, and its batch and weights are in {kept}. Lower --lr (it is {_config.LearningRate}) or set --clip, and start a new run",
+            inner);
+    }
 }

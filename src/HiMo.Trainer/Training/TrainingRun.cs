@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 
 namespace HiMo.Trainer;
@@ -12,6 +13,9 @@ internal sealed class TrainingRun : IDisposable
 {
     /// <summary>Name of the final model in a run's folder.</summary>
     public const string ModelFile = "model.safetensors";
+
+    /// <summary>Name of the weights' moving average there, if one was kept.</summary>
+    public const string AverageFile = "model_ema.safetensors";
 
     private readonly FileStream _lock;
 
@@ -26,6 +30,9 @@ internal sealed class TrainingRun : IDisposable
     /// <summary>The effective configuration, the base's hash included.</summary>
     public TrainingConfig Config { get; }
 
+    /// <summary>All pairs that it trains on.</summary>
+    public CaptionDataset Data => field ??= LoadData(Config);
+
     /// <summary>Whether the final model is there.</summary>
     public bool IsComplete => File.Exists(Path.Combine(Folder, ModelFile));
 
@@ -36,6 +43,12 @@ internal sealed class TrainingRun : IDisposable
     /// <exception cref="UserError">The folder is in use, or holds another run, or holds this one and <paramref name="resume"/> is off.</exception>
     public static TrainingRun Open(string folder, TrainingConfig config, bool resume)
     {
+        CaptionDataset? data = config.Epochs > 0.0 ? LoadData(config) : null;
+        if (data is not null)
+        {
+            config = config with { Steps = (int)Math.Clamp(Math.Round(config.Epochs * (data.Count / Math.Max(1, config.Batch))), 1.0, int.MaxValue) };
+        }
+
         config.Validate();
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         config = config with { Name = Path.GetFileName(full), BaseHash = config.Base is { } file ? Hash(file) : null };
@@ -65,15 +78,35 @@ internal sealed class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>The model to start from: the base, or random weights for the data's vocabulary.</summary>
+    /// <summary>The model to start from: the base, or random weights for the data's vocabulary; frozen as the configuration says.</summary>
     /// <exception cref="UserError">The base is missing or damaged, or there is neither a base nor a vocabulary.</exception>
     public ClipModel CreateModel()
     {
-        if (Config.Base is { } file)
+        ClipModel model = Config.Base is { } file ? ClipModel.Load(file, Config.Context) : CreateSmallModel();
+        try
         {
-            return ClipModel.Load(file, Config.Context);
-        }
+            if (Config.Model.Length > 0 && PublishedModels.NameOf(model.Config) is var name && name != Config.Model)
+            {
+                throw new UserError($"the preset is for {Config.Model}, the base is {name ?? "none of the published architectures"}; give such a --base, or --model \"\" to take any");
+            }
 
+            Freezing.Apply(model, Config.Freeze);
+            if (Config.LogitScaleStart is { } start)
+            {
+                MemoryMarshal.Cast<byte, float>(model.LogitScale.bytes)[0] = (float)start;
+            }
+
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    private ClipModel CreateSmallModel()
+    {
         DatasetDescription data = Description
             ?? throw new UserError($"--data {Config.Data}: without --base a small model is trained from nothing, which needs the words in the {DatasetDescription.FileName} that 'himo dataset synthesize' writes");
         return ClipModel.Create(SmallModel(data, Config.Context), Config.Seed);
@@ -98,6 +131,12 @@ internal sealed class TrainingRun : IDisposable
     public DatasetDescription? Description => field ??= DatasetDescription.Read(Config.Data);
 
     public void Dispose() => _lock.Dispose();
+
+    private static CaptionDataset LoadData(TrainingConfig config)
+    {
+        CaptionDataset data = CaptionDataset.Load(config.Data);
+        return config.HeldOut < data.Count ? data.After(config.HeldOut) : throw new UserError($"--held-out {config.HeldOut}: {config.Data} holds {data.Count} pairs, so none is left");
+    }
 
     /// <summary>The demonstration's model: at most 2 MB in half precision.</summary>
     private static ClipConfig SmallModel(DatasetDescription data, int? context) => new()

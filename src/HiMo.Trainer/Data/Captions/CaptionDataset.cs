@@ -46,6 +46,10 @@ internal sealed class CaptionDataset
             : throw new UserError($"{file}: holds no caption");
     }
 
+    /// <summary>The pairs without the first ones.</summary>
+    /// <param name="count">How many are left out, from 0 to below <see cref="Count"/>.</param>
+    public CaptionDataset After(int count) => count == 0 ? this : new CaptionDataset(_root, _records[count..]);
+
     /// <summary>The positions of all pairs in the order of one epoch.</summary>
     /// <param name="seed">The run's seed.</param>
     /// <param name="epoch">From 0.</param>

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Diagnostics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HiMo.Trainer;
+
+/// <summary>
+/// Loss and gradient of one batch, which goes through the encoders as a whole or in parts. In parts the cached way encodes everything once without
+/// keeping what backward needs, takes the loss and its gradient by all features, and encodes part by part again to carry that gradient into the
+/// weights: two forward passes, the activations of one part, the negatives of the whole batch.
+/// Source of the cached way: Gao et al., "Scaling deep contrastive learning batch size under memory limited setup" (2021).
+/// </summary>
+internal sealed class BatchGradient : IDisposable
+{
+    private readonly TrainingConfig _config;
+    private readonly ClipModel _model;
+    private readonly RankedLoss _loss;
+    private readonly ActivationTape? _tape;
+
+    /// <summary>Prepares the model for its precision and its checkpointing.</summary>
+    /// <param name="config">Says how.</param>
+    /// <param name="model">The model; its parameters receive the gradients.</param>
+    public BatchGradient(TrainingConfig config, ClipModel model)
+    {
+        (_config, _model) = (config, model);
+        _loss = new RankedLoss(config.MoLo, config.Ranks, config.Threads);
+        _tape = config.ActivationCheckpointing ? new ActivationTape() : null;
+        model.Tape = _tape;
+        model.ProductType = ProductType(config.Precision);
+    }
+
+    /// <summary>Eigenvalues of the last loss's centred texts, descending.</summary>
+    public IReadOnlyList<float> LastSpectrum => _loss.LastSpectrum;
+
+    /// <summary>The type of a precision's products; null is the parameters'.</summary>
+    /// <param name="precision">The precision.</param>
+    public static ScalarType? ProductType(Precision precision) => precision switch
+    {
+        Precision.Bfloat16 => ScalarType.BFloat16,
+        Precision.Float16 => ScalarType.Float16,
+        _ => null,
+    };
+
+    /// <summary>Sets every parameter's gradient to that of the batch, times a factor.</summary>
+    /// <param name="batch">As many pairs as the configuration says.</param>
+    /// <param name="factor">On the gradient, not on the measures returned.</param>
+    /// <exception cref="ArgumentException">A feature or the scale is not finite; the message says which.</exception>
+    public LossMeasures Compute(TrainingBatch batch, double factor)
+    {
+        _model.zero_grad();
+        try
+        {
+            int size = _config.Part;
+            TrainingBatch[] parts = [.. Enumerable.Range(0, _config.Batch / size).Select(i => batch.Part(i * size, size))];
+            return parts.Length > 1 && _config.Accumulation == Accumulation.Cached
+                ? Cached(parts, factor)
+                : LossMeasures.Mean([.. parts.Select(part => Whole(part, factor / parts.Length))]);
+        }
+        finally
+        {
+            _tape?.Clear();
+        }
+    }
+
+    public void Dispose() => _loss.Dispose();
+
+    private LossMeasures Whole(TrainingBatch part, double factor)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        (Tensor images, Tensor texts) = Encode(part);
+        (Tensor loss, LossMeasures measures) = Loss(images, texts, factor);
+        loss.backward();
+        _tape?.Backward();
+        return measures;
+    }
+
+    private LossMeasures Cached(TrainingBatch[] parts, double factor)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        (Tensor images, Tensor texts) = Features(parts);
+        (Tensor loss, LossMeasures measures) = Loss(images, texts, factor);
+        loss.backward();
+        Tensor? imageGradients = images.grad, textGradients = texts.grad;
+        for (int i = 0; i < parts.Length; i++)
+        {
+            using DisposeScope part = NewDisposeScope();
+            (Tensor partImages, Tensor partTexts) = Encode(parts[i]);
+            (Tensor Features, Tensor? Gradients)[] trained = [.. new[] { (partImages, imageGradients), (partTexts, textGradients) }.Where(pair => pair.Item1.requires_grad)];
+            int rows = (int)partImages.shape[0], first = i * rows;
+            if (trained.Length > 0)
+            {
+                autograd.backward([.. trained.Select(pair => pair.Features)], [.. trained.Select(pair => pair.Gradients!.narrow(0, first, rows))]);
+                _tape?.Backward();
+            }
+        }
+
+        return measures;
+    }
+
+    /// <summary>All features, as leaves that receive the loss's gradient.</summary>
+    private (Tensor Images, Tensor Texts) Features(TrainingBatch[] parts)
+    {
+        Tensor images, texts;
+        using (no_grad())
+        {
+            List<Tensor> allImages = [], allTexts = [];
+            foreach (TrainingBatch part in parts)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                (Tensor partImages, Tensor partTexts) = Encode(part);
+                allImages.Add(partImages.MoveToOuterDisposeScope());
+                allTexts.Add(partTexts.MoveToOuterDisposeScope());
+            }
+
+            (images, texts) = (cat(allImages), cat(allTexts));
+        }
+
+        (images.requires_grad, texts.requires_grad) = (true, true);
+        return (images, texts);
+    }
+
+    private (Tensor Images, Tensor Texts) Encode(TrainingBatch part)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor images = _model.EncodeImage(part.Images(_model.Config.ImageResolution)), texts = LengthBuckets.EncodeText(_model, part.Ids, part.Pairs.Length);
+        return (images.MoveToOuterDisposeScope(), texts.MoveToOuterDisposeScope());
+    }
+
+    private (Tensor Scaled, LossMeasures Measures) Loss(Tensor images, Tensor texts, double factor)
+    {
+        long start = Stopwatch.GetTimestamp();
+        (Tensor loss, LossMeasures measures) = _loss.Forward(images, texts, _model.LogitScale);
+        measures = measures with { Milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds };
+        return (factor == 1.0 ? loss : loss * tensor(factor, loss.dtype), measures);
+    }
+}
