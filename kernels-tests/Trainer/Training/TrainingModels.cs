@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using HiMo.Interop;
 using HiMo.Trainer;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests.Trainer;
