@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Globalization;
 using HiMo.Interop;
 using HiMo.Trainer;
 using NUnit.Framework;
@@ -44,17 +43,11 @@ public sealed class LoadingMemoryTests
         }
 
         GC.Collect();
-        long before = Status("VmRSS");
-        File.WriteAllText("/proc/self/clear_refs", "5"); // the kernel forgets the peak so far
+        long before = ProcessMemory.Resident;
+        ProcessMemory.ForgetPeak();
         using ClipModel loaded = ClipModel.Load(path);
-        long peak = Status("VmHWM") - before;
+        long peak = ProcessMemory.Peak - before;
         TestContext.Out.WriteLine($"{weights >> 20} MiB of weights, {peak >> 20} MiB at the peak");
         Assert.That(peak, Is.LessThan(weights + Overhead), $"{weights} bytes of weights");
-    }
-
-    private static long Status(string field)
-    {
-        string line = File.ReadLines("/proc/self/status").First(line => line.StartsWith(field, StringComparison.Ordinal));
-        return 1024 * long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
     }
 }

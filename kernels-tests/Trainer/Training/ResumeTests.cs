@@ -45,6 +45,37 @@ internal sealed class ResumeTests
         AssertWhole(name);
     }
 
+    /// <summary>All state that a run can have: moments, average, the factor on the loss and its count, parts of a batch, a frozen tower's blocks.</summary>
+    [TestCase("float16", "cached")]
+    [TestCase("bfloat16", "plain")]
+    public void Stopped_with_everything_switched_on_it_ends_in_the_same_bytes(string precision, string accumulation)
+    {
+        TrainingConfig config = _scenes.Config with
+        {
+            Precision = Enum.Parse<Precision>(precision, ignoreCase: true),
+            Accumulation = Enum.Parse<Accumulation>(accumulation, ignoreCase: true),
+            MicroBatch = 8,
+            ActivationCheckpointing = true,
+            Ema = 0.9,
+            Freeze = "image:1",
+            Clip = 1.0,
+            WeightDecayPolicy = WeightDecayPolicy.All,
+        };
+        string whole = _scenes.Folder($"all-{precision}"), stopped = _scenes.Folder($"all-{precision}-stopped");
+        TrainingScenes.Train(whole, config);
+        for (int i = 0; i < 3; i++)
+        {
+            using CancellationTokenSource stop = new();
+            stop.Cancel(); // one step a call
+            Assert.That(() => TrainingScenes.Train(stopped, config, resume: true, stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        }
+
+        TrainingScenes.Train(stopped, config, resume: true);
+        Assert.That(TrainingScenes.Model(stopped), Is.EqualTo(TrainingScenes.Model(whole)));
+        Assert.That(File.ReadAllBytes(Path.Combine(stopped, TrainingRun.AverageFile)), Is.EqualTo(File.ReadAllBytes(Path.Combine(whole, TrainingRun.AverageFile))));
+        Assert.That(Losses(Path.GetFileName(stopped)), Is.EqualTo(Losses(Path.GetFileName(whole))));
+    }
+
     [Test]
     public void Killed_at_random_moments_it_ends_in_the_same_bytes()
     {

@@ -76,6 +76,43 @@ internal sealed class TrainingRunTests
             Throws.TypeOf<UserError>().With.Message.Contains("step 2").And.Message.Contains("--lr"));
         Assert.That(File.Exists(Path.Combine(folder, "checkpoints", "step_000001.state")));
         Assert.That(File.Exists(Path.Combine(folder, TrainingRun.ModelFile)), Is.False);
+
+        // What the step computed with can be looked into: its weights are those of the checkpoint before it.
+        string kept = Path.Combine(folder, "diverged_step_000002");
+        Assert.That(File.ReadAllBytes(Path.Combine(kept, TrainingRun.ModelFile)), Is.EqualTo(File.ReadAllBytes(Path.Combine(folder, "checkpoints", "step_000001.safetensors"))));
+        Assert.That(NpyFile.Read<byte>(Path.Combine(kept, "planes.npy")).Shape[..2], Is.EqualTo(new[] { 16, 3 }));
+        Assert.That(NpyFile.Read<long>(Path.Combine(kept, "ids.npy")).Shape[0], Is.EqualTo(16));
+        Assert.That(JsonNode.Parse(File.ReadAllText(Path.Combine(kept, "pairs.json")))!.AsArray(), Has.Count.EqualTo(16).And.All.Matches<JsonNode>(pair => File.Exists((string?)pair?["image"])));
+    }
+
+    [Test]
+    public void As_many_checkpoints_are_kept_as_wanted()
+    {
+        Assert.That(Weights(Train("all", _scenes.Config with { SaveEvery = 2 })), Is.EqualTo(new[] { 2, 4, 6, 8 }));
+        Assert.That(Weights(Train("two", _scenes.Config with { SaveEvery = 2, KeepCheckpoints = 2 })), Is.EqualTo(new[] { 6, 8 }));
+
+        static int[] Weights(string folder) =>
+            [.. Directory.EnumerateFiles(Path.Combine(folder, "checkpoints"), "*.safetensors").Order(StringComparer.Ordinal).Select(path => int.Parse(Path.GetFileName(path)[5..11], System.Globalization.CultureInfo.InvariantCulture))];
+    }
+
+    [Test]
+    public void The_average_of_the_weights_is_measured_and_saved()
+    {
+        TrainingConfig config = _scenes.Config with { Ema = 0.9, EvalEvery = 4 };
+        string folder = _scenes.Folder("averaged");
+        using (TrainingRun run = TrainingRun.Open(folder, config, resume: false))
+        {
+            RunTraining.Execute(run, vocabulary: null, evaluate: true, TextWriter.Null, CancellationToken.None);
+        }
+
+        Assert.That(Log(folder, "eval_ema").Single()["retrieval"]!.ToJsonString(), Is.Not.EqualTo(Log(folder, "eval").Single()["retrieval"]!.ToJsonString()));
+        Assert.That(File.Exists(Path.Combine(folder, RunTraining.AverageEvaluationFile)) && File.Exists(Path.Combine(folder, RunTraining.EvaluationFile)));
+
+        // The same run without an average has the same weights, so keeping one changes nothing.
+        string plain = Train("not-averaged", _scenes.Config);
+        using ClipModel with = ClipModel.Load(Path.Combine(folder, TrainingRun.ModelFile)), without = ClipModel.Load(Path.Combine(plain, TrainingRun.ModelFile)), average = ClipModel.Load(Path.Combine(folder, TrainingRun.AverageFile));
+        Assert.That(with.parameters().Zip(without.parameters(), (a, b) => a.Equals(b)), Has.All.True);
+        Assert.That(with.parameters().Zip(average.parameters(), (a, b) => a.Equals(b)), Has.Some.False);
     }
 
     [Test]

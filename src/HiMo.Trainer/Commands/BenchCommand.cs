@@ -15,7 +15,7 @@ internal static class BenchCommand
     public static Command Create() =>
         new("bench", "Time the loss on this machine, fused against plain TorchSharp operations, and its parts against libtorch's.")
         {
-            CreateLoss(), CreateTable(), BenchGemmCommand.Create(), BenchEighCommand.Create(),
+            CreateLoss(), CreateTable(), BenchTrainStepCommand.Create(), BenchGemmCommand.Create(), BenchEighCommand.Create(),
         };
 
     private static Command CreateLoss()

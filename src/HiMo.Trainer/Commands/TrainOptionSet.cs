@@ -61,8 +61,9 @@ internal sealed class TrainOptionSet
         Number("--workers", s_standard.Workers, "Threads that read and decode images; 0 takes one per processor.", (config, value) => config with { Workers = value });
         Number("--prefetch", s_standard.Prefetch, "Batches that are read ahead.", (config, value) => config with { Prefetch = value });
         Number("--max-bad-images", s_standard.MaxBadImages, "Images that may be missing or damaged; others take their place.", (config, value) => config with { MaxBadImages = value });
-        Choice("--tensor-board", OnOff.Off, "Whether TensorBoard's event files are written.", (config, value) => config with { TensorBoard = value == OnOff.On });
+        Choice("--tensorboard", OnOff.Off, "Whether TensorBoard's event files are written.", (config, value) => config with { TensorBoard = value == OnOff.On });
         Number("--eval-every", s_standard.EvalEvery, "Steps between evaluations; 0 evaluates at the end only.", (config, value) => config with { EvalEvery = value });
+        Number("--keep-checkpoints", s_standard.KeepCheckpoints, "Checkpoints whose weights are kept; 0 keeps all.", (config, value) => config with { KeepCheckpoints = value });
         Number("--save-every", s_standard.SaveEvery, "Steps between checkpoints; 0 saves at the end and when stopped.", (config, value) => config with { SaveEvery = value });
     }
 

@@ -36,7 +36,7 @@ internal sealed record AblationPlan
     public IReadOnlyList<string> Options { get; init; } = [];
 
     /// <summary>The tables.</summary>
-    public IReadOnlyList<AblationTable> Tables { get; } =
+    public IReadOnlyList<AblationTable> Tables { get; init; } =
     [
         new("Explained variance tau (the paper's table 4)", [.. new[] { 0.60, 0.70, 0.80, 0.85, 0.90, 0.95 }.Select(value => Number("tau", value, StandardTau))]),
         new("Terms of the loss (the paper's table 5)",

@@ -12,10 +12,11 @@ internal static class ChildProcess
     /// <param name="message">Receives each line of the child's error stream; may be called from another thread.</param>
     /// <param name="oneThread">Whether it shares the processors with others.</param>
     /// <param name="cancel">Closes the child's standard input, which asks commands that watch it to finish their step and save.</param>
+    /// <param name="environment">Variables that it gets besides this process's.</param>
     /// <returns>What it wrote to standard output.</returns>
     /// <exception cref="UserError">It failed; the message is the child's last one.</exception>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
-    public static async Task<string> RunAsync(IReadOnlyList<string> arguments, Action<string> message, bool oneThread, CancellationToken cancel)
+    public static async Task<string> RunAsync(IReadOnlyList<string> arguments, Action<string> message, bool oneThread, CancellationToken cancel, IReadOnlyDictionary<string, string>? environment = null)
     {
         cancel.ThrowIfCancellationRequested();
         ProcessStartInfo start = new(Program())
@@ -35,6 +36,11 @@ internal static class ChildProcess
         {
             // Idle OpenMP threads wait busily: several processes with several threads each would be many times slower.
             start.Environment["OMP_NUM_THREADS"] = "1";
+        }
+
+        foreach ((string name, string value) in environment ?? new Dictionary<string, string>())
+        {
+            start.Environment[name] = value;
         }
 
         using Process process = new() { StartInfo = start };

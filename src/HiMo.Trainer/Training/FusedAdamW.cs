@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Numerics;
 using System.Runtime.InteropServices;
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
 /// <summary>
-/// AdamW in one pass over parameter, gradient and both moments:
+/// AdamW in one pass over parameter, gradient and both moments, on several threads:
 /// p (1 - lr wd) - lr mhat / (sqrt(vhat) + eps), m and v exponential means of g and g^2, hats without their start at zero.
 /// Parameters without gradient are left alone.
 /// Source: Loshchilov and Hutter (arXiv:1711.05101), in torch's order of operations.
@@ -16,6 +17,7 @@ namespace HiMo.Trainer;
 internal sealed class FusedAdamW : IDisposable
 {
     private const double Epsilon = 1e-8;
+    private const int PieceElements = 1 << 16;
 
     private readonly (string Name, Parameter Value)[] _parameters;
     private readonly Tensor[] _means;
@@ -24,6 +26,7 @@ internal sealed class FusedAdamW : IDisposable
     private readonly double _beta2;
     private readonly double _weightDecay;
     private readonly WeightDecayPolicy _policy;
+    private readonly (int Parameter, int First, int Count)[] _pieces; // elements of a parameter that one thread updates at a time
 
     /// <summary>Starts with moments of zero.</summary>
     /// <param name="parameters">Contiguous float32 parameters on the CPU by unique names.</param>
@@ -36,8 +39,18 @@ internal sealed class FusedAdamW : IDisposable
         _parameters = [.. parameters];
         _means = [.. _parameters.Select(parameter => zeros(parameter.Value.shape).DetachFromDisposeScope())];
         _squares = [.. _parameters.Select(parameter => zeros(parameter.Value.shape).DetachFromDisposeScope())];
+        _pieces =
+        [
+            .. from parameter in Enumerable.Range(0, _parameters.Length)
+               let count = (int)_parameters[parameter].Value.numel()
+               from piece in Enumerable.Range(0, (count + PieceElements - 1) / PieceElements)
+               select (parameter, piece * PieceElements, Math.Min(PieceElements, count - (piece * PieceElements))),
+        ];
         (_beta1, _beta2, _weightDecay, _policy) = (beta1, beta2, weightDecay, policy);
     }
+
+    /// <summary>Threads; 0 takes one per processor. The result does not depend on it.</summary>
+    public int Threads { get; init; }
 
     /// <summary>Steps taken.</summary>
     public long Count { get; set; }
@@ -46,19 +59,18 @@ internal sealed class FusedAdamW : IDisposable
     public IEnumerable<(string Name, Tensor Value)> Moments => _parameters
         .SelectMany((parameter, i) => new[] { ($"exp_avg.{parameter.Name}", _means[i]), ($"exp_avg_sq.{parameter.Name}", _squares[i]) });
 
-    /// <summary>Euclidean norm of all gradients together, summed in double precision in a fixed order.</summary>
+    /// <summary>Euclidean norm of all gradients together, summed in double precision in an order that the threads do not change.</summary>
     public double GradientNorm()
     {
-        double sum = 0.0;
-        foreach ((_, Parameter value) in _parameters)
+        using DisposeScope scope = NewDisposeScope();
+        Tensor?[] gradients = Gradients();
+        double[] sums = new double[_pieces.Length];
+        ForEachPiece(piece =>
         {
-            if (value.grad is { } gradient)
-            {
-                sum += SumOfSquares(Elements(gradient));
-            }
-        }
-
-        return Math.Sqrt(sum);
+            (int parameter, int first, int count) = _pieces[piece];
+            sums[piece] = gradients[parameter] is { } gradient ? SumOfSquares(Elements(gradient).Slice(first, count)) : 0.0;
+        });
+        return Math.Sqrt(sums.Sum());
     }
 
     /// <summary>One update from the gradients that the parameters hold.</summary>
@@ -67,20 +79,24 @@ internal sealed class FusedAdamW : IDisposable
     public void Step(double rate, double gradientScale)
     {
         Count++;
+        using DisposeScope scope = NewDisposeScope();
         double correction1 = 1.0 - Math.Pow(_beta1, Count), correction2 = 1.0 - Math.Pow(_beta2, Count);
-        for (int i = 0; i < _parameters.Length; i++)
+        Tensor?[] gradients = Gradients();
+        Update[] updates = [.. _parameters.Select(parameter => new Update(
+            (float)gradientScale, (float)_beta1, (float)_beta2,
+            Keep: (float)(1.0 - (_policy == WeightDecayPolicy.All || parameter.Value.dim() >= 2 ? rate * _weightDecay : 0.0)),
+            Rate: (float)(rate / correction1),
+            InverseRoot: (float)(1.0 / Math.Sqrt(correction2))))];
+        ForEachPiece(piece =>
         {
-            Parameter value = _parameters[i].Value;
-            if (value.grad is { } gradient)
+            (int parameter, int first, int count) = _pieces[piece];
+            if (gradients[parameter] is { } gradient)
             {
-                Update update = new(
-                    (float)gradientScale, (float)_beta1, (float)_beta2,
-                    Keep: (float)(1.0 - (_policy == WeightDecayPolicy.All || value.dim() >= 2 ? rate * _weightDecay : 0.0)),
-                    Rate: (float)(rate / correction1),
-                    InverseRoot: (float)(1.0 / Math.Sqrt(correction2)));
-                update.Apply(Elements(value), Elements(gradient), Elements(_means[i]), Elements(_squares[i]));
+                updates[parameter].Apply(
+                    Elements(_parameters[parameter].Value).Slice(first, count), Elements(gradient).Slice(first, count),
+                    Elements(_means[parameter]).Slice(first, count), Elements(_squares[parameter]).Slice(first, count));
             }
-        }
+        });
     }
 
     public void Dispose()
@@ -95,14 +111,29 @@ internal sealed class FusedAdamW : IDisposable
 
     private static double SumOfSquares(ReadOnlySpan<float> values)
     {
-        double sum = 0.0;
-        foreach (float value in values)
+        int width = Vector<float>.Count;
+        int whole = values.Length - (values.Length % width);
+        Vector<double> sums = Vector<double>.Zero;
+        for (int i = 0; i < whole; i += width)
+        {
+            Vector.Widen(new Vector<float>(values[i..]), out Vector<double> low, out Vector<double> high);
+            sums += (low * low) + (high * high);
+        }
+
+        double sum = Vector.Sum(sums);
+        foreach (float value in values[whole..])
         {
             sum += (double)value * value;
         }
 
         return sum;
     }
+
+    /// <summary>The gradients, each a new handle that belongs to the current dispose scope.</summary>
+    private Tensor?[] Gradients() => [.. _parameters.Select(parameter => parameter.Value.grad)];
+
+    private void ForEachPiece(Action<int> act) =>
+        _ = Parallel.For(0, _pieces.Length, new ParallelOptions { MaxDegreeOfParallelism = Threads > 0 ? Threads : Environment.ProcessorCount }, act);
 
     private readonly record struct Update(float Scale, float Beta1, float Beta2, float Keep, float Rate, float InverseRoot)
     {

@@ -132,6 +132,9 @@ internal sealed partial record TrainingConfig
     /// <summary>Steps between checkpoints; 0 saves at the end and when stopped.</summary>
     public int SaveEvery { get; init; }
 
+    /// <summary>Checkpoints whose weights are kept; 0 keeps all. Only the newest has moments.</summary>
+    public int KeepCheckpoints { get; init; }
+
     /// <summary>Threads that read and decode images; 0 takes one per processor. The result does not depend on it.</summary>
     public int Workers { get; init; }
 
@@ -176,6 +179,7 @@ internal sealed partial record TrainingConfig
         Require(LogitScaleStart is null or (>= -100.0 and <= 80.0), "--logit-scale-start", LogitScaleStart, "it lies from -100 to 80");
         Require(MaxLogitScale is >= 0.0 and <= 80.0, "--max-logit-scale", MaxLogitScale, "it is 0 for no limit, or a logarithm up to 80");
         Require(Ema is >= 0.0 and < 1.0, "--ema", Ema, "it is 0 for none, or a decay below 1");
+        Require(KeepCheckpoints >= 0, "--keep-checkpoints", KeepCheckpoints, "it is 0 for all, or a number of checkpoints");
         Require(Workers is >= 0 and <= 1024, "--workers", Workers, "it is 0 for one per processor, or a number up to 1024");
         Require(Prefetch is >= 1 and <= 1024, "--prefetch", Prefetch, "it lies from 1 to 1024");
         Require(MaxBadImages >= 0, "--max-bad-images", MaxBadImages, "it is a number of images");

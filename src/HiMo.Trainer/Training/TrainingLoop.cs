@@ -16,6 +16,7 @@ namespace HiMo.Trainer;
 internal sealed class TrainingLoop : IDisposable
 {
     private const int StepsBetweenSpectra = 20;
+    private const int StepsBetweenExamples = 500;
 
     private readonly TrainingRun _run;
     private readonly TrainingConfig _config;
@@ -24,8 +25,6 @@ internal sealed class TrainingLoop : IDisposable
     private readonly LearningRateSchedule _schedule;
     private readonly BatchSource _batches;
     private readonly BatchGradient _gradient;
-    private double _waited; // milliseconds of this call, for batches and altogether
-    private double _passed;
 
     /// <summary>Reads base, data and the newest checkpoint.</summary>
     /// <param name="run">The folder and the configuration.</param>
@@ -74,8 +73,10 @@ internal sealed class TrainingLoop : IDisposable
     public void Run(Func<JsonObject>? evaluate, Progress progress, CancellationToken cancel)
     {
         using TrainingLog log = new(_run.Folder, Done);
+        using TensorBoardLog? board = _config.TensorBoard ? new TensorBoardLog(_run.Folder, _config, Done) : null;
         using BatchQueue batches = new(_batches.Load, Done, _config.Steps, _config.Prefetch);
         long first = Done;
+        double waitedInAll = 0.0, passed = 0.0; // milliseconds
         while (Done < _config.Steps)
         {
             long start = Stopwatch.GetTimestamp();
@@ -93,28 +94,32 @@ internal sealed class TrainingLoop : IDisposable
             }
 
             log.Write(record);
-            (_waited, _passed) = (_waited + waited, _passed + milliseconds);
+            board?.Write(record);
+            (waitedInAll, passed) = (waitedInAll + waited, passed + milliseconds);
+            if (Done == 1 || Done % StepsBetweenExamples == 0)
+            {
+                board?.WriteExamples(batch, Model.Config.ImageResolution, Done);
+            }
+
             if (Done % StepsBetweenSpectra == 0 && _gradient.LastSpectrum is { Count: > 0 } spectrum)
             {
+                board?.WriteDistributions(spectrum, Done);
                 log.Write(new JsonObject { ["kind"] = "spectrum", ["step"] = Done, ["values"] = new JsonArray([.. spectrum.Select(value => JsonValue.Create(value))]) });
             }
 
             progress.Report((int)Done, string.Create(
                 CultureInfo.InvariantCulture,
-                $"loss {record["loss"]!.GetValue<double>():F3}, {_config.Batch * (Done - first) * 1000.0 / _passed:F0} images/s, {100.0 * _waited / _passed:F0} % of the time waiting for them"));
+                $"loss {record["loss"]!.GetValue<double>():F3}, {_config.Batch * (Done - first) * 1000.0 / passed:F0} images/s, {100.0 * waitedInAll / passed:F0} % of the time waiting for them"));
             bool stop = cancel.IsCancellationRequested && Done < _config.Steps;
             if (evaluate is not null && !stop && _config.EvalEvery > 0 && Done % _config.EvalEvery == 0 && Done < _config.Steps)
             {
-                WriteMeasures(log, "eval", evaluate);
-                if (_parts.Average is not null)
-                {
-                    Averaged(() => WriteMeasures(log, "eval_ema", evaluate));
-                }
+                Measure("eval");
+                Averaged(() => Measure("eval_ema"));
             }
 
             if (stop || Done == _config.Steps || (_config.SaveEvery > 0 && Done % _config.SaveEvery == 0))
             {
-                TrainingState.Save(_run.Folder, _parts, _metadata);
+                TrainingState.Save(_run.Folder, _parts, _metadata, _config.KeepCheckpoints);
             }
 
             if (stop)
@@ -126,6 +131,18 @@ internal sealed class TrainingLoop : IDisposable
         // The model last, because it is what makes a run complete.
         Averaged(() => SaveModel(TrainingRun.AverageFile));
         SaveModel(TrainingRun.ModelFile);
+
+        // In the parameters' precision.
+        void Measure(string kind)
+        {
+            Model.ProductType = null;
+            JsonObject measured = evaluate();
+            Model.ProductType = BatchGradient.ProductType(_config.Precision);
+            measured.Insert(0, "kind", kind);
+            measured.Insert(1, "step", Done);
+            log.Write(measured);
+            board?.Write(measured);
+        }
     }
 
     private void SaveModel(string file) =>
@@ -140,17 +157,6 @@ internal sealed class TrainingLoop : IDisposable
             act();
             average.Swap();
         }
-    }
-
-    /// <summary>Measures are taken in the parameters' precision.</summary>
-    private void WriteMeasures(TrainingLog log, string kind, Func<JsonObject> evaluate)
-    {
-        Model.ProductType = null;
-        JsonObject measured = evaluate();
-        Model.ProductType = BatchGradient.ProductType(_config.Precision);
-        measured.Insert(0, "kind", kind);
-        measured.Insert(1, "step", Done);
-        log.Write(measured);
     }
 
     public void Dispose()

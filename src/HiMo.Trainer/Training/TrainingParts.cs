@@ -20,7 +20,7 @@ internal sealed class TrainingParts : IDisposable
     {
         (string, Parameter)[] trained = [.. model.named_parameters().Where(pair => pair.parameter.requires_grad)];
         Model = model;
-        Optimizer = new FusedAdamW(trained, config.Beta1, config.Beta2, config.WeightDecay, config.WeightDecayPolicy);
+        Optimizer = new FusedAdamW(trained, config.Beta1, config.Beta2, config.WeightDecay, config.WeightDecayPolicy) { Threads = config.Threads };
         Scaler = new LossScaler(config.Precision == Precision.Float16);
         Average = config.Ema > 0.0 ? new WeightAverage(trained, config.Ema) : null;
     }

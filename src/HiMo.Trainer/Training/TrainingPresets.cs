@@ -60,6 +60,7 @@ internal static class TrainingPresets
         Context = 248,
         MaxBadImages = 12_000,
         SaveEvery = 500,
+        KeepCheckpoints = 3,
     };
 
     /// <summary>The configuration of a preset, with nothing of a particular run.</summary>

@@ -7,7 +7,7 @@ namespace HiMo.Trainer;
 /// <summary>
 /// What a run needs to go on as if it had never stopped: the weights (checkpoints/step_000120.safetensors) and what else changes
 /// (the same name with .state: moments, average, counters). Batches and captions are functions of seed and step, so no random state is kept. The .state is written
-/// last and makes the pair valid; only the newest one is kept, the weights all.
+/// last and makes the pair valid; only the newest one is kept.
 /// </summary>
 internal static class TrainingState
 {
@@ -18,16 +18,18 @@ internal static class TrainingState
     /// <param name="folder">The run's folder.</param>
     /// <param name="parts">What the run consists of.</param>
     /// <param name="metadata">Travels with the weights.</param>
+    /// <param name="keep">Checkpoints whose weights are kept, this one included; 0 keeps all.</param>
     /// <exception cref="UserError">The file system refuses; earlier checkpoints are as they were.</exception>
-    public static void Save(string folder, TrainingParts parts, IReadOnlyDictionary<string, string> metadata)
+    public static void Save(string folder, TrainingParts parts, IReadOnlyDictionary<string, string> metadata, int keep)
     {
         string stem = Path.Combine(Checkpoints(folder), $"step_{parts.Done:D6}");
-        string[] older = States(folder);
+        string[] older = Files(folder, StateEnding);
         parts.Model.Save(stem + WeightsEnding, metadata, ScalarType.Float32);
         SafetensorsFile.Write(stem + StateEnding, parts.Tensors, parts.Counters);
-        foreach (string state in older.Where(state => state != stem + StateEnding))
+        IEnumerable<string> weights = keep > 0 ? Files(folder, WeightsEnding).SkipLast(keep) : [];
+        foreach (string file in older.Where(state => state != stem + StateEnding).Concat(weights))
         {
-            File.Delete(state);
+            File.Delete(file);
         }
     }
 
@@ -37,7 +39,7 @@ internal static class TrainingState
     /// <exception cref="UserError">A file is damaged or belongs to another model.</exception>
     public static bool TryRestore(string folder, TrainingParts parts)
     {
-        if (States(folder).LastOrDefault() is not { } state)
+        if (Files(folder, StateEnding).LastOrDefault() is not { } state)
         {
             return false;
         }
@@ -64,8 +66,8 @@ internal static class TrainingState
 
     private static string Checkpoints(string folder) => Path.Combine(folder, "checkpoints");
 
-    /// <summary>All states, oldest first.</summary>
-    private static string[] States(string folder) => Directory.Exists(Checkpoints(folder))
-        ? [.. Directory.EnumerateFiles(Checkpoints(folder), $"step_*{StateEnding}").OrderBy(path => path.Length).ThenBy(path => path, StringComparer.Ordinal)]
+    /// <summary>All files of a kind, oldest first.</summary>
+    private static string[] Files(string folder, string ending) => Directory.Exists(Checkpoints(folder))
+        ? [.. Directory.EnumerateFiles(Checkpoints(folder), $"step_*{ending}").OrderBy(path => path.Length).ThenBy(path => path, StringComparer.Ordinal)]
         : [];
 }
