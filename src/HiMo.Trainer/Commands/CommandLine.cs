@@ -21,14 +21,10 @@ internal static class CommandLine
         new("Train and look",
             new CommandEntry(DatasetCommand.Create(), "./himo dataset synthesize --out out/scenes --count 30000 --seed 2", "./himo dataset check --data out/scenes"),
             new CommandEntry(TrainCommand.Create(), "./himo train --preset demo --base models/demo-base-1.safetensors --data out/scenes --out out/run"),
-<<<<<<< HEAD
             new CommandEntry(EvalCommand.Create(), "./himo eval --checkpoint models/demo-base-1.safetensors --data out/scenes --out eval.json", "./himo eval --checkpoint ViT-L-14.pt --context 248 --protocol urban1k --data Urban1k --out urban1k.json --records urban1k.jsonl", "./himo eval --checkpoint ViT-L-14.pt --protocol zero-shot --data imagenet/val --classes LOC_synset_mapping.txt"),
             new CommandEntry(TableCommand.Create(), "./himo table urban1k.json docci.json himo-docci.json --out results.md"),
             new CommandEntry(ScoreCommand.Create(), "./himo score street.jpg \"An old street. A red sign hangs on the left.\" --checkpoint ViT-L-14.pt --context 248"),
-=======
-            new CommandEntry(EvalCommand.Create(), "./himo eval --checkpoint models/demo-base-1.safetensors --data out/scenes --out eval.json"),
             new CommandEntry(AblateCommand.Create(), "./himo ablate --out out/ablation --seeds 2"),
->>>>>>> ff6cbf8 (Training: TensorBoard files, moving average measured, bench train-step, ablate; files beyond the system's largest size are one error)
             new CommandEntry(ReportCommand.Create(), "./himo report out/demo/runs/* --bench out/demo/bench.json --out page.html")),
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9"),

@@ -25,13 +25,9 @@ internal static class AtomicFile
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException { ParamName: "value" })
         {
-<<<<<<< HEAD
+            // The last kind is what .NET makes of a file beyond the system's largest size (EFBIG).
             // The user knows nothing of the name beside it.
             throw new UserError($"{path}: cannot be written ({failure.Message.Replace(temporary, full, StringComparison.Ordinal)})", failure);
-=======
-            // The last kind is what .NET makes of a file beyond the system's largest size (EFBIG).
-            throw new UserError($"{path}: cannot be written ({failure.Message})", failure);
->>>>>>> ff6cbf8 (Training: TensorBoard files, moving average measured, bench train-step, ablate; files beyond the system's largest size are one error)
         }
         finally
         {
