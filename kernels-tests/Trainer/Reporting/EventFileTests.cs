@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Buffers.Binary;
-using System.Text;
 using HiMo.Trainer;
 using NUnit.Framework;
 
