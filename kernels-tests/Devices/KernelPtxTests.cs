@@ -17,29 +17,64 @@ internal sealed class KernelPtxTests
 {
     private static readonly string s_budget = Path.Combine(TestData.RepositoryRoot, "kernels-tests", "Devices", "KernelBudget.txt");
 
+    private static readonly string[] s_targets = ["sm_80", "sm_90"];
+
     private readonly SortedDictionary<string, LaunchEntry> _kernels = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string Name, string Target), string> _ptx = [];
 
     [OneTimeSetUp]
     public void FindKernels()
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 4);
-        foreach (BasisGradient basis in new[] { BasisGradient.Exact, BasisGradient.Stopped })
+        using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
+        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in Configurations())
         {
-            using TrainingStepGpu step = new(gpu, new MatrixShape(2, 2), new MoLoOptions { BasisGradient = basis }, new GpuStepSettings { EigenThreads = 64 });
-            using MemoryBuffer1D<float, Stride1D.Dense> data = gpu.Accelerator.Allocate1D(new float[] { 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0 });
+            using TrainingStepGpu step = new(gpu, shape, options, settings);
+            using MemoryBuffer1D<float, Stride1D.Dense> data = gpu.Allocate<float>(shape.Length);
             ArrayView<float> view = data.View.BaseView;
             step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
             {
-                Images = view.SubView(0, 4), Texts = view.SubView(0, 4), LogitScale = view.SubView(0, 1), GradImages = view.SubView(4, 4), GradTexts = view.SubView(4, 4),
-                Summary = view.SubView(4, StepSummary.Length),
+                Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
             });
-            gpu.Accelerator.Synchronize();
         }
 
         foreach (LaunchEntry launch in gpu.Log.Launches)
         {
-            // The eigensystem's group is smaller in emulation; on a GPU it has the default.
-            _ = _kernels.TryAdd(Name(launch.Kernel), launch.Kernel.DeclaringType == typeof(EigenSymmetricGpu) ? launch with { Threads = 512 } : launch);
+            _ = _kernels.TryAdd(Name(launch.Kernel), launch);
+        }
+
+        foreach ((string name, LaunchEntry launch) in _kernels)
+        {
+            foreach (string target in s_targets)
+            {
+                _ptx.Add((name, target), OfflinePtx.Compile(launch.Kernel, launch.Threads, target));
+            }
+        }
+    }
+
+    private static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Configurations()
+    {
+        MatrixShape[] shapes = [new(4, 8), new(8, 4)];
+        return from shape in shapes
+               from basis in Enum.GetValues<BasisGradient>()
+               from components in Enum.GetValues<ComponentSource>()
+               from normalization in Enum.GetValues<ComponentNormalization>()
+               from precision in Enum.GetValues<GpuPrecision>()
+               let options = new MoLoOptions { BasisGradient = basis, Components = components, ComponentNormalization = normalization }
+               let settings = new GpuStepSettings { Precision = precision }
+               where IsSupported(shape, options, settings)
+               select (shape, options, settings);
+    }
+
+    private static bool IsSupported(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
+    {
+        try
+        {
+            TrainingStepGpu.CheckSupported(shape, options, settings);
+            return true;
+        }
+        catch (NotSupportedException)
+        {
+            return false;
         }
     }
 
@@ -49,13 +84,14 @@ internal sealed class KernelPtxTests
     {
         foreach ((string name, LaunchEntry launch) in _kernels)
         {
-            string ptx = OfflinePtx.Compile(launch.Kernel, launch.Threads, target);
+            string ptx = _ptx[(name, target)];
             Assert.That(ptx, Does.Contain($".target {target}"), name);
             Assert.That(ptx, Does.Contain($".maxntid {launch.Threads}"), name);
             Assert.That(ptx, Does.Not.Contain("call ").And.Not.Contain(".local").And.Not.Contain("cvta.shared"), name);
-            if (name.Contains("Gemm", StringComparison.Ordinal))
+            if (launch.Kernel.GetGenericArguments().Any(type => typeof(IProductPrecision).IsAssignableFrom(type)))
             {
-                Assert.That(ptx, Does.Contain("mma.sync.aligned.m16n8k8").And.Contain("cvt.rna.tf32.f32"), name);
+                bool isBf16 = launch.Kernel.GetGenericArguments().Contains(typeof(Bf16Precision));
+                Assert.That(ptx, isBf16 ? Does.Contain("mma.sync.aligned.m16n8k16").And.Contain("cvt.rn.bf16x2") : Does.Contain("mma.sync.aligned.m16n8k8").And.Contain("cvt.rna.tf32"), name);
             }
         }
 
@@ -66,7 +102,7 @@ internal sealed class KernelPtxTests
     public void Barriers_keep_their_order_with_shared_memory_in_the_product()
     {
         // The loop's block: barrier, the 32 loads of fragments, barrier. Products work on registers and may stand anywhere behind the loads.
-        string ptx = OfflinePtx.Compile(_kernels.Values.First(launch => launch.Kernel.DeclaringType == typeof(GpuGemm)).Kernel, GpuGemm.Threads, "sm_90");
+        string ptx = _ptx[(_kernels.First(pair => pair.Value.Kernel.DeclaringType == typeof(GpuGemm)).Key, "sm_90")];
         string[][] blocks = [.. Regex.Split(ptx, @"^\s*L_\w+:", RegexOptions.Multiline)
             .Select(block => block.Split('\n').Select(line => Kind(line.Trim())).Where(kind => kind.Length > 0).ToArray())];
         string[] loop = blocks.Single(block => block.Count(kind => kind == "barrier") == 2);
@@ -88,9 +124,9 @@ internal sealed class KernelPtxTests
     public void Registers_stay_within_the_budget_without_stack_or_spills()
     {
         string assembler = Ptxas.FindOrSkip();
-        string seen = string.Concat(_kernels.SelectMany(pair => new[] { "sm_80", "sm_90" }.Select(target =>
+        string seen = string.Concat(_kernels.SelectMany(pair => s_targets.Select(target =>
         {
-            PtxasReport report = Ptxas.Assemble(assembler, OfflinePtx.Compile(pair.Value.Kernel, pair.Value.Threads, target), target);
+            PtxasReport report = Ptxas.Assemble(assembler, _ptx[(pair.Key, target)], target);
             Assert.That(report.StackBytes + report.SpillBytes, Is.Zero, $"stack and spills of {pair.Key} for {target}");
             int warps = 65536 / (report.Registers * pair.Value.Threads) * pair.Value.Threads / 32;
             return string.Create(

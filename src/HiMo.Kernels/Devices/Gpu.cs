@@ -28,6 +28,9 @@ internal sealed class Gpu : IDisposable
     /// <summary>Name of the device.</summary>
     public string Name => Accelerator.Name;
 
+    /// <summary>True: launches are written into the log and not made, so that the launches of any configuration can be listed.</summary>
+    public bool OnlyRecords { get; init; }
+
     /// <summary>What was launched, allocated, copied and waited for since the last reset.</summary>
     public LaunchLog Log { get; } = new();
 
@@ -35,12 +38,13 @@ internal sealed class Gpu : IDisposable
     /// ILGPU's emulation: every kernel as it is, one operating-system thread a lane, hence thousands of times slower than a GPU.
     /// </summary>
     /// <param name="warps">Most warps of a group.</param>
-    public static Gpu OpenEmulated(int warps = 8)
+    /// <param name="onlyRecords">See <see cref="OnlyRecords"/>.</param>
+    public static Gpu OpenEmulated(int warps = 8, bool onlyRecords = false)
     {
         CPUDevice device = new(WarpSize, warps, numMultiprocessors: 1);
         // O1: O2 moves reads of shared memory across barriers.
         Context context = Context.Create(builder => builder.CPU(device).Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics());
-        return new Gpu(context, context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel));
+        return new Gpu(context, context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel)) { OnlyRecords = onlyRecords };
     }
 
     /// <summary>Device memory for <paramref name="length"/> elements; its contents are undefined.</summary>
@@ -67,9 +71,14 @@ internal sealed class Gpu : IDisposable
             return;
         }
 
+        Log.Launches.Add(new LaunchEntry(kernel.Method, groups, threads, sharedLength));
+        if (OnlyRecords)
+        {
+            return;
+        }
+
         var launcher = (Action<AcceleratorStream, KernelConfig, TArguments>)_kernels.GetOrAdd(
             kernel.Method, static (_, state) => state.Accelerator.LoadKernel(state.kernel), (Accelerator, kernel));
-        Log.Launches.Add(new LaunchEntry(kernel.Method, groups, threads, sharedLength));
         SharedMemoryConfig shared = sharedLength > 0 ? SharedMemoryConfig.RequestDynamic<float>(sharedLength) : SharedMemoryConfig.Empty;
         launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), shared), arguments);
     }

@@ -31,6 +31,39 @@ internal interface IGemmResult
     void Store(int group, int row, int column, float value, float rowValue);
 }
 
+/// <summary>A size that only the device knows: the number m of kept components. The default is no limit.</summary>
+internal struct DeviceLimit
+{
+    /// <summary>m, one element, for the groups from <see cref="FirstGroup"/> on; empty: no limit there.</summary>
+    public ArrayView<int> Kept;
+
+    /// <summary>Added to m.</summary>
+    public int Extra;
+
+    /// <summary>Groups before this one have the limit <see cref="Before"/>.</summary>
+    public int FirstGroup;
+
+    /// <inheritdoc cref="FirstGroup"/>
+    public int Before;
+
+    /// <summary>The smaller of the size and the limit.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int Apply(int group, int size)
+    {
+        int limit = size;
+        if (group < FirstGroup)
+        {
+            limit = Before;
+        }
+        else if (Kept.Length > 0)
+        {
+            limit = Kept[0] + Extra;
+        }
+
+        return limit < size ? limit : size;
+    }
+}
+
 /// <summary>Arguments of <see cref="GpuGemm.Kernel"/>.</summary>
 internal struct GemmArguments<TA, TB, TC>
     where TA : struct, IGemmOperand
@@ -43,6 +76,21 @@ internal struct GemmArguments<TA, TB, TC>
     public int Rows;
     public int Columns;
     public int Depth;
+
+    /// <summary>Where a group's columns end; blocks behind it do nothing.</summary>
+    public DeviceLimit ColumnLimit;
+
+    /// <summary>Where a group's depth ends: the operands are not read behind it.</summary>
+    public DeviceLimit DepthLimit;
+}
+
+/// <summary>One lane's share of a 16 x 32 accumulator: four instruction tiles side by side.</summary>
+internal struct TileRow
+{
+    public Float4 T0;
+    public Float4 T1;
+    public Float4 T2;
+    public Float4 T3;
 }
 
 /// <summary>Matrix products on the GPU.</summary>
@@ -53,13 +101,8 @@ internal static class GpuGemm
     public const int Threads = 128;
     private const int Pitch = 20;
 
-    private struct TileRow
-    {
-        public Float4 T0;
-        public Float4 T1;
-        public Float4 T2;
-        public Float4 T3;
-    }
+    /// <summary>Words of shared memory of one operand's stage.</summary>
+    public const int StageLength = Block * Pitch;
 
     /// <summary>Enqueues C = A B.</summary>
     public static void Run<TA, TB, TC, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments)
@@ -81,26 +124,60 @@ internal static class GpuGemm
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
     {
-        ArrayView<float> sharedA = SharedMemory.Allocate<float>(Block * Pitch);
-        ArrayView<float> sharedB = SharedMemory.Allocate<float>(Block * Pitch);
+        ArrayView<float> sharedA = SharedMemory.Allocate<float>(StageLength);
+        ArrayView<float> sharedB = SharedMemory.Allocate<float>(StageLength);
         ArrayView<float> rowValues = SharedMemory.Allocate<float>(Block);
-        int warp = Group.IdxX / Gpu.WarpSize;
-        int lane = Group.IdxX % Gpu.WarpSize;
-        int warpRow = warp / 2 * 32;
-        int warpColumn = warp % 2 * 32;
         int blockRow = Grid.IdxY * Block;
         int blockColumn = Grid.IdxX * Block;
-        TileRow top = default;
-        TileRow bottom = default;
+        int columns = p.ColumnLimit.Apply(Grid.IdxZ, p.Columns);
+        if (blockColumn >= columns)
+        {
+            return; // the whole group leaves
+        }
+
         if (Group.IdxX < Block && blockRow + Group.IdxX < p.Rows)
         {
             rowValues[Group.IdxX] = p.C.Prepare(Grid.IdxZ, blockRow + Group.IdxX); // read after the barriers of the loop
         }
 
-        for (int start = 0; start < p.Depth; start += DepthStep)
+        TileRow top = default;
+        TileRow bottom = default;
+        Accumulate<TA, TB, TPrecision>(
+            ref top, ref bottom, sharedA, sharedB, p.A, p.B, Grid.IdxZ, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(Grid.IdxZ, p.Depth));
+        Group.Barrier(); // without a stage there was none yet
+        int row = WarpRow() + (Group.IdxX % Gpu.WarpSize / 4);
+        int column = blockColumn + WarpColumn() + (Group.IdxX % 4 * 2);
+        StoreRow(p, rowValues, top, blockRow, row, column, columns);
+        StoreRow(p, rowValues, bottom, blockRow, row + 16, column, columns);
+    }
+
+    /// <summary>First row of the thread's warp within its group's block.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int WarpRow() => Group.IdxX / (2 * Gpu.WarpSize) * 32;
+
+    /// <summary>First column of the thread's warp within its group's block.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int WarpColumn() => Group.IdxX / Gpu.WarpSize % 2 * 32;
+
+    /// <summary>
+    /// Adds one 64 x 64 block of A B to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
+    /// free again at the return.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate<TA, TB, TPrecision>(
+        ref TileRow top, ref TileRow bottom, ArrayView<float> sharedA, ArrayView<float> sharedB, TA a, TB b, int group, int firstRow, int rows, int firstColumn,
+        int columns, int depth)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TPrecision : struct, IProductPrecision
+    {
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int warpRow = WarpRow();
+        int warpColumn = WarpColumn();
+        for (int start = 0; start < depth; start += DepthStep)
         {
-            CopyStage(sharedA, p.A, blockRow, p.Rows, start, p.Depth);
-            CopyStage(sharedB, p.B, blockColumn, p.Columns, start, p.Depth);
+            CopyStage(sharedA, a, group, firstRow, rows, start, depth);
+            CopyStage(sharedB, b, group, firstColumn, columns, start, depth);
             Group.Barrier();
             FragmentB b0 = LoadB(sharedB, warpColumn, lane);
             FragmentB b1 = LoadB(sharedB, warpColumn + 8, lane);
@@ -110,17 +187,11 @@ internal static class GpuGemm
             MultiplyRow<TPrecision>(ref bottom, LoadA(sharedA, warpRow + 16, lane), b0, b1, b2, b3);
             Group.Barrier(); // the next stage overwrites what was just read
         }
-
-        Group.Barrier(); // without a stage there was none yet
-        int row = warpRow + (lane / 4);
-        int column = blockColumn + warpColumn + (lane % 4 * 2);
-        StoreRow(p, rowValues, top, blockRow, row, column);
-        StoreRow(p, rowValues, bottom, blockRow, row + 16, column);
     }
 
     // 64 x 16 elements of one operand, zero outside; eight a thread.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void CopyStage<T>(ArrayView<float> shared, T operand, int firstOuter, int outerCount, int firstDepth, int depthCount)
+    private static void CopyStage<T>(ArrayView<float> shared, T operand, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
         where T : struct, IGemmOperand
     {
         bool alongDepth = operand.IsDepthContiguous;
@@ -132,7 +203,7 @@ internal static class GpuGemm
             float value = 0.0f;
             if (isInside)
             {
-                value = operand.Load(Grid.IdxZ, firstOuter + outer, firstDepth + depth);
+                value = operand.Load(group, firstOuter + outer, firstDepth + depth);
             }
 
             shared[(outer * Pitch) + depth] = value;
@@ -179,36 +250,36 @@ internal static class GpuGemm
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int blockRow, int row, int column)
+    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int blockRow, int row, int column, int columns)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        Store(p, rowValues, tile.T0, blockRow, row, column);
-        Store(p, rowValues, tile.T1, blockRow, row, column + 8);
-        Store(p, rowValues, tile.T2, blockRow, row, column + 16);
-        Store(p, rowValues, tile.T3, blockRow, row, column + 24);
+        Store(p, rowValues, tile.T0, blockRow, row, column, columns);
+        Store(p, rowValues, tile.T1, blockRow, row, column + 8, columns);
+        Store(p, rowValues, tile.T2, blockRow, row, column + 16, columns);
+        Store(p, rowValues, tile.T3, blockRow, row, column + 24, columns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, int blockRow, int row, int column)
+    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, int blockRow, int row, int column, int columns)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        StoreOne(p, rowValues, blockRow, row, column, value.X);
-        StoreOne(p, rowValues, blockRow, row, column + 1, value.Y);
-        StoreOne(p, rowValues, blockRow, row + 8, column, value.Z);
-        StoreOne(p, rowValues, blockRow, row + 8, column + 1, value.W);
+        StoreOne(p, rowValues, blockRow, row, column, columns, value.X);
+        StoreOne(p, rowValues, blockRow, row, column + 1, columns, value.Y);
+        StoreOne(p, rowValues, blockRow, row + 8, column, columns, value.Z);
+        StoreOne(p, rowValues, blockRow, row + 8, column + 1, columns, value.W);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int blockRow, int row, int column, float value)
+    private static void StoreOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int blockRow, int row, int column, int columns, float value)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        if (blockRow + row < p.Rows && column < p.Columns)
+        if (blockRow + row < p.Rows && column < columns)
         {
             p.C.Store(Grid.IdxZ, blockRow + row, column, value, rowValues[row]);
         }

@@ -21,6 +21,17 @@ internal static class GroupSum
         return value + ILGPU.Warp.ShuffleXor(value, 1);
     }
 
+    /// <summary>The sum over a warp in float64, in every lane; all lanes take part.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static double Warp(double value)
+    {
+        value += ILGPU.Warp.ShuffleXor(value, 16);
+        value += ILGPU.Warp.ShuffleXor(value, 8);
+        value += ILGPU.Warp.ShuffleXor(value, 4);
+        value += ILGPU.Warp.ShuffleXor(value, 2);
+        return value + ILGPU.Warp.ShuffleXor(value, 1);
+    }
+
     /// <summary>The sum over a group, in every thread; all threads take part, and <paramref name="scratch"/> is free again at the return.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float All(float value, ArrayView<float> scratch)

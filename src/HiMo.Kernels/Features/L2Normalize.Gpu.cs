@@ -26,11 +26,42 @@ internal struct L2NormalizeArguments
     /// <summary>N.</summary>
     public int Rows;
 
+    /// <summary>Rows in all: 2 N, or N for the first matrix alone.</summary>
+    public int TotalRows;
+
     /// <summary>d.</summary>
     public int Columns;
 }
 
-/// <summary>L2 normalisation on the GPU; its backward pass is in the epilogue of the last product, <see cref="FeatureGradient"/>.</summary>
+/// <summary>Arguments of <see cref="L2NormalizeGpu.BackwardKernel"/>.</summary>
+internal struct L2NormalizeBackwardArguments
+{
+    /// <summary>Gradient of the first matrix's unit rows over s; receives the raw rows' gradient.</summary>
+    public ArrayView<float> First;
+
+    /// <summary>The same of the second matrix.</summary>
+    public ArrayView<float> Second;
+
+    /// <summary>Unit rows of the first matrix, then of the second.</summary>
+    public ArrayView<float> Unit;
+
+    /// <summary>1 / |x| of each, 0 at the clamp.</summary>
+    public ArrayView<float> InverseNorm;
+
+    /// <summary>ln s, one element; empty: s is 1.</summary>
+    public ArrayView<float> LogitScale;
+
+    /// <summary>N.</summary>
+    public int Rows;
+
+    /// <summary>Rows in all: 2 N, or N for the first matrix alone.</summary>
+    public int TotalRows;
+
+    /// <summary>d.</summary>
+    public int Columns;
+}
+
+/// <summary>L2 normalisation on the GPU; in the N x N form its backward pass is in the epilogue of the last product, <see cref="FeatureGradient"/>.</summary>
 internal static class L2NormalizeGpu
 {
     public const float MinNorm = 1e-12f;
@@ -40,7 +71,7 @@ internal static class L2NormalizeGpu
     {
         int lane = Group.IdxX % Gpu.WarpSize;
         int row = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
-        if (row >= 2 * p.Rows)
+        if (row >= p.TotalRows)
         {
             return; // a whole warp leaves, so no shuffle is split
         }
@@ -81,6 +112,39 @@ internal static class L2NormalizeGpu
         {
             // In two steps, because the product of a tiny magnitude and the relative norm may be subnormal.
             p.InverseNorm[row] = isClamped ? 0.0f : 1.0f / relative / magnitude;
+        }
+    }
+
+    /// <summary>g becomes s (g - (g . y) y) / |x|, clamped to what float32 holds; one row a warp, in place.</summary>
+    public static void BackwardKernel(L2NormalizeBackwardArguments p)
+    {
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int row = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
+        if (row >= p.TotalRows)
+        {
+            return; // a whole warp leaves, so no shuffle is split
+        }
+
+        ArrayView<float> gradient = row < p.Rows ? p.First : p.Second;
+        long start = (long)(row < p.Rows ? row : row - p.Rows) * p.Columns;
+        long unit = (long)row * p.Columns;
+        float part = 0.0f;
+        for (int k = lane; k < p.Columns; k += Gpu.WarpSize)
+        {
+            part += gradient[start + k] * p.Unit[unit + k];
+        }
+
+        float along = GroupSum.Warp(part);
+        double factor = p.InverseNorm[row]; // times s in float64: both may be beyond float32 together
+        if (p.LogitScale.Length > 0)
+        {
+            factor *= XMath.Exp(p.LogitScale[0]);
+        }
+
+        for (int k = lane; k < p.Columns; k += Gpu.WarpSize)
+        {
+            double value = factor * (gradient[start + k] - (along * p.Unit[unit + k]));
+            gradient[start + k] = (float)XMath.Max(-float.MaxValue, XMath.Min(float.MaxValue, value));
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eigensystem of a centred Gram matrix, one problem a thread group, all of it in one launch.     K' = H K H,  K' = W diag(lambda) W^T
+// Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.     K' = H K H,  K' = W diag(lambda) W^T
 // Shapes     K: n x n a group, n from 1 to 176; lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
 // Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in shared memory   3 eigenvalues by multisection of Sturm
 //            counts, 8 lanes a value   4 vectors of the tridiagonal matrix by twisted factorisation, a thread a vector
@@ -9,12 +9,13 @@
 // Precision  1, 2, 5 in float32, 3 and 4 in float64: a tridiagonal matrix with gaps above 1e-8 of its norm then gives vectors that are
 //            orthogonal to float32's error. Its diagonal is perturbed by less than float32's error, differently in each place, so that
 //            no two eigenvalues coincide, not even those of a matrix that falls apart into blocks (Dhillon and Parlett's device).
-//            W is centred, H W: for an eigenvalue above 0 that changes rounding only, and the null vector 1 becomes 0.
+//            W of a Gram matrix is centred, H W: for an eigenvalue above 0 that changes rounding only, and the null vector 1 becomes 0.
 // Failure    none: no iteration waits for convergence. Deterministic.
 // Source     Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4; Dhillon and Parlett, twisted factorisations (1997).
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
+using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
@@ -44,6 +45,9 @@ internal struct EigenArguments
 
     /// <summary>Share of the variance to reach.</summary>
     public double Tau;
+
+    /// <summary>1: K is a Gram matrix of rows that are not centred, and H K H is decomposed; 0: K is.</summary>
+    public int IsGram;
 }
 
 /// <summary>The eigensystem on the GPU, for n up to <see cref="MaxSize"/>.</summary>
@@ -53,6 +57,13 @@ internal static partial class EigenSymmetricGpu
 
     /// <summary>Words of dynamic shared memory: the matrix, d, e, beta, p, and the scratch of sums.</summary>
     public static int SharedLength(int size) => (size * Pitch(size)) + (4 * size) + GroupSum.ScratchLength;
+
+    /// <summary>Doubles of workspace for one problem.</summary>
+    public static long ScratchLength(int size) => 2L * size * size;
+
+    /// <summary>Enqueues the decomposition of as many problems as there are groups.</summary>
+    public static void Run(Gpu gpu, AcceleratorStream stream, int groups, int threads, EigenArguments arguments) =>
+        gpu.Launch(stream, Kernel, new Index3D(groups, 1, 1), threads, arguments, SharedLength(arguments.Size));
 
     /// <summary>One group's problem.</summary>
     public static void Kernel(EigenArguments arguments)
@@ -71,7 +82,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> scratch = shared.SubView((n * pitch) + (4 * n), GroupSum.ScratchLength);
         long matrixStart = (long)Grid.IdxX * n * n;
 
-        float trace = LoadCentred(arguments.Matrix.SubView(matrixStart, (long)n * n), a, d, p, n, pitch);
+        float trace = LoadCentred(arguments.Matrix.SubView(matrixStart, (long)n * n), a, d, p, n, pitch, arguments.IsGram);
         for (int k = 0; k < n - 2; k++)
         {
             Reflect(a, d, e, beta, p, scratch, k, n, pitch);
@@ -101,7 +112,7 @@ internal static partial class EigenSymmetricGpu
         Group.Barrier(); // vectors change from a thread each to a warp each
         for (int i = Group.IdxX / Gpu.WarpSize; i < n; i += Group.DimX / Gpu.WarpSize)
         {
-            BackTransform(a, beta, vectors, i, n, pitch);
+            BackTransform(a, beta, vectors, i, n, pitch, arguments.IsGram);
         }
 
         ArrayView<float> lambda = arguments.Values.SubView((long)Grid.IdxX * n, n);
@@ -120,9 +131,9 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Pitch(int size) => ((size + 31) / 32 * 32) + 8;
 
-    // a = H K H / trace. K is read along columns, which its symmetry allows, and made exactly symmetric. Returns the trace.
+    // a = H K H / trace, or K / trace. K is read along columns, which its symmetry allows, and made exactly symmetric. Returns the trace.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float LoadCentred(ArrayView<float> k, ArrayView<float> a, ArrayView<float> diagonal, ArrayView<float> mean, int n, int pitch)
+    private static float LoadCentred(ArrayView<float> k, ArrayView<float> a, ArrayView<float> diagonal, ArrayView<float> mean, int n, int pitch, int isGram)
     {
         for (int i = Group.IdxX; i < n; i += Group.DimX)
         {
@@ -132,7 +143,7 @@ internal static partial class EigenSymmetricGpu
                 sum += k[(j * n) + i];
             }
 
-            mean[i] = sum / n;
+            mean[i] = isGram * sum / n;
             diagonal[i] = k[i * (n + 1)];
         }
 
@@ -247,9 +258,9 @@ internal static partial class EigenSymmetricGpu
         public float C5;
     }
 
-    // w = (I - beta_0 v_0 v_0^T) ... (I - beta_{n-3} v_{n-3} v_{n-3}^T) z, then centred.
+    // w = (I - beta_0 v_0 v_0^T) ... (I - beta_{n-3} v_{n-3} v_{n-3}^T) z, of a Gram matrix then centred.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, ArrayView<float> vectors, int i, int n, int pitch)
+    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, ArrayView<float> vectors, int i, int n, int pitch, int isGram)
     {
         int lane = Group.IdxX % Gpu.WarpSize;
         Spread z = Load(vectors.SubView(i, ((long)n * n) - i), lane, 0, n, n);
@@ -266,7 +277,7 @@ internal static partial class EigenSymmetricGpu
             z.C5 -= factor * v.C5;
         }
 
-        float mean = GroupSum.Warp(z.C0 + z.C1 + z.C2 + z.C3 + z.C4 + z.C5) / n;
+        float mean = isGram * GroupSum.Warp(z.C0 + z.C1 + z.C2 + z.C3 + z.C4 + z.C5) / n;
         Store(vectors, z.C0 - mean, lane, i, n);
         Store(vectors, z.C1 - mean, lane + 32, i, n);
         Store(vectors, z.C2 - mean, lane + 64, i, n);

@@ -30,9 +30,13 @@ internal struct Decomposition
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float KeptVector(int component, int i) => i < Kept[0] ? Vectors[((long)component * Size) + i] : 0.0f;
 
+    /// <summary>Whether vector i is kept and has a row of P.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly bool IsDefined(int i) => i < Kept[0] && Values[i] > RelativeFloor * Values[0];
+
     /// <summary>1 / lambda_i where vector i is kept and has a row of P, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float KeptInverse(int i) => i < Kept[0] && Values[i] > RelativeFloor * Values[0] ? 1.0f / Values[i] : 0.0f;
+    public readonly float KeptInverse(int i) => IsDefined(i) ? 1.0f / Values[i] : 0.0f;
 
     /// <summary>1 / (2 (lambda_i - lambda_j)) for a kept and a dropped vector, the kept one first; else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -12,4 +12,7 @@ internal sealed record GpuStepSettings
 
     /// <summary>Threads of the eigensystem's thread group, a multiple of 32; the emulation wants few.</summary>
     public int EigenThreads { get; init; } = 512;
+
+    /// <summary>Most rows of D that exist at a time for N > d; more rows, more memory and larger products.</summary>
+    public int StripRows { get; init; } = 1024;
 }

@@ -254,7 +254,7 @@ internal struct StepSummary
 
         double half = 0.5 / n;
         Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));
-        Numbers[1] = (float)(half * global);
+        Numbers[1] = logits.GlobalWeight == 0.0f ? 0.0f : (float)(half * global);
         Numbers[2] = (float)(half * component);
         Numbers[3] = (float)(half * gradScale);
         Numbers[4] = Rank[0];

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>One call of <see cref="TrainingStepGpu"/> on arrays, with outputs that begin as NaN and guards behind them.</summary>
+internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] GradTexts, int M, int MImage)
+{
+    private const int Guard = 8;
+
+    /// <summary>Group sizes that the emulation can afford.</summary>
+    public static GpuStepSettings Small { get; } = new() { EigenThreads = 64 };
+
+    public static GpuStepRun Of(Gpu gpu, float[] images, float[] texts, int n, int d, double logitScale, MoLoOptions options, GpuStepSettings? settings = null)
+    {
+        using TrainingStepGpu step = new(gpu, new MatrixShape(n, d), options, settings ?? Small);
+        return Of(gpu, step, images, texts, logitScale, () => { });
+    }
+
+    public static GpuStepRun Of(Gpu gpu, TrainingStepGpu step, float[] images, float[] texts, double logitScale, Action before)
+    {
+        using MemoryBuffer1D<float, Stride1D.Dense> v = gpu.Accelerator.Allocate1D(images);
+        using MemoryBuffer1D<float, Stride1D.Dense> u = gpu.Accelerator.Allocate1D(texts);
+        using MemoryBuffer1D<float, Stride1D.Dense> scale = gpu.Accelerator.Allocate1D(new[] { (float)logitScale });
+        float[] unset = [.. Enumerable.Repeat(float.NaN, images.Length + Guard)];
+        using MemoryBuffer1D<float, Stride1D.Dense> gradV = gpu.Accelerator.Allocate1D(unset);
+        using MemoryBuffer1D<float, Stride1D.Dense> gradU = gpu.Accelerator.Allocate1D(unset);
+        float[] noNumbers = [.. Enumerable.Repeat(float.NaN, StepSummary.Length + Guard)];
+        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Accelerator.Allocate1D(noNumbers);
+        before();
+        step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
+        {
+            Images = v.View.BaseView, Texts = u.View.BaseView, LogitScale = scale.View.BaseView, GradImages = gradV.View.BaseView, GradTexts = gradU.View.BaseView,
+            Summary = summary.View.BaseView,
+        });
+        gpu.Accelerator.Synchronize();
+        float[] imageGradient = gradV.GetAsArray1D();
+        float[] textGradient = gradU.GetAsArray1D();
+        float[] numbers = summary.GetAsArray1D();
+        Assert.That(imageGradient[^Guard..].Concat(textGradient[^Guard..]).Concat(numbers[^Guard..]), Is.All.NaN, "guards behind the outputs");
+        int[] kept = new int[2];
+        step.Kept.CopyToCPU(gpu.Accelerator.DefaultStream, kept);
+        return new(numbers[..^Guard], imageGradient[..^Guard], textGradient[..^Guard], kept[0], kept[1]);
+    }
+
+    /// <summary>Compares with the reference.</summary>
+    public void IsNear(ReferenceStep expected, double lossTolerance, double gradientTolerance) => Assert.Multiple(() =>
+    {
+        Assert.That(M, Is.EqualTo(expected.Result.M), "m of the texts");
+        Assert.That(MImage, Is.EqualTo(expected.Result.MImage), "m of the images");
+        Expect.Loss(Summary[0], expected.Result.Loss, lossTolerance, "loss");
+        Expect.Loss(Summary[1], expected.Result.Global, lossTolerance, "global");
+        Expect.Loss(Summary[2], expected.Result.Component, lossTolerance, "component");
+        Expect.LogitScaleGradient(Summary[3], expected.Result.GradLogitScale, expected.Result.Loss, gradientTolerance);
+        Expect.Gradient(Batch.Widen(GradImages), expected.GradImages, gradientTolerance, "gradient of the images");
+        Expect.Gradient(Batch.Widen(GradTexts), expected.GradTexts, gradientTolerance, "gradient of the texts");
+        Assert.That(Summary[4], Is.EqualTo(expected.Result.ExplainedVariance).Within(1e-5), "explained variance");
+    });
+}

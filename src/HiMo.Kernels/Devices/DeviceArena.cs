@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>
+/// Hands out pieces of one block of device memory. Whoever uses it lays out his pieces twice: first without a block, which only counts, then
+/// with a block of that size.
+/// </summary>
+internal sealed class DeviceArena(ArrayView<byte> block)
+{
+    private const long Alignment = 256;
+
+    /// <summary>An arena that only counts.</summary>
+    public DeviceArena()
+        : this(default)
+    {
+    }
+
+    /// <summary>Bytes handed out.</summary>
+    public long Used { get; private set; }
+
+    /// <summary>The next <paramref name="length"/> elements, aligned for any type; empty while counting.</summary>
+    public ArrayView<T> Take<T>(long length)
+        where T : unmanaged
+    {
+        long start = Used;
+        long bytes = length * Unsafe.SizeOf<T>();
+        Used += (bytes + Alignment - 1) / Alignment * Alignment;
+        return block.Length == 0 ? default : block.SubView(start, bytes).Cast<T>();
+    }
+
+    /// <summary>The next <paramref name="length"/> floats.</summary>
+    public ArrayView<float> Floats(long length) => Take<float>(length);
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums down the columns of something with N rows:  y_c = f sum_i x_ic.
+// Mapping    first kernel: a thread a column and chunk of rows, so neighbouring threads read neighbouring addresses; second kernel: a
+//            thread a column adds up the chunks.
+// Precision  float64 sums. Deterministic: the chunks depend on N only.
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace HiMo.Kernels;
+
+/// <summary>Arguments of the column sums.</summary>
+internal struct ColumnSumArguments<T>
+    where T : struct, IGemmOperand
+{
+    /// <summary>x: outer index row, depth index column.</summary>
+    public T Data;
+
+    /// <summary>One line of columns a chunk.</summary>
+    public ArrayView<double> Partial;
+
+    /// <summary>Receives y.</summary>
+    public ArrayView<float> Result;
+    public int Rows;
+    public int Columns;
+    public int RowsPerChunk;
+
+    /// <summary>f.</summary>
+    public double Factor;
+}
+
+/// <summary>Column sums on the GPU.</summary>
+internal static class ColumnSumGpu
+{
+    private const int Threads = 128;
+    private const int RowsPerChunk = 256;
+    private const int MaxChunks = 64;
+
+    /// <summary>Doubles of workspace for any number of rows.</summary>
+    public static long PartialLength(int columns) => (long)MaxChunks * columns;
+
+    /// <summary>Enqueues both kernels.</summary>
+    public static void Run<T>(
+        Gpu gpu, AcceleratorStream stream, T data, int rows, int columns, double factor, ArrayView<double> partial, ArrayView<float> result)
+        where T : struct, IGemmOperand
+    {
+        int chunks = Math.Clamp((rows + RowsPerChunk - 1) / RowsPerChunk, 1, MaxChunks);
+        ColumnSumArguments<T> arguments = new()
+        {
+            Data = data, Partial = partial, Result = result, Rows = rows, Columns = columns, RowsPerChunk = (rows + chunks - 1) / chunks, Factor = factor,
+        };
+        int groups = (columns + Threads - 1) / Threads;
+        gpu.Launch(stream, ChunkKernel, new Index3D(groups, chunks, 1), Threads, arguments);
+        gpu.Launch(stream, FinishKernel, new Index3D(groups, 1, 1), Threads, arguments);
+    }
+
+    /// <summary>One column of one chunk a thread.</summary>
+    public static void ChunkKernel<T>(ColumnSumArguments<T> p)
+        where T : struct, IGemmOperand
+    {
+        int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        if (column >= p.Columns)
+        {
+            return;
+        }
+
+        int first = Grid.IdxY * p.RowsPerChunk;
+        int end = first + p.RowsPerChunk < p.Rows ? first + p.RowsPerChunk : p.Rows;
+        double sum = 0.0;
+        for (int row = first; row < end; row++)
+        {
+            sum += p.Data.Load(0, row, column);
+        }
+
+        p.Partial[((long)Grid.IdxY * p.Columns) + column] = sum;
+    }
+
+    /// <summary>One column a thread.</summary>
+    public static void FinishKernel<T>(ColumnSumArguments<T> p)
+        where T : struct, IGemmOperand
+    {
+        int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        if (column >= p.Columns)
+        {
+            return;
+        }
+
+        double sum = 0.0;
+        for (int first = 0, chunk = 0; first < p.Rows; first += p.RowsPerChunk, chunk++)
+        {
+            sum += p.Partial[((long)chunk * p.Columns) + column];
+        }
+
+        p.Result[column] = (float)(p.Factor * sum);
+    }
+}

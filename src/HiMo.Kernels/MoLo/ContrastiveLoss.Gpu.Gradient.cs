@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// InfoNCE on factors, backward: a strip of rows at a time, D is computed again from the logits and used twice.
+//            dQ = D K,  dK = D^T Q,  both over s                                                                     HiMo-CLIP (arXiv:2511.06653)
+// Shapes     Q: B x w, K: N x w, D: at most StripRows x N at a time, so that memory is O(N).
+// Mapping    three launches of GpuGemm a strip, each for all branches: D, dQ of the strip, and dK, to which every strip adds. 8 B N w operations in
+//            all, the two passes together: nothing is multiplied twice but the logits.
+// Precision  products as TPrecision says, D float32.
+// Determinism  strips come in order and every element belongs to one thread of a launch: no atomics.
+// Limits     without gatherWithGrad the row part and the column part of D are kept apart: two strips.
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace HiMo.Kernels;
+
+/// <summary>Receives a strip of logits and stores D or its parts: one matrix a branch and part.</summary>
+internal struct GradientStrip : IGemmResult, IGemmOperand
+{
+    public BranchStatistics Statistics;
+    public ArrayView<float> Data;
+
+    /// <summary>First row of the strip.</summary>
+    public int FirstRow;
+
+    /// <summary>Rows that the memory holds.</summary>
+    public int StripRows;
+
+    /// <summary>1: D; 2: row part, then column part.</summary>
+    public int Parts;
+
+    /// <summary>Number of branches; as an operand a group beyond them is the last branch's column part.</summary>
+    public int Branches;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => Statistics.Scale;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        float rowPart = Statistics.RowPart(group, FirstRow + row, column, rowValue * value);
+        float columnPart = Statistics.ColumnPart(group, FirstRow + row, column, rowValue * value);
+        if (Parts == 1)
+        {
+            Data[Index(group, row, column)] = rowPart + columnPart;
+        }
+        else
+        {
+            Data[Index(2 * group, row, column)] = rowPart;
+            Data[Index((2 * group) + 1, row, column)] = columnPart;
+        }
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        int matrix = group < Branches ? Parts * group : (Parts * Branches) - 1;
+        return Data[Index(matrix, outer, depth)];
+    }
+
+    /// <summary>Where an element of one of the strip's matrices is.</summary>
+    public readonly long Index(int matrix, int row, int column) => ((((long)matrix * StripRows) + row) * Statistics.Columns) + column;
+}
+
+/// <summary>D^T, or the column part's: outer index column of D, depth its row.</summary>
+internal struct TransposedStrip : IGemmOperand
+{
+    public GradientStrip Strip;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Strip.Data[Strip.Index((Strip.Parts * group) + Strip.Parts - 1, depth, outer)];
+}
+
+/// <summary>Receives dQ or dK of each branch, and of the last branch's column part where that is asked for.</summary>
+internal struct FactorGradient : IGemmResult
+{
+    public ArrayView<float> First;
+    public ArrayView<float> Second;
+
+    /// <summary>Of the group behind the branches.</summary>
+    public ArrayView<float> Extra;
+    public int FirstPitch;
+    public int SecondPitch;
+    public int FirstRow;
+    public int Branches;
+
+    /// <summary>1: adds to what is there.</summary>
+    public int IsAdded;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        if (group == Branches)
+        {
+            Extra[((long)(FirstRow + row) * SecondPitch) + column] = value;
+        }
+        else if (group == 0)
+        {
+            Put(First, ((long)(FirstRow + row) * FirstPitch) + column, value);
+        }
+        else
+        {
+            Put(Second, ((long)(FirstRow + row) * SecondPitch) + column, value);
+        }
+    }
+
+    private readonly void Put(ArrayView<float> target, long index, float value) => target[index] = IsAdded != 0 ? target[index] + value : value;
+}
+
+/// <summary>Both passes over one or two branches.</summary>
+internal struct FactorLoss
+{
+    public LogitPass Pass;
+    public GradientStrip Strip;
+    public int Branches;
+
+    /// <summary>Largest w.</summary>
+    public int Width;
+
+    /// <summary>Receives dQ; its <see cref="FactorGradient.Extra"/> is empty where the column part's is not wanted.</summary>
+    public FactorGradient GradQueries;
+
+    /// <summary>Receives dK.</summary>
+    public FactorGradient GradKeys;
+}
+
+/// <summary>Enqueues the passes.</summary>
+internal static class ContrastiveFactorsGpu
+{
+    private const int Threads = 128;
+
+    /// <summary>Rows of a region of the forward pass, which has as many as <paramref name="size"/> needs.</summary>
+    public static int RegionSize(int size)
+    {
+        int tiles = (size + LogitPassGpu.Tile - 1) / LogitPassGpu.Tile;
+        return (tiles + LogitPassGpu.Splits - 1) / LogitPassGpu.Splits * LogitPassGpu.Tile;
+    }
+
+    /// <summary>Both passes in one of the precisions.</summary>
+    public static void Run(Gpu gpu, AcceleratorStream stream, in FactorLoss loss, GpuPrecision precision)
+    {
+        switch (precision)
+        {
+            case GpuPrecision.Tf32:
+                Run<Tf32Precision>(gpu, stream, loss);
+                break;
+            case GpuPrecision.Bf16:
+                Run<Bf16Precision>(gpu, stream, loss);
+                break;
+            default:
+                Run<StrictPrecision>(gpu, stream, loss);
+                break;
+        }
+    }
+
+    private static void Run<TPrecision>(Gpu gpu, AcceleratorStream stream, in FactorLoss loss)
+        where TPrecision : struct, IProductPrecision
+    {
+        Forward<TPrecision>(gpu, stream, loss);
+        Backward<TPrecision>(gpu, stream, loss);
+    }
+
+    /// <summary>Fills <see cref="BranchStatistics"/>.</summary>
+    private static void Forward<TPrecision>(Gpu gpu, AcceleratorStream stream, in FactorLoss loss)
+        where TPrecision : struct, IProductPrecision
+    {
+        LogitPass pass = loss.Pass;
+        pass.RegionRows = RegionSize(pass.Branches.Rows);
+        pass.RegionColumns = RegionSize(pass.Branches.Columns);
+        pass.RowRegions = (pass.Branches.Rows + pass.RegionRows - 1) / pass.RegionRows;
+        pass.ColumnRegions = (pass.Branches.Columns + pass.RegionColumns - 1) / pass.RegionColumns;
+        gpu.Launch(stream, LogitPassGpu.Kernel<TPrecision>, new Index3D(pass.ColumnRegions, pass.RowRegions, loss.Branches), GpuGemm.Threads, pass);
+        gpu.Launch(
+            stream, LogitPassGpu.FinishKernel, new Index3D((pass.Branches.Lines + Threads - 1) / Threads, 1, loss.Branches), Threads, pass);
+    }
+
+    /// <summary>Fills dQ and dK, over s.</summary>
+    private static void Backward<TPrecision>(Gpu gpu, AcceleratorStream stream, in FactorLoss loss)
+        where TPrecision : struct, IProductPrecision
+    {
+        BranchStatistics branches = loss.Pass.Branches;
+        int groups = loss.Branches + (loss.GradQueries.Extra.Length > 0 ? 1 : 0);
+        for (int first = 0; first < branches.Rows; first += loss.Strip.StripRows)
+        {
+            int rows = Math.Min(loss.Strip.StripRows, branches.Rows - first);
+            GradientStrip strip = loss.Strip with { FirstRow = first, Statistics = branches, Branches = loss.Branches };
+            FactorOperand queries = loss.Pass.Queries;
+            GpuGemm.Run<ShiftedFactorOperand, FactorOperand, GradientStrip, TPrecision>(gpu, stream, loss.Branches, new()
+            {
+                A = new() { Factors = queries, FirstRow = first }, B = loss.Pass.Keys, C = strip,
+                Rows = rows, Columns = branches.Columns, Depth = loss.Width, DepthLimit = loss.Pass.Depths,
+            });
+            GpuGemm.Run<GradientStrip, TransposedFactorOperand, FactorGradient, TPrecision>(gpu, stream, groups, new()
+            {
+                A = strip, B = new() { Factors = loss.Pass.Keys }, C = loss.GradQueries with { FirstRow = first, Branches = loss.Branches },
+                Rows = rows, Columns = loss.Width, Depth = branches.Columns, ColumnLimit = loss.Pass.Depths,
+            });
+            GpuGemm.Run<TransposedStrip, TransposedFactorOperand, FactorGradient, TPrecision>(gpu, stream, loss.Branches, new()
+            {
+                A = new() { Strip = strip }, B = new() { Factors = queries, FirstRow = first },
+                C = loss.GradKeys with { Branches = loss.Branches, IsAdded = first > 0 ? 1 : 0 },
+                Rows = branches.Columns, Columns = loss.Width, Depth = rows, ColumnLimit = loss.Pass.Depths,
+            });
+        }
+    }
+}

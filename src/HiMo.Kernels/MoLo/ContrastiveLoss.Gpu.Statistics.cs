@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// InfoNCE of one or two branches on factors, S = s Q K^T, forward: no logit leaves its tile.       HiMo-CLIP (arXiv:2511.06653), eq. 2 and 3
+//            row direction     CE_i = logsumexp_j S_ij - (1-eps) S_i,t(i) - (eps/N) sum_j S_ij,   t(i) = offset + i
+//            column direction  the same down the columns
+//            running, a line (row or column) at a time, with the target left out:  M = max S,  E = sum exp(S - M),  F = sum exp(S - M) (S - M)
+// Shapes     Q: B x w, K: N x w; w of the component branch is m + 1, read from device memory.
+// Mapping    grid (x, y, branch): a region of tiles each; tile = 64 x 64 logits, a group of 4 warps: they multiply as GpuGemm does, put the
+//            logits into shared memory (pitch 65, so that neither rows nor columns collide in a bank), and then every thread takes one line:
+//            threads 0 to 63 the rows, 64 to 127 the columns. A line's running numbers belong to one thread of one group; a second kernel
+//            adds up the regions.
+// Memory     4 floats a line and region; at most Splits regions a direction, so O(N).
+// Precision  products as TPrecision says; logits, maxima and sums float32; exponentials of base 2; always from the running maximum. The target
+//            stays out of the sums, so that 1 - R_it is exact where R_it is near 1 (a well-trained batch).
+// Determinism  every sum has one order: tiles within a region, regions within a line. No atomics.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+/// <summary>Running numbers of a row or column of logits without its target.</summary>
+internal struct LineStatistics
+{
+    /// <summary>M, minus infinity before the first logit.</summary>
+    public float Largest;
+
+    /// <summary>E.</summary>
+    public float ExpSum;
+
+    /// <summary>F.</summary>
+    public float Weighted;
+
+    /// <summary>sum S, target included.</summary>
+    public float Total;
+
+    /// <summary>Before the first logit.</summary>
+    public static LineStatistics Empty
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get
+        {
+            LineStatistics empty = default;
+            empty.Largest = float.NegativeInfinity;
+            return empty;
+        }
+    }
+
+    /// <summary>The same numbers relative to a maximum that is no smaller.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly LineStatistics RelativeTo(float largest)
+    {
+        LineStatistics moved = this;
+        moved.Largest = largest;
+        if (ExpSum > 0.0f)
+        {
+            float shift = Largest - largest;
+            float factor = LogitStatistics.Exp(shift);
+            moved.ExpSum = factor * ExpSum;
+            moved.Weighted = factor == 0.0f ? 0.0f : factor * (Weighted + (shift * ExpSum));
+        }
+
+        return moved;
+    }
+}
+
+/// <summary>The pass over tiles of logits that are made of factors.</summary>
+internal static class LogitPassGpu
+{
+    /// <summary>Most regions of a direction.</summary>
+    public const int Splits = 32;
+
+    /// <summary>Rows and columns of a tile.</summary>
+    public const int Tile = GpuGemm.Block;
+
+    private const int Pitch = Tile + 1;
+
+    /// <summary>One region of one branch.</summary>
+    public static void Kernel<TPrecision>(LogitPass p)
+        where TPrecision : struct, IProductPrecision
+    {
+        ArrayView<float> sharedA = SharedMemory.Allocate<float>(GpuGemm.StageLength);
+        ArrayView<float> sharedB = SharedMemory.Allocate<float>(GpuGemm.StageLength);
+        ArrayView<float> logits = SharedMemory.Allocate<float>(Tile * Pitch);
+        int branch = Grid.IdxZ;
+        int depth = p.Depths.Apply(branch, int.MaxValue);
+        float scale = p.Branches.Scale;
+        int firstOfRows = Grid.IdxY * p.RegionRows;
+        int endOfRows = Math.Min(firstOfRows + p.RegionRows, p.Branches.Rows);
+        int firstOfColumns = Grid.IdxX * p.RegionColumns;
+        int endOfColumns = Math.Min(firstOfColumns + p.RegionColumns, p.Branches.Columns);
+        for (int firstRow = firstOfRows; firstRow < endOfRows; firstRow += Tile)
+        {
+            for (int firstColumn = firstOfColumns; firstColumn < endOfColumns; firstColumn += Tile)
+            {
+                TileRow top = default;
+                TileRow bottom = default;
+                GpuGemm.Accumulate<FactorOperand, FactorOperand, TPrecision>(
+                    ref top, ref bottom, sharedA, sharedB, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, depth);
+                StoreLogits(logits, top, bottom, scale); // the last readers of the tile are two barriers of the product away
+                Group.Barrier();
+                TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);
+            }
+        }
+    }
+
+    /// <summary>One line of one branch a thread: adds up the regions and brings the target in.</summary>
+    public static void FinishKernel(LogitPass p)
+    {
+        int line = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        int branch = Grid.IdxZ;
+        bool isRow = line < p.Branches.Rows;
+        if (line >= p.Branches.Lines || (!isRow && p.Branches.ColumnWeight(branch) == 0.0f))
+        {
+            return;
+        }
+
+        int regions = isRow ? p.ColumnRegions : p.RowRegions;
+        LineStatistics all = LineStatistics.Empty;
+        for (int region = 0; region < regions; region++)
+        {
+            LineStatistics part = p.Partial[p.PartialIndex(branch, region, line)];
+            float largest = XMath.Max(all.Largest, part.Largest);
+            float total = all.Total + part.Total;
+            all = all.RelativeTo(largest);
+            part = part.RelativeTo(largest);
+            all.ExpSum += part.ExpSum;
+            all.Weighted += part.Weighted;
+            all.Total = total;
+        }
+
+        int row = isRow ? line : line - p.Branches.Rows - p.Branches.TargetOffset;
+        float target = p.Branches.Target[((long)branch * p.Branches.Rows) + row];
+        LineStatistics others = all.RelativeTo(XMath.Max(all.Largest, target));
+        float relative = target - others.Largest;
+        float exponential = LogitStatistics.Exp(relative);
+        float sum = others.ExpSum + exponential;
+        long index = ((long)branch * p.Branches.Lines) + line;
+        p.Branches.Largest[index] = others.Largest;
+        p.Branches.Inverse[index] = 1.0f / sum;
+        p.Branches.Miss[index] = others.ExpSum / sum;
+        p.Branches.Loss[index] = XMath.Log(sum) - relative;
+        p.Branches.GradScale[index] = ((others.Weighted + (exponential == 0.0f ? 0.0f : exponential * relative)) / sum) - relative;
+        p.Branches.Total[index] = all.Total;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreLogits(ArrayView<float> logits, TileRow top, TileRow bottom, float scale)
+    {
+        int row = GpuGemm.WarpRow() + (Group.IdxX % Gpu.WarpSize / 4);
+        int column = GpuGemm.WarpColumn() + (Group.IdxX % 4 * 2);
+        StoreRow(logits, (row * Pitch) + column, top, scale);
+        StoreRow(logits, ((row + 16) * Pitch) + column, bottom, scale);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow(ArrayView<float> logits, int start, TileRow tile, float scale)
+    {
+        StoreOne(logits, start, tile.T0, scale);
+        StoreOne(logits, start + 8, tile.T1, scale);
+        StoreOne(logits, start + 16, tile.T2, scale);
+        StoreOne(logits, start + 24, tile.T3, scale);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreOne(ArrayView<float> logits, int start, Float4 value, float scale)
+    {
+        logits[start] = scale * value.X;
+        logits[start + 1] = scale * value.Y;
+        logits[start + (8 * Pitch)] = scale * value.Z;
+        logits[start + (8 * Pitch) + 1] = scale * value.W;
+    }
+
+    // The thread's row or column of the tile joins its running numbers.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TakeLine(LogitPass p, ArrayView<float> logits, int branch, int firstRow, int firstColumn, bool isFirstRow, bool isFirstColumn)
+    {
+        bool isRow = Group.IdxX < Tile;
+        int own = Group.IdxX % Tile;
+        int first = isRow ? firstRow : firstColumn;
+        int along = isRow ? firstColumn : firstRow;
+        int count = Math.Min(Tile, (isRow ? p.Branches.Columns : p.Branches.Rows) - along);
+        int lines = isRow ? p.Branches.Rows : p.Branches.Columns;
+        if (first + own >= lines || (!isRow && p.Branches.ColumnWeight(branch) == 0.0f))
+        {
+            return;
+        }
+
+        int start = isRow ? own * Pitch : own;
+        int step = isRow ? 1 : Pitch;
+        int target = first + own - along + (isRow ? p.Branches.TargetOffset : -p.Branches.TargetOffset);
+        long index = p.PartialIndex(branch, isRow ? Grid.IdxX : Grid.IdxY, first + own + (isRow ? 0 : p.Branches.Rows));
+        LineStatistics running = LineStatistics.Empty;
+        if (isRow ? !isFirstColumn : !isFirstRow)
+        {
+            running = p.Partial[index];
+        }
+
+        float largest = running.Largest;
+        for (int k = 0; k < count; k++)
+        {
+            float logit = logits[start + (k * step)];
+            largest = k == target ? largest : XMath.Max(largest, logit);
+        }
+
+        running = running.RelativeTo(largest);
+        for (int k = 0; k < count; k++)
+        {
+            float logit = logits[start + (k * step)];
+            running.Total += logit;
+            if (k != target)
+            {
+                float relative = logit - largest;
+                float exponential = LogitStatistics.Exp(relative);
+                running.ExpSum += exponential;
+                running.Weighted += exponential == 0.0f ? 0.0f : exponential * relative;
+            }
+            else if (isRow)
+            {
+                p.Branches.Target[((long)branch * p.Branches.Rows) + first + own] = logit;
+            }
+        }
+
+        p.Partial[index] = running;
+    }
+}

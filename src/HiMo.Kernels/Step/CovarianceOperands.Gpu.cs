@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the products of the step's form for N > d read and store (the form: TrainingStep.Covariance.Gpu.cs).
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>
+/// Unit rows of one side less their mean: (x_i - x_0) - mean_j (x_j - x_0), so that nearly equal rows do not cancel. As an operand: outer
+/// index column, depth row, X^T.
+/// </summary>
+internal struct CentredRows : IGemmOperand
+{
+    /// <summary>x, N x d.</summary>
+    public ArrayView<float> Unit;
+
+    /// <summary>mean_j (x_j - x_0), d.</summary>
+    public ArrayView<float> Delta;
+    public int Columns;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Centred(depth, outer);
+
+    /// <summary>X.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Centred(int row, int column) => Unit[((long)row * Columns) + column] - Unit[column] - Delta[column];
+
+    /// <summary>mu.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Mean(int column) => Unit[column] + Delta[column];
+}
+
+/// <summary>x_i - x_0: outer index row, depth column.</summary>
+internal struct ShiftedRows : IGemmOperand
+{
+    public CentredRows Rows;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Rows.Unit[((long)outer * Rows.Columns) + depth] - Rows.Unit[depth];
+}
+
+/// <summary>The basis of a side's components, mu, w_1, w_2, ...: outer index vector, depth component.</summary>
+internal struct BasisOperand : IGemmOperand
+{
+    public CentredRows Rows;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        float value;
+        if (outer == 0)
+        {
+            value = Rows.Mean(depth);
+        }
+        else
+        {
+            value = Decomposition.Vectors[((long)depth * Decomposition.Size) + outer - 1];
+        }
+
+        return value;
+    }
+}
+
+/// <summary>The same basis: outer index component, depth vector.</summary>
+internal struct TransposedBasisOperand : IGemmOperand
+{
+    public BasisOperand Basis;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Basis.Load(group, depth, outer);
+}
+
+/// <summary>What is expressed in the basis. Group 0: the queries, with mu behind them as row N; group 1: the centred keys.</summary>
+internal struct ProjectedRows : IGemmOperand
+{
+    /// <summary>Queries, N x d.</summary>
+    public ArrayView<float> Queries;
+    public CentredRows Keys;
+
+    /// <summary>N.</summary>
+    public int Rows;
+
+    /// <summary>Added to the group.</summary>
+    public int FirstGroup;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        float value = 0.0f;
+        if (group + FirstGroup == 0)
+        {
+            value = outer < Rows ? Queries[((long)outer * Keys.Columns) + depth] : Keys.Mean(depth);
+        }
+        else if (outer < Rows)
+        {
+            value = Keys.Centred(outer, depth);
+        }
+
+        return value;
+    }
+}
+
+/// <summary>Coordinates in the basis: of the queries (V, with the bias q . mu as column 0), of the keys (Y, with 1 as column 0).</summary>
+internal struct Coordinates : IGemmResult
+{
+    /// <summary>V, N + 1 rows of d + 1.</summary>
+    public ArrayView<float> Queries;
+
+    /// <summary>Y, N rows of d + 1.</summary>
+    public ArrayView<float> Keys;
+
+    /// <summary>N.</summary>
+    public int Rows;
+
+    /// <summary>d + 1.</summary>
+    public int Pitch;
+
+    /// <summary>Added to the group.</summary>
+    public int FirstGroup;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        long index = ((long)row * Pitch) + column;
+        if (group + FirstGroup == 0)
+        {
+            Queries[index] = value;
+        }
+        else if (row < Rows)
+        {
+            Keys[index] = column == 0 ? 1.0f : value;
+        }
+    }
+}
+
+/// <summary>
+/// One factor of the coupling product, kept vectors x all vectors: depth runs over the rows of a first matrix, then over those of a second,
+/// then, with cosines, once more over the row behind the first. Outer index: vector.
+/// </summary>
+internal struct CouplingOperand : IGemmOperand
+{
+    public ArrayView<float> First;
+    public ArrayView<float> Second;
+    public Decomposition Decomposition;
+
+    /// <summary>N.</summary>
+    public int Rows;
+
+    /// <summary>d + 1.</summary>
+    public int Pitch;
+
+    /// <summary>1: vectors that are not kept count as 0 (they are not even there).</summary>
+    public int OnlyKept;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        float value = 0.0f;
+        if (OnlyKept == 0 || outer < Decomposition.Kept[0])
+        {
+            bool isSecond = depth >= Rows && depth < 2 * Rows;
+            int row = depth < Rows ? depth : depth - Rows;
+            long index = ((long)row * Pitch) + outer + 1;
+            value = isSecond ? Second[index] : First[index];
+        }
+
+        return value;
+    }
+}
+
+/// <summary>Stores the kept x dropped block of a product times the coupling, mirrors it, and puts zeros everywhere else: Z.</summary>
+internal struct CrossCoupledResult : IGemmResult
+{
+    public ArrayView<float> Data;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        int n = Decomposition.Size;
+        bool isKeptRow = row < Decomposition.Kept[0];
+        bool isKeptColumn = column < Decomposition.Kept[0];
+        if (isKeptRow == isKeptColumn)
+        {
+            Data[((long)row * n) + column] = 0.0f;
+        }
+        else if (isKeptRow)
+        {
+            float coupled = value * Decomposition.Coupling(row, column);
+            Data[((long)row * n) + column] = coupled;
+            Data[((long)column * n) + row] = coupled;
+        }
+    }
+}
+
+/// <summary>
+/// F, the gradient of the centred rows as coordinates in the basis: L where the vector is kept and defined, and with the exact basis gradient
+/// 2 Y Z beside it. As a result it receives Y Z, as an operand it is F: outer index row, depth vector.
+/// </summary>
+internal struct RowGradient : IGemmResult, IGemmOperand
+{
+    /// <summary>L, N rows of d + 1; column 0 is not used.</summary>
+    public ArrayView<float> Direct;
+
+    /// <summary>F, N x d; empty with a stopped basis.</summary>
+    public ArrayView<float> Data;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
+        Data[((long)row * Decomposition.Size) + column] = Masked(row, column) + (2.0f * value);
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) =>
+        Data.Length > 0 ? Data[((long)outer * Decomposition.Size) + depth] : Masked(outer, depth);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly float Masked(int row, int vector)
+    {
+        float value = 0.0f;
+        if (Decomposition.IsDefined(vector))
+        {
+            value = Direct[((long)row * (Decomposition.Size + 1)) + vector + 1];
+        }
+
+        return value;
+    }
+}
+
+/// <summary>Adds a product, and a constant row, to what is there.</summary>
+internal struct AddedResult : IGemmResult
+{
+    public ArrayView<float> Data;
+
+    /// <summary>Added to every row; empty: nothing.</summary>
+    public ArrayView<float> Constant;
+    public int Columns;
+
+    /// <summary>0: nothing is there yet.</summary>
+    public int IsAdded;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        long index = ((long)row * Columns) + column;
+        float sum = value;
+        if (Constant.Length > 0)
+        {
+            sum += Constant[column];
+        }
+
+        if (IsAdded != 0)
+        {
+            sum += Data[index];
+        }
+
+        Data[index] = sum;
+    }
+}
+
+/// <summary>Rows of a matrix, each times a weight: outer index row, depth column.</summary>
+internal struct WeightedRows : IGemmOperand
+{
+    public ArrayView<float> Data;
+
+    /// <summary>Weight of row i at i WeightPitch; empty: 1.</summary>
+    public ArrayView<float> Weights;
+    public int Pitch;
+    public int WeightPitch;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        float value = Data[((long)outer * Pitch) + depth];
+        if (Weights.Length > 0)
+        {
+            value *= Weights[(long)outer * WeightPitch];
+        }
+
+        return value;
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// A step's numbers from the statistics of its rows and columns.
+//            L_branch = 1/2 [mean_i (lse_i - S_ii) + mean_j (lse_j - S_jj)] + eps (mean_i S_ii - mean_ij S_ij), and the same for dL/d ln s
+//            with sum_j R_ij S_ij in the place of lse_i.
+// Mapping    one group; every thread adds up its lines, the first thread the threads' sums.
+// Precision  float64 sums, in an order that depends on N and the number of threads only.
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>Arguments of <see cref="StepSummaryGpu.Kernel"/>.</summary>
+internal struct StepSummaryArguments
+{
+    public BranchStatistics Branches;
+
+    /// <summary>Receives <see cref="StepSummary.Length"/> numbers.</summary>
+    public ArrayView<float> Numbers;
+
+    /// <summary>Explained variance and relative gap; empty: nothing is reconstructed.</summary>
+    public ArrayView<float> Rank;
+
+    /// <summary>Weight of the global branch, which is group 0; 0: there is none.</summary>
+    public double GlobalWeight;
+
+    /// <summary>Weight of the component branch, which is the last group; 0: there is none.</summary>
+    public double Lambda;
+}
+
+/// <summary>The last kernel of the form for N > d.</summary>
+internal static class StepSummaryGpu
+{
+    public const int Threads = 128;
+
+    /// <summary>One group.</summary>
+    public static void Kernel(StepSummaryArguments p)
+    {
+        ArrayView<double> losses = SharedMemory.Allocate<double>(Threads);
+        ArrayView<double> gradients = SharedMemory.Allocate<double>(Threads);
+        ArrayView<double> smoothed = SharedMemory.Allocate<double>(Threads);
+        double total = 0.0;
+        double gradScale = 0.0;
+        for (int slot = 0; slot < 2; slot++)
+        {
+            double weight = slot == 0 ? p.GlobalWeight : p.Lambda;
+            int branch = slot == 1 && p.GlobalWeight != 0.0 ? 1 : 0;
+            double loss = 0.0;
+            if (weight != 0.0)
+            {
+                Add(p.Branches, branch, losses, gradients, smoothed);
+                Group.Barrier();
+                double smoothing = p.Branches.LabelSmoothing * Sum(smoothed) / p.Branches.Rows;
+                loss = (0.5 * Sum(losses) / p.Branches.Rows) + smoothing;
+                gradScale += weight * ((0.5 * Sum(gradients) / p.Branches.Rows) + smoothing);
+                Group.Barrier(); // the next branch overwrites the sums
+            }
+
+            total += weight * loss;
+            if (Group.IdxX == 0)
+            {
+                p.Numbers[1 + slot] = (float)loss;
+            }
+        }
+
+        if (Group.IdxX == 0)
+        {
+            p.Numbers[0] = (float)total;
+            p.Numbers[3] = (float)gradScale;
+            p.Numbers[4] = p.Rank.Length > 0 ? p.Rank[0] : 0.0f;
+            p.Numbers[5] = p.Rank.Length > 0 ? p.Rank[1] : float.PositiveInfinity;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add(BranchStatistics branches, int branch, ArrayView<double> losses, ArrayView<double> gradients, ArrayView<double> smoothed)
+    {
+        long start = (long)branch * branches.Lines;
+        double loss = 0.0;
+        double gradient = 0.0;
+        double smoothing = 0.0;
+        for (int line = Group.IdxX; line < branches.Lines; line += Threads)
+        {
+            loss += branches.Loss[start + line];
+            gradient += branches.GradScale[start + line];
+            if (line < branches.Rows)
+            {
+                smoothing += branches.Target[((long)branch * branches.Rows) + line] - ((double)branches.Total[start + line] / branches.Columns);
+            }
+        }
+
+        losses[Group.IdxX] = loss;
+        gradients[Group.IdxX] = gradient;
+        smoothed[Group.IdxX] = smoothing;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double Sum(ArrayView<double> values)
+    {
+        double sum = 0.0;
+        for (int i = 0; i < Threads; i++)
+        {
+            sum += values[i];
+        }
+
+        return sum;
+    }
+}
