@@ -31,6 +31,12 @@ internal sealed class TrainingStepGpuTests
         yield return Case(17, 20, -1.0, plain with { Tau = 1.0, LabelSmoothing = 0.0 });
         yield return Case(5, 5, 2.0, plain with { GlobalWeight = 0.0, Components = ComponentSource.Image });
 
+        yield return Case(6, 7, 3.0, cosine);
+        yield return Case(7, 9, 3.0, cosine with { BasisGradient = BasisGradient.Stopped, GatherWithGrad = false, Components = ComponentSource.Image });
+        yield return Case(8, 8, 3.0, plain with { Components = ComponentSource.TextAndImage, GatherWithGrad = false });
+        yield return Case(9, 11, 3.0, cosine with { Components = ComponentSource.TextAndImage });
+        yield return Case(7, 10, 3.0, cosine with { Components = ComponentSource.TextAndImage, BasisGradient = BasisGradient.Stopped, GlobalWeight = 0.0 });
+
         // N > d: factors of m columns. Sizes around the tile of 64 and, by StripRows, around the strip.
         yield return Case(2, 1, 2.0, plain);
         yield return Case(3, 2, 1.0, stopped with { LabelSmoothing = 0.0 });
@@ -45,35 +51,43 @@ internal sealed class TrainingStepGpuTests
         yield return Case(22, 7, 3.0, stopped with { Components = ComponentSource.TextAndImage, GlobalWeight = 0.0 });
         yield return Case(20, 9, 3.0, plain with { Tau = 1.0, GatherWithGrad = false, GlobalWeight = 0.0 });
 
+        // Eigenproblems on the whole chip.
+        yield return Case(9, 12, 3.0, plain, group: 2);
+        yield return Case(20, 7, 3.0, plain with { Components = ComponentSource.TextAndImage }, group: 2);
+
         // Without a component branch both sizes take the same way.
         yield return Case(6, 9, 3.0, plain with { Lambda = 0.0 });
         yield return Case(9, 6, 3.0, plain with { Lambda = 0.0, GatherWithGrad = false });
 
-        static TestCaseData Case(int n, int d, double logitScale, MoLoOptions options, int strip = 1024) => new TestCaseData(n, d, logitScale, options, strip).SetName(
-            $"{n} x {d}, {options.Components}, {options.ComponentNormalization}, {options.BasisGradient}, gather {options.GatherWithGrad}, tau {options.Tau}, weights {options.GlobalWeight} {options.Lambda}, strip {strip}");
+        static TestCaseData Case(int n, int d, double logitScale, MoLoOptions options, int strip = 1024, int group = 176) =>
+            new TestCaseData(n, d, logitScale, options, strip, group).SetArgDisplayNames(
+                $"{n}x{d}", $"{options.Components}", $"{options.ComponentNormalization}", $"{options.BasisGradient}", $"gather={options.GatherWithGrad}",
+                $"tau={options.Tau}", $"weights={options.GlobalWeight}:{options.Lambda}", $"strip={strip}", $"group={group}");
     }
 
     [TestCaseSource(nameof(Cases))]
-    public void Agrees_with_the_reference(int n, int d, double logitScale, MoLoOptions options, int strip)
+    public void Agrees_with_the_reference(int n, int d, double logitScale, MoLoOptions options, int strip, int group)
     {
         float[] images = Features(n, d, 1);
         float[] texts = Features(n, d, 2);
         ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(images), Batch.Widen(texts), n, d, (float)logitScale, options);
 
-        GpuStepRun run = GpuStepRun.Of(_gpu, images, texts, n, d, logitScale, options, GpuStepRun.Small with { StripRows = strip });
+        GpuStepRun run = GpuStepRun.Of(_gpu, images, texts, n, d, logitScale, options, GpuStepRun.Small with { StripRows = strip, LargestGroupProblem = group });
 
         run.IsNear(expected, LossTolerance, GradientTolerance);
     }
 
-    [TestCase(GpuPrecision.Tf32, 5e-3, 3e-2)]
-    [TestCase(GpuPrecision.Bf16, 3e-2, 1e-1)]
-    public void Lower_precisions_keep_m(GpuPrecision precision, double lossTolerance, double gradientTolerance)
+    [TestCase(40, 6, GpuPrecision.Tf32, 5e-3, 3e-2)]
+    [TestCase(40, 6, GpuPrecision.Bf16, 3e-2, 1e-1)]
+    [TestCase(12, 20, GpuPrecision.Tf32, 5e-3, 3e-2)]
+    [TestCase(12, 20, GpuPrecision.Bf16, 3e-2, 1e-1)]
+    public void Lower_precisions_keep_m(int n, int d, GpuPrecision precision, double lossTolerance, double gradientTolerance)
     {
         MoLoOptions options = new() { Tau = 0.8 };
-        Batch batch = Batch.Create(40, 6, tau: 0.8);
-        ReferenceStep expected = TrainingStepReference.Run(batch.Images.Elements, batch.Texts.Elements, 40, 6, 3.0, options);
+        Batch batch = Batch.Create(n, d, tau: 0.8);
+        ReferenceStep expected = TrainingStepReference.Run(batch.Images.Elements, batch.Texts.Elements, n, d, 3.0, options);
 
-        GpuStepRun run = GpuStepRun.Of(_gpu, batch.SingleImages, batch.SingleTexts, 40, 6, 3.0, options, GpuStepRun.Small with { Precision = precision });
+        GpuStepRun run = GpuStepRun.Of(_gpu, batch.SingleImages, batch.SingleTexts, n, d, 3.0, options, GpuStepRun.Small with { Precision = precision });
 
         run.IsNear(expected, lossTolerance, gradientTolerance);
     }
@@ -117,8 +131,8 @@ internal sealed class TrainingStepGpuTests
     public void What_is_missing_is_refused_by_name()
     {
         Assert.That(
-            () => new TrainingStepGpu(_gpu, new MatrixShape(4, 8), new MoLoOptions { Components = ComponentSource.TextAndImage }),
-            Throws.TypeOf<NotSupportedException>().With.Message.Contains("TextAndImage"));
+            () => TrainingStepGpu.CheckSupported(new MatrixShape(5000, 6000), new MoLoOptions(), new GpuStepSettings()),
+            Throws.TypeOf<NotSupportedException>().With.Message.Contains("5000 x 6000"));
     }
 
     private static float[] Features(int n, int d, int seed)

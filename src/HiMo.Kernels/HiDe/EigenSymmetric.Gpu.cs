@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.     K' = H K H,  K' = W diag(lambda) W^T
-// Shapes     K: n x n a group, n from 1 to 176; lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
+// Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.  K' = H K H,  K' = W diag(lambda) W^T
+// Shapes     K: n x n a group, n from 1 to 176 (beyond: EigenSymmetric.Gpu.Large.cs); lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
 // Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in shared memory   3 eigenvalues by multisection of Sturm
 //            counts, 8 lanes a value   4 vectors of the tridiagonal matrix by twisted factorisation, a thread a vector
 //            5 back through the reflectors, a warp a vector   6 rank m by prefix sum
@@ -50,20 +50,38 @@ internal struct EigenArguments
     public int IsGram;
 }
 
-/// <summary>The eigensystem on the GPU, for n up to <see cref="MaxSize"/>.</summary>
+/// <summary>The eigensystem on the GPU.</summary>
 internal static partial class EigenSymmetricGpu
 {
+    /// <summary>Largest n that one thread group solves.</summary>
     public const int MaxSize = 176;
 
     /// <summary>Words of dynamic shared memory: the matrix, d, e, beta, p, and the scratch of sums.</summary>
     public static int SharedLength(int size) => (size * Pitch(size)) + (4 * size) + GroupSum.ScratchLength;
 
     /// <summary>Doubles of workspace for one problem.</summary>
-    public static long ScratchLength(int size) => 2L * size * size;
+    /// <param name="size">n.</param>
+    /// <param name="largest">Largest n that one thread group solves.</param>
+    public static long ScratchLength(int size, int largest) => size <= largest ? 2L * size * size : LargeScratchLength(size);
 
-    /// <summary>Enqueues the decomposition of as many problems as there are groups.</summary>
-    public static void Run(Gpu gpu, AcceleratorStream stream, int groups, int threads, EigenArguments arguments) =>
-        gpu.Launch(stream, Kernel, new Index3D(groups, 1, 1), threads, arguments, SharedLength(arguments.Size));
+    /// <summary>Enqueues the decomposition of some problems of one size.</summary>
+    /// <param name="gpu">The device.</param>
+    /// <param name="stream">Orders the launches.</param>
+    /// <param name="problems">How many.</param>
+    /// <param name="threads">Threads of a group.</param>
+    /// <param name="largest">Largest n that one thread group solves, up to <see cref="MaxSize"/>.</param>
+    /// <param name="arguments">The problems, and <see cref="ScratchLength"/> of workspace for each.</param>
+    public static void Run(Gpu gpu, AcceleratorStream stream, int problems, int threads, int largest, EigenArguments arguments)
+    {
+        if (arguments.Size <= largest)
+        {
+            gpu.Launch(stream, Kernel, new Index3D(problems, 1, 1), threads, arguments, SharedLength(arguments.Size));
+        }
+        else
+        {
+            RunLarge(gpu, stream, problems, threads, arguments);
+        }
+    }
 
     /// <summary>One group's problem.</summary>
     public static void Kernel(EigenArguments arguments)
@@ -124,7 +142,7 @@ internal static partial class EigenSymmetricGpu
         Group.Barrier();
         if (Group.IdxX == 0)
         {
-            SelectRank(lambda, arguments, n);
+            SelectRank(lambda, arguments, Grid.IdxX, n);
         }
     }
 
@@ -322,7 +340,7 @@ internal static partial class EigenSymmetricGpu
 
     // m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void SelectRank(ArrayView<float> lambda, EigenArguments arguments, int n)
+    private static void SelectRank(ArrayView<float> lambda, EigenArguments arguments, int problem, int n)
     {
         double total = 0.0;
         for (int i = 0; i < n; i++)
@@ -345,8 +363,8 @@ internal static partial class EigenSymmetricGpu
             gap = (lambda[m - 1] - lambda[m]) / lambda[0];
         }
 
-        arguments.Kept[Grid.IdxX] = m;
-        arguments.Summary[2 * Grid.IdxX] = (float)(kept / total);
-        arguments.Summary[(2 * Grid.IdxX) + 1] = gap;
+        arguments.Kept[problem] = m;
+        arguments.Summary[2 * problem] = (float)(kept / total);
+        arguments.Summary[(2 * problem) + 1] = gap;
     }
 }

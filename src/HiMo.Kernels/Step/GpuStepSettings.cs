@@ -13,6 +13,9 @@ internal sealed record GpuStepSettings
     /// <summary>Threads of the eigensystem's thread group, a multiple of 32; the emulation wants few.</summary>
     public int EigenThreads { get; init; } = 512;
 
+    /// <summary>Largest eigenproblem that one thread group solves, up to <see cref="EigenSymmetricGpu.MaxSize"/>; larger ones span the chip.</summary>
+    public int LargestGroupProblem { get; init; } = EigenSymmetricGpu.MaxSize;
+
     /// <summary>Most rows of D that exist at a time for N > d; more rows, more memory and larger products.</summary>
     public int StripRows { get; init; } = 1024;
 }

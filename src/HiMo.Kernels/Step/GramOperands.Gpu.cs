@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operands and results of the step's own products in the N x N form (docs of the form: TrainingStep.Gpu.cs).
+// Operands and results of the step's own products in the N x N form (docs of the form: TrainingStep.Gram.Gpu.cs).
 using System.Runtime.CompilerServices;
 using ILGPU;
 
 namespace HiMo.Kernels;
 
-/// <summary>First operands of the Gram products: v; the texts less their first row; the texts.</summary>
+/// <summary>
+/// First operands of the Gram products. Group 0: q; then for each side that is reconstructed, keys first: rows less their first row; then
+/// for each: rows.
+/// </summary>
 internal struct GramLeft : IGemmOperand
 {
-    /// <summary>Unit images, then unit texts, N x d each.</summary>
+    /// <summary>Unit queries, then unit keys, N x d each.</summary>
     public ArrayView<float> Unit;
     public int Size;
     public int Columns;
+
+    /// <summary>Sides that are reconstructed.</summary>
+    public int Sides;
+
+    /// <summary>Added to the group.</summary>
+    public int FirstGroup;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
@@ -19,14 +28,31 @@ internal struct GramLeft : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        long texts = (long)Size * Columns;
-        long own = ((long)outer * Columns) + depth;
-        float value = Unit[group == 0 ? own : texts + own];
-        return group == 1 ? value - Unit[texts + depth] : value;
+        int product = group + FirstGroup;
+        float value;
+        if (product == 0)
+        {
+            value = Row(1, outer, depth);
+        }
+        else
+        {
+            int side = (product - 1) % Sides;
+            value = Row(side, outer, depth);
+            if (product <= Sides)
+            {
+                value -= Row(side, 0, depth);
+            }
+        }
+
+        return value;
     }
+
+    /// <summary>An element of the keys (side 0) or queries (side 1).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Row(int side, int row, int column) => Unit[((((1 - side) * (long)Size) + row) * Columns) + column];
 }
 
-/// <summary>Second operands of the Gram products: the texts; the texts less their first row; the texts.</summary>
+/// <summary>Second operands of the Gram products: k, then the same as the first.</summary>
 internal struct GramRight : IGemmOperand
 {
     public GramLeft Left;
@@ -35,239 +61,20 @@ internal struct GramRight : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Left.Load(group == 1 ? 1 : 2, outer, depth);
+    public readonly float Load(int group, int outer, int depth) =>
+        group + Left.FirstGroup == 0 ? Left.Row(0, outer, depth) : Left.Load(group, outer, depth);
 }
 
-/// <summary>
-/// First operands of the three products with D: D_c for the images' E1, D_c for the texts' E1, and A^T (exact) or D_c^T (stopped).
-/// </summary>
-internal struct CombineLeft : IGemmOperand
-{
-    public LogitStatistics Logits;
-    public int IsStopped;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => false;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
-    {
-        float scale = Logits.Scale;
-        if (group == 0)
-        {
-            return Logits.ImageShare(1, outer, depth, scale);
-        }
-
-        if (group == 1)
-        {
-            return Logits.TextShare(1, outer, depth, scale);
-        }
-
-        return IsStopped != 0 ? Logits.TextShare(1, depth, outer, scale) : Logits.Cosines[((long)depth * Logits.Size) + outer];
-    }
-}
-
-/// <summary>Second operands: M; M (exact) or 1/N (stopped); D_c (exact) or A (stopped).</summary>
-internal struct CombineRight : IGemmOperand
-{
-    public LogitStatistics Logits;
-
-    /// <summary>M, N x N.</summary>
-    public ArrayView<float> Reconstruction;
-    public int IsStopped;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => false;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
-    {
-        int n = Logits.Size;
-        if (group == 2)
-        {
-            return IsStopped != 0 ? Logits.Cosines[((long)depth * n) + outer] : Logits.TextShare(1, depth, outer, Logits.Scale);
-        }
-
-        return group == 1 && IsStopped != 0 ? 1.0f / n : Reconstruction[((long)depth * n) + outer];
-    }
-}
-
-/// <summary>Stores s (D_g + product) for both E1, and s times the third product.</summary>
-internal struct CombineResult : IGemmResult
-{
-    public LogitStatistics Logits;
-
-    /// <summary>The images' E1, the texts' E1, T; N x N each.</summary>
-    public ArrayView<float> Data;
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => Logits.Scale;
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
-    {
-        float direct = 0.0f;
-        if (group == 0)
-        {
-            direct = Logits.ImageShare(0, row, column, rowValue);
-        }
-
-        if (group == 1)
-        {
-            direct = Logits.TextShare(0, row, column, rowValue);
-        }
-
-        Data[((long)group * Logits.Size * Logits.Size) + ((long)row * Logits.Size) + column] = rowValue * (direct + value);
-    }
-}
-
-/// <summary>First operand of the feature gradients, depth 2 N: (E1, 0) for the images, (E1^T, E2) for the texts.</summary>
-internal struct FeatureLeft : IGemmOperand
-{
-    /// <summary>The images' E1, the texts' E1; N x N each.</summary>
-    public ArrayView<float> First;
-
-    /// <summary>E2, N x N.</summary>
-    public ArrayView<float> Second;
-    public int Size;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => true;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
-    {
-        int n = Size;
-        if (depth >= n)
-        {
-            return group == 0 ? 0.0f : Second[((long)outer * n) + depth - n];
-        }
-
-        return group == 0 ? First[((long)outer * n) + depth] : First[((long)(n + depth) * n) + outer];
-    }
-}
-
-/// <summary>Second operand of the feature gradients: x for the images; v, then x, for the texts.</summary>
-internal struct FeatureRight : IGemmOperand
-{
-    /// <summary>Unit images, then unit texts, N x d each.</summary>
-    public ArrayView<float> Unit;
-    public int Size;
-    public int Columns;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => false;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
-    {
-        int row = group == 0 ? Size + (depth % Size) : depth;
-        return Unit[((long)row * Columns) + outer];
-    }
-}
-
-/// <summary>
-/// Takes the gradient of unit rows back through the normalisation: (g - (g . y) y) / |x|, where g . y comes from N x N matrices. The
-/// first row's group also adds up the losses.
-/// </summary>
-internal struct FeatureGradient : IGemmResult
-{
-    public FeatureLeft Left;
-    public FeatureRight Right;
-    public LogitStatistics Logits;
-    public StepSummary Summary;
-
-    /// <summary>x x^T, N x N.</summary>
-    public ArrayView<float> Gram;
-    public ArrayView<float> InverseNorm;
-    public ArrayView<float> GradImages;
-    public ArrayView<float> GradTexts;
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row)
-    {
-        int n = Left.Size;
-        if (group == 0 && row == 0 && Grid.IdxX == 0)
-        {
-            Summary.Write(Logits);
-        }
-
-        double dot = 0.0;
-        for (int k = 0; k < n; k++)
-        {
-            dot += group == 0
-                ? (double)Left.Load(0, row, k) * Logits.Cosines[((long)row * n) + k]
-                : ((double)Left.Load(1, row, k) * Logits.Cosines[((long)k * n) + row]) + ((double)Left.Load(1, row, n + k) * Gram[((long)row * n) + k]);
-        }
-
-        return (float)dot;
-    }
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
-    {
-        int n = Left.Size;
-        float unit = Right.Unit[((long)((group * n) + row) * Right.Columns) + column];
-        float inverse = InverseNorm[(group * n) + row];
-        float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * unit)) * inverse;
-        gradient = Clamp(gradient);
-        long index = ((long)row * Right.Columns) + column;
-        if (group == 0)
-        {
-            GradImages[index] = gradient;
-        }
-        else
-        {
-            GradTexts[index] = gradient;
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Clamp(float value) =>
-        value > float.MaxValue ? float.MaxValue : value < -float.MaxValue ? -float.MaxValue : value;
-}
-
-/// <summary>Where a step leaves its numbers.</summary>
-internal struct StepSummary
-{
-    public const int Length = 6;
-
-    /// <summary>Loss, global, component, dL/d logitScale, explained variance, relative gap.</summary>
-    public ArrayView<float> Numbers;
-
-    /// <summary>Explained variance and relative gap as the eigensystem leaves them.</summary>
-    public ArrayView<float> Rank;
-
-    /// <summary>Adds up the rows' losses in float64; called by one thread.</summary>
-    public readonly void Write(LogitStatistics logits)
-    {
-        int n = logits.Size;
-        double global = 0.0;
-        double component = 0.0;
-        double gradScale = 0.0;
-        for (int i = 0; i < 2 * n; i++)
-        {
-            global += logits.Loss[i];
-            component += logits.Loss[(2 * n) + i];
-            gradScale += ((double)logits.GlobalWeight * logits.GradScale[i]) + ((double)logits.Lambda * logits.GradScale[(2 * n) + i]);
-        }
-
-        double half = 0.5 / n;
-        Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));
-        Numbers[1] = logits.GlobalWeight == 0.0f ? 0.0f : (float)(half * global);
-        Numbers[2] = (float)(half * component);
-        Numbers[3] = (float)(half * gradScale);
-        Numbers[4] = Rank[0];
-        Numbers[5] = Rank[1];
-    }
-}
-
-/// <summary>Stores A where the statistics read it, K and x x^T where the eigensystem and the normalisation's backward pass do.</summary>
+/// <summary>Stores A where the statistics read it, the matrices of the eigensystems, and the plain Gram matrices.</summary>
 internal struct GramResult : IGemmResult
 {
+    /// <summary>Of each side the matrix of the eigensystem, then of each side x x^T.</summary>
     public ArrayView<float> Grams;
     public ArrayView<float> Cosines;
     public int Size;
+
+    /// <summary>Added to the group.</summary>
+    public int FirstGroup;
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
@@ -276,15 +83,207 @@ internal struct GramResult : IGemmResult
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
         long index = ((long)row * Size) + column;
-        if (group == 0)
+        int product = group + FirstGroup;
+        if (product == 0)
         {
             Cosines[index] = value;
         }
         else
         {
-            Grams[((long)(group - 1) * Size * Size) + index] = value;
+            Grams[((long)(product - 1) * Size * Size) + index] = value;
         }
     }
+}
+
+/// <summary>One side's projection with its mean, and what the cosine option adds; N x N where nothing else is said.</summary>
+internal struct ReconstructedSide
+{
+    /// <summary>M = Q + 1 1^T / N.</summary>
+    public ArrayView<float> Reconstruction;
+
+    /// <summary>x x^T.</summary>
+    public ArrayView<float> Gram;
+
+    /// <summary>M x x^T; empty: not cosine.</summary>
+    public ArrayView<float> Product;
+
+    /// <summary>r, N; empty: 1.</summary>
+    public ArrayView<float> Scale;
+
+    /// <summary>g, N; empty: 0.</summary>
+    public ArrayView<float> Shrink;
+
+    /// <summary>1: the directions are constants.</summary>
+    public int IsStopped;
+    public int Size;
+
+    /// <summary>r_i.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float RowScale(int row) => Scale.Length > 0 ? Scale[row] : 1.0f;
+
+    /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[((long)row * Size) + column];
+
+    /// <summary>(g M x x^T)_ij.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Shrunk(int row, int column) => Shrink.Length > 0 ? Shrink[row] * Product[((long)row * Size) + column] : 0.0f;
+}
+
+/// <summary>Stores the component cosines with both sides' lengths taken out.</summary>
+internal struct CosineResult : IGemmResult
+{
+    public ArrayView<float> Data;
+    public ReconstructedSide Queries;
+    public ReconstructedSide Keys;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => Queries.RowScale(row);
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
+        Data[((long)row * Keys.Size) + column] = rowValue * Keys.RowScale(column) * value;
+}
+
+/// <summary>
+/// First operands of the products with D_c, its row and column divided by the lengths: the row part, the column part, the column part
+/// transposed, the row part.
+/// </summary>
+internal struct CombineLeft : IGemmOperand
+{
+    public LogitStatistics Logits;
+    public ReconstructedSide Queries;
+    public ReconstructedSide Keys;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        int row = group == 2 ? depth : outer;
+        int column = group == 2 ? outer : depth;
+        float scale = Logits.Scale;
+        float share = group is 0 or 3 ? Logits.ImageShare(1, row, column, scale) : Logits.TextShare(1, row, column, scale);
+        return Queries.RowScale(row) * Keys.RowScale(column) * share;
+    }
+}
+
+/// <summary>Second operands: M of the keys; what takes a gradient back to them; M_q A; (A M_k)^T.</summary>
+internal struct CombineRight : IGemmOperand
+{
+    public ReconstructedSide Keys;
+
+    /// <summary>A from the left by the queries' M.</summary>
+    public ArrayView<float> FromLeft;
+
+    /// <summary>A from the right by the keys' M.</summary>
+    public ArrayView<float> FromRight;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        long index = ((long)depth * Keys.Size) + outer;
+        float value;
+        if (group == 0)
+        {
+            value = Keys.Reconstruction[index];
+        }
+        else if (group == 1)
+        {
+            value = Keys.Back(depth, outer);
+        }
+        else
+        {
+            value = group == 2 ? FromLeft[index] : FromRight[((long)outer * Keys.Size) + depth];
+        }
+
+        return value;
+    }
+}
+
+/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s (product - g M x x^T) for both T.</summary>
+internal struct CombineResult : IGemmResult
+{
+    public LogitStatistics Logits;
+    public ReconstructedSide Queries;
+    public ReconstructedSide Keys;
+
+    /// <summary>The queries' E1, the keys' E1, T of the keys, T of the queries; N x N each.</summary>
+    public ArrayView<float> Data;
+
+    /// <summary>Receives the first two products where <see cref="IsBare"/> is 1; N x N each.</summary>
+    public ArrayView<float> Bare;
+
+    /// <summary>1: the queries' M is still to come.</summary>
+    public int IsBare;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => Logits.Scale;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        long index = ((long)group * Logits.Size * Logits.Size) + ((long)row * Logits.Size) + column;
+        if (group == 2)
+        {
+            Data[index] = rowValue * (value - Keys.Shrunk(row, column));
+        }
+        else if (group == 3)
+        {
+            Data[index] = rowValue * (value - Queries.Shrunk(row, column));
+        }
+        else if (IsBare != 0)
+        {
+            Bare[index] = value;
+        }
+        else
+        {
+            Data[index] = rowValue * (value + (group == 0 ? Logits.ImageShare(0, row, column, rowValue) : Logits.TextShare(0, row, column, rowValue)));
+        }
+    }
+}
+
+/// <summary>The queries' M as it meets both E1: what takes a gradient back to the queries; M.</summary>
+internal struct QuerySideLeft : IGemmOperand
+{
+    public ReconstructedSide Queries;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) =>
+        group == 0 ? Queries.Back(outer, depth) : Queries.Reconstruction[((long)outer * Queries.Size) + depth];
+}
+
+/// <summary>First operand of what the lengths take out of E2: s times the way back to the rows times g.</summary>
+internal struct ShrinkLeft : IGemmOperand
+{
+    public ReconstructedSide Side;
+    public LogitStatistics Logits;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Logits.Scale * Side.Back(outer, depth) * Side.Shrink[depth];
+}
+
+/// <summary>Subtracts a product from what is there.</summary>
+internal struct SubtractedResult : IGemmResult
+{
+    public ArrayView<float> Data;
+    public int Size;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue) => Data[((long)row * Size) + column] -= value;
 }
 
 /// <summary>Stores twice the product.</summary>

@@ -71,4 +71,24 @@ internal abstract class StepFormGpu(MatrixShape shape, MoLoOptions options, GpuS
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult =>
         GpuGemm.Run<TA, TB, TC, StrictPrecision>(gpu, stream, groups, product);
+
+    /// <summary>Enqueues a product in the precision of the settings.</summary>
+    protected void Contrast<TA, TB, TC>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> product)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        switch (settings.Precision)
+        {
+            case GpuPrecision.Tf32:
+                GpuGemm.Run<TA, TB, TC, Tf32Precision>(gpu, stream, groups, product);
+                break;
+            case GpuPrecision.Bf16:
+                GpuGemm.Run<TA, TB, TC, Bf16Precision>(gpu, stream, groups, product);
+                break;
+            default:
+                GpuGemm.Run<TA, TB, TC, StrictPrecision>(gpu, stream, groups, product);
+                break;
+        }
+    }
 }

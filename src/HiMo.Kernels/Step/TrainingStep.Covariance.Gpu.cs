@@ -80,7 +80,7 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         int pitch = Columns + 1;
         long square = (long)Columns * Columns;
         _partial = arena.Take<double>(ColumnSumGpu.PartialLength(pitch));
-        _scratch = arena.Take<double>(sides * EigenSymmetricGpu.ScratchLength(Columns));
+        _scratch = arena.Take<double>(sides * EigenSymmetricGpu.ScratchLength(Columns, Settings.LargestGroupProblem));
         _rank = arena.Floats(2 * sides);
         _matrices = arena.Floats(sides * square);
         _values = arena.Floats(sides * Columns);
@@ -185,7 +185,7 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
             });
         }
 
-        EigenSymmetricGpu.Run(gpu, stream, sides, Settings.EigenThreads, new EigenArguments
+        EigenSymmetricGpu.Run(gpu, stream, sides, Settings.EigenThreads, Settings.LargestGroupProblem, new EigenArguments
         {
             Matrix = _matrices, Values = _values, Vectors = _vectors, Scratch = _scratch, Kept = step.Kept, Summary = _rank, Size = Columns, Tau = Options.Tau,
         });

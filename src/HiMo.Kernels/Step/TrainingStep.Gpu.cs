@@ -61,15 +61,7 @@ internal sealed class TrainingStepGpu : IDisposable
         options.Validate();
         Guard.That(shape.Rows >= 1 && shape.Columns >= 1, shape, "must have at least one row and one column");
         Require(
-            Math.Min(shape.Rows, shape.Columns) <= EigenSymmetricGpu.MaxSize, $"shape {shape}", $"N or d up to {EigenSymmetricGpu.MaxSize}");
-        if (shape.Rows <= shape.Columns)
-        {
-            Require(options.Components != ComponentSource.TextAndImage, $"components = {options.Components} for N <= d", "Text and Image");
-            Require(
-                options.ComponentNormalization == ComponentNormalization.None, $"component normalisation = {options.ComponentNormalization} for N <= d", "None");
-            Require(settings.Precision == GpuPrecision.Strict, $"precision = {settings.Precision} for N <= d", "Strict");
-        }
-
+            options.Lambda == 0.0 || Math.Min(shape.Rows, shape.Columns) <= EigenSymmetricGpu.LargeMaxSize, $"shape {shape}", $"min(N, d) up to {EigenSymmetricGpu.LargeMaxSize}");
         Require(settings.Groups == 1, $"groups = {settings.Groups}", "1");
 
         static void Require(bool isSupported, string what, string available)

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+// Behind the tridiagonalisation: eigenvalues, vectors, back-transformation, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
+internal static partial class EigenSymmetricGpu
+{
+    private const int WarpRounds = 12;                 // 33^12 > 2^60
+
+    /// <summary>The tridiagonal matrix in float64, its eigenvalues pulled apart.</summary>
+    public static void PerturbKernel(LargeEigenArguments p)
+    {
+        double norm = Perturb(p.Vector(VectorD), p.Vector(VectorE), p.Double(0), p.Double(1), p.Problem.Size);
+        if (Group.IdxX == 0)
+        {
+            p.Vector(VectorTrace)[1] = (float)(norm * (1.0 + 1e-6)); // no smaller after rounding
+        }
+    }
+
+    /// <summary>One eigenvalue a warp: each round cuts an interval in 33 by 32 Sturm counts.</summary>
+    public static void ValuesKernel(LargeEigenArguments p)
+    {
+        int n = p.Problem.Size;
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int i = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
+        if (i >= n)
+        {
+            return; // a whole warp leaves
+        }
+
+        ArrayView<double> diagonal = p.Double(0);
+        ArrayView<double> offSquares = p.Double(1);
+        double low = -p.Vector(VectorTrace)[1];
+        double width = -2.0 * low;
+        for (int round = 0; round < WarpRounds; round++)
+        {
+            double x = low + (width * ((lane + 1) / (Gpu.WarpSize + 1.0)));
+            float notAbove = GroupSum.Warp(CountBelow(diagonal, offSquares, x, n) <= i ? 1.0f : 0.0f);
+            low += width * (notAbove / (Gpu.WarpSize + 1.0));
+            width /= Gpu.WarpSize + 1.0;
+        }
+
+        if (lane == 0)
+        {
+            p.Double(2)[i] = low + (0.5 * width);
+        }
+    }
+
+    /// <summary>One vector of the tridiagonal matrix a thread.</summary>
+    public static void VectorsKernel(LargeEigenArguments p)
+    {
+        int n = p.Problem.Size;
+        int i = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        if (i < n)
+        {
+            long square = (long)n * n;
+            TwistedVector(
+                p.Double(0), p.Vector(VectorE), p.Double(1), p.Double(2)[i], p.Square(p.Problem.Vectors, 1), p.Factors.SubView(2 * Grid.IdxY * square, 2 * square), i, n);
+        }
+    }
+
+    /// <summary>One vector a warp goes back through the reflectors; it lies in shared memory, each component with one lane.</summary>
+    public static void BackKernel(LargeEigenArguments p)
+    {
+        int n = p.Problem.Size;
+        int warp = Group.IdxX / Gpu.WarpSize;
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int i = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + warp;
+        if (i >= n)
+        {
+            return; // a whole warp leaves
+        }
+
+        ArrayView<float> z = SharedMemory.GetDynamic<float>().SubView(warp * n, n);
+        ArrayView<float> vectors = p.Square(p.Problem.Vectors, 1);
+        ArrayView<float> reflectors = p.Square(p.Reflectors, 1);
+        ArrayView<float> beta = p.Vector(VectorBeta);
+        for (int j = lane; j < n; j += Gpu.WarpSize)
+        {
+            z[j] = vectors[((long)j * n) + i];
+        }
+
+        for (int k = n - 3; k >= 0; k--)
+        {
+            float dot = 0.0f;
+            int start = (k + 1) / Gpu.WarpSize * Gpu.WarpSize;
+            for (int j = start + lane; j < n; j += Gpu.WarpSize)
+            {
+                dot += j > k ? z[j] * reflectors[((long)k * n) + j] : 0.0f;
+            }
+
+            float factor = beta[k] * GroupSum.Warp(dot);
+            for (int j = start + lane; j < n; j += Gpu.WarpSize)
+            {
+                z[j] -= j > k ? factor * reflectors[((long)k * n) + j] : 0.0f;
+            }
+        }
+
+        float sum = 0.0f;
+        for (int j = lane; j < n; j += Gpu.WarpSize)
+        {
+            sum += z[j];
+        }
+
+        float mean = p.Problem.IsGram * GroupSum.Warp(sum) / n;
+        for (int j = lane; j < n; j += Gpu.WarpSize)
+        {
+            vectors[((long)j * n) + i] = z[j] - mean;
+        }
+    }
+
+    /// <summary>lambda and m.</summary>
+    public static void RankKernel(LargeEigenArguments p)
+    {
+        int n = p.Problem.Size;
+        float trace = p.Vector(VectorTrace)[0];
+        ArrayView<float> lambda = p.Problem.Values.SubView((long)Grid.IdxY * n, n);
+        for (int i = Group.IdxX; i < n; i += Group.DimX)
+        {
+            lambda[i] = XMath.Max((float)(p.Double(2)[n - 1 - i] * trace), 0.0f);
+        }
+
+        Group.Barrier();
+        if (Group.IdxX == 0)
+        {
+            SelectRank(lambda, p.Problem, Grid.IdxY, n);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last product of the N x N form, and the step's numbers (docs of the form: TrainingStep.Gram.Gpu.cs).
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>First operand of the feature gradients, depth 2 N: (E1, E2) of the queries, (E1^T, E2) of the keys.</summary>
+internal struct FeatureLeft : IGemmOperand
+{
+    /// <summary>The queries' E1, the keys' E1; N x N each.</summary>
+    public ArrayView<float> First;
+
+    /// <summary>E2 of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
+    public ArrayView<float> Second;
+    public int Size;
+
+    /// <summary>Sides that are reconstructed.</summary>
+    public int Sides;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        int n = Size;
+        float value = 0.0f;
+        if (depth < n)
+        {
+            value = group == 0 ? First[((long)outer * n) + depth] : First[((long)(n + depth) * n) + outer];
+        }
+        else if (group == 1)
+        {
+            value = Second[((long)outer * n) + depth - n];
+        }
+        else if (Sides == 2)
+        {
+            value = Second[((long)(n + outer) * n) + depth - n];
+        }
+
+        return value;
+    }
+}
+
+/// <summary>Second operand of the feature gradients: k, then q, for the queries; q, then k, for the keys.</summary>
+internal struct FeatureRight : IGemmOperand
+{
+    /// <summary>Unit queries, then unit keys, N x d each.</summary>
+    public ArrayView<float> Unit;
+    public int Size;
+    public int Columns;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        int row = depth;
+        if (group == 0)
+        {
+            row = depth < Size ? Size + depth : depth - Size;
+        }
+
+        return Unit[((long)row * Columns) + outer];
+    }
+}
+
+/// <summary>
+/// Takes the gradient of unit rows back through the normalisation: (g - (g . y) y) / |x|, where g . y comes from N x N matrices. The
+/// first row's group also adds up the losses.
+/// </summary>
+internal struct FeatureGradient : IGemmResult
+{
+    public FeatureLeft Left;
+    public FeatureRight Right;
+    public LogitStatistics Logits;
+    public StepSummary Summary;
+
+    /// <summary>x x^T of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
+    public ArrayView<float> Gram;
+    public ArrayView<float> InverseNorm;
+    public ArrayView<float> GradQueries;
+    public ArrayView<float> GradKeys;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row)
+    {
+        int n = Left.Size;
+        if (group == 0 && row == 0 && Grid.IdxX == 0)
+        {
+            Summary.Write(Logits);
+        }
+
+        double dot = 0.0;
+        for (int k = 0; k < n; k++)
+        {
+            long cosine = group == 0 ? ((long)row * n) + k : ((long)k * n) + row;
+            dot += (double)Left.Load(group, row, k) * Logits.Cosines[cosine];
+            if (group == 1 || Left.Sides == 2)
+            {
+                dot += (double)Left.Load(group, row, n + k) * Gram[((((1 - group) * (long)n) + row) * n) + k];
+            }
+        }
+
+        return (float)dot;
+    }
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        int n = Left.Size;
+        float unit = Right.Unit[((long)((group * n) + row) * Right.Columns) + column];
+        float inverse = InverseNorm[(group * n) + row];
+        float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * unit)) * inverse;
+        gradient = Clamp(gradient);
+        long index = ((long)row * Right.Columns) + column;
+        if (group == 0)
+        {
+            GradQueries[index] = gradient;
+        }
+        else
+        {
+            GradKeys[index] = gradient;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Clamp(float value) =>
+        value > float.MaxValue ? float.MaxValue : value < -float.MaxValue ? -float.MaxValue : value;
+}
+
+/// <summary>Where a step leaves its numbers.</summary>
+internal struct StepSummary
+{
+    public const int Length = 6;
+
+    /// <summary>Loss, global, component, dL/d logitScale, explained variance, relative gap.</summary>
+    public ArrayView<float> Numbers;
+
+    /// <summary>Explained variance and relative gap as the eigensystem leaves them.</summary>
+    public ArrayView<float> Rank;
+
+    /// <summary>Adds up the rows' losses in float64; called by one thread.</summary>
+    public readonly void Write(LogitStatistics logits)
+    {
+        int n = logits.Size;
+        double global = 0.0;
+        double component = 0.0;
+        double gradScale = 0.0;
+        for (int i = 0; i < 2 * n; i++)
+        {
+            global += logits.Loss[i];
+            component += logits.Loss[(2 * n) + i];
+            gradScale += ((double)logits.GlobalWeight * logits.GradScale[i]) + ((double)logits.Lambda * logits.GradScale[(2 * n) + i]);
+        }
+
+        double half = 0.5 / n;
+        Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));
+        Numbers[1] = logits.GlobalWeight == 0.0f ? 0.0f : (float)(half * global);
+        Numbers[2] = (float)(half * component);
+        Numbers[3] = (float)(half * gradScale);
+        Numbers[4] = Rank[0];
+        Numbers[5] = Rank[1];
+    }
+}
