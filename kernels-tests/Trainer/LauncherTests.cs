@@ -82,6 +82,7 @@ public sealed class LauncherTests
 
         string himo = CopyOf("himo");
         Copy("src");
+        Copy("models");
         foreach (string file in Directory.GetFiles(TestData.RepositoryRoot).Where(file => !Path.GetFileName(file).StartsWith("test", StringComparison.Ordinal)))
         {
             File.Copy(file, Path.Combine(_folder, Path.GetFileName(file)), overwrite: true);
