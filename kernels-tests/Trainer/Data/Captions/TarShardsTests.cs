@@ -91,6 +91,28 @@ public sealed class TarShardsTests
         Assert.That(refused, Is.GreaterThan(count / 20));
     }
 
+    [TestCase("77777777777")]
+    [TestCase("20000000000")]
+    [TestCase("00077777777")]
+    public void Attributes_that_claim_absurd_sizes_are_refused(string size)
+    {
+        string path = Write("absurd.tar", TarEntryFormat.Pax, ("000.txt", Text("one")));
+        byte[] bytes = File.ReadAllBytes(path);
+        Span<byte> header = bytes.AsSpan(0, 512);
+        Assert.That(header[156], Is.EqualTo((byte)'x'), "a header of extended attributes");
+        Encoding.ASCII.GetBytes(size, header[124..]);
+        header[148..156].Fill((byte)' ');       // as which the checksum counts itself
+        int sum = 0;
+        foreach (byte value in header)
+        {
+            sum += value;
+        }
+
+        Encoding.ASCII.GetBytes(Convert.ToString(sum, 8).PadLeft(6, '0') + "\0 ", header[148..]);
+        File.WriteAllBytes(path, bytes);
+        Assert.That(() => TarShards.Read(path).Count(), Throws.TypeOf<UserError>().With.Message.StartsWith(path));
+    }
+
     [Test]
     public void Captions_that_are_no_text_or_too_long_are_refused() => Assert.Multiple(() =>
     {

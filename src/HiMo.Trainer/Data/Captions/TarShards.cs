@@ -130,8 +130,9 @@ internal static class TarShards
         {
             return reader.GetNextEntry();
         }
-        catch (Exception failure) when (failure is IOException or InvalidDataException or FormatException or OverflowException or ArgumentException)
+        catch (Exception failure) when (failure is IOException or InvalidDataException or FormatException or OverflowException or ArgumentException or InvalidOperationException)
         {
+            // InvalidOperationException is what the reader gives for attributes that claim a size beyond their limit.
             throw new UserError($"{shard}: is no tar, or is damaged ({failure.Message})", failure);
         }
     }
