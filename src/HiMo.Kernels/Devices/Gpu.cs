@@ -1,92 +1,144 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Collections.Concurrent;
-using System.Reflection;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
+using ILGPU.Runtime.Cuda;
 
 namespace HiMo.Kernels;
 
-/// <summary>One device that runs the kernels: a GPU, or ILGPU's emulation of one on the processor for tests.</summary>
-internal sealed class Gpu : IDisposable
+/// <summary>
+/// One device that runs the kernels: a CUDA GPU, or ILGPU's emulation of one on the processor, which is thousands of times slower and
+/// made for tests. A CUDA device is opened in its primary context, where libtorch and the CUDA runtime live, so that their pointers and
+/// streams can be used here and the other way round.
+/// </summary>
+/// <remarks>
+/// <para>No GPU has run any of this yet: the kernels are checked in emulation and as PTX, the rest of the CUDA side follows the
+/// documentation of the driver and the source of ILGPU 1.5.3.</para>
+/// <para>Work is enqueued on a stream of ILGPU: the <see cref="Accelerator"/>'s default stream, one that it creates, or
+/// <see cref="WrapStream"/> of a foreign one. One device serves several threads at once, each with a workspace of its own.</para>
+/// <para>CUDA devices stay open for the life of the process, one per number; <see cref="Dispose"/> frees an emulated one.</para>
+/// </remarks>
+/// <example>
+/// With ILGPU's own buffers; <see cref="Wrap"/> shows memory and a stream of somebody else.
+/// <code>
+/// using ILGPU;
+/// using ILGPU.Runtime;
+///
+/// const int Rows = 3, Width = 4;
+/// using Gpu gpu = Gpu.OpenEmulated(warps: 4); // on a GPU: Gpu.OpenCuda()
+/// using var features = gpu.Accelerator.Allocate1D(Enumerable.Range(0, 2 * Rows * Width).Select(i =&gt; MathF.Sin(i * i)).ToArray());
+/// using var logitScale = gpu.Accelerator.Allocate1D(new[] { 2.6593f });
+/// using var gradients = gpu.Accelerator.Allocate1D&lt;float&gt;(2 * Rows * Width);
+/// ArrayView&lt;float&gt; images = features.View.SubView(0, Rows * Width), texts = features.View.SubView(Rows * Width, Rows * Width);
+///
+/// using TrainingStep step = new(new MoLoOptions { Tau = 0.8 }, threads: 1);
+/// using GpuWorkspace workspace = step.CreateWorkspace(gpu, new MatrixShape(Rows, Width));
+/// Console.WriteLine($"{workspace.Bytes} bytes of device memory");
+/// step.Run(
+///     new GpuMatrix(images, Rows, Width),
+///     new GpuMatrix(texts, Rows, Width),
+///     new GpuMatrix(logitScale.View.BaseView, 1, 1),
+///     new GpuMatrix(gradients.View.SubView(0, Rows * Width), Rows, Width),
+///     new GpuMatrix(gradients.View.SubView(Rows * Width, Rows * Width), Rows, Width),
+///     workspace);
+/// Console.WriteLine(workspace.ReadResult().Loss); // waits for the device
+/// </code>
+/// </example>
+public sealed partial class Gpu : IDisposable
 {
     /// <summary>Lanes of a warp, on every device that this library supports.</summary>
-    public const int WarpSize = 32;
+    internal const int WarpSize = 32;
 
-    private readonly Context _context;
-    private readonly ConcurrentDictionary<MethodInfo, Delegate> _kernels = new();
-
-    private Gpu(Context context, Accelerator accelerator)
+    private Gpu(Accelerator accelerator, GpuDescription description)
     {
-        _context = context;
         Accelerator = accelerator;
+        Description = description;
+        _addressSpace = IsEmulated
+            ? CPUMemoryBuffer.Create(accelerator, IntPtr.Zero, long.MaxValue, elementSize: 1)
+            : new CudaAddressSpace(accelerator);
+        Log.IsRecording = IsEmulated;
     }
 
-    /// <summary>ILGPU's accelerator.</summary>
+    /// <summary>ILGPU's accelerator, to allocate, copy, and run kernels of one's own on. Never dispose of it.</summary>
     public Accelerator Accelerator { get; }
 
-    /// <summary>Name of the device.</summary>
-    public string Name => Accelerator.Name;
+    /// <summary>What the device is.</summary>
+    public GpuDescription Description { get; }
 
-    /// <summary>True: launches are written into the log and not made, so that the launches of any configuration can be listed.</summary>
-    public bool OnlyRecords { get; init; }
+    /// <summary>Whether this is ILGPU's CPU accelerator.</summary>
+    internal bool IsEmulated => Accelerator is CPUAccelerator;
 
-    /// <summary>What was launched, allocated, copied and waited for since the last reset.</summary>
-    public LaunchLog Log { get; } = new();
+    /// <summary>CUDA devices in the driver's order; empty where there is no driver or no device.</summary>
+    public static IReadOnlyList<GpuDescription> FindCuda()
+    {
+        CudaDriver.Resolve();
+        return [.. CudaDevice.GetDevices(_ => true).Cast<CudaDevice>().Select(Describe)];
+    }
+
+    /// <summary>The CUDA device of a number, in its primary context; the same object at every call.</summary>
+    /// <param name="device">The driver's number, from 0; the order of torch's <c>cuda:0</c>, <c>cuda:1</c>.</param>
+    /// <exception cref="GpuException">There is no such device, it is older than sm_80, or the driver refuses; the message says what to do.</exception>
+    public static Gpu OpenCuda(int device = 0)
+    {
+        IReadOnlyList<GpuDescription> found = FindCuda();
+        if (found.Count == 0)
+        {
+            throw new GpuException(
+                "There is no CUDA device here, or no driver for it: 'nvidia-smi' must list one (Debian: package nvidia-driver). Use the CPU otherwise.");
+        }
+
+        GpuDescription? wanted = found.FirstOrDefault(each => each.Index == device);
+        return wanted switch
+        {
+            null => throw new GpuException($"There is no CUDA device {device}; there is {string.Join(", ", found.Select(each => $"{each.Index}: {each.Name}"))}."),
+            { IsSupported: false } => throw new GpuException($"{wanted} is too old: the kernels need the matrix instructions of sm_80. Use the CPU."),
+            _ => s_cuda.GetOrAdd(device, _ => new Lazy<Gpu>(() => new Gpu(PrimaryContext.Open(device, Configure), wanted))).Value,
+        };
+    }
 
     /// <summary>
-    /// ILGPU's emulation: every kernel as it is, one operating-system thread a lane, hence thousands of times slower than a GPU.
+    /// ILGPU's emulation: every kernel as it is, one operating-system thread a lane, hence for small shapes only. "Device" memory is the
+    /// process's memory.
     /// </summary>
+    /// <param name="warps">Most warps of a group, 1 to 32; a training step needs 4.</param>
+    public static Gpu OpenEmulated(int warps = 8) => OpenEmulated(warps, onlyRecords: false);
+
+    /// <inheritdoc cref="OpenEmulated(int)"/>
     /// <param name="warps">Most warps of a group.</param>
-    /// <param name="onlyRecords">See <see cref="OnlyRecords"/>.</param>
-    public static Gpu OpenEmulated(int warps = 8, bool onlyRecords = false)
+    /// <param name="onlyRecords">True: launches are written into the log and not made, so that those of any configuration can be listed.</param>
+    internal static Gpu OpenEmulated(int warps, bool onlyRecords)
     {
+        Guard.That(warps is >= 1 and <= 32, warps, "must be from 1 to 32");
         CPUDevice device = new(WarpSize, warps, numMultiprocessors: 1);
-        // O1: O2 moves reads of shared memory across barriers.
-        Context context = Context.Create(builder => builder.CPU(device).Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics());
-        return new Gpu(context, context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel)) { OnlyRecords = onlyRecords };
-    }
-
-    /// <summary>Device memory for <paramref name="length"/> elements; its contents are undefined.</summary>
-    public MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
-        where T : unmanaged
-    {
-        Log.Allocations++;
-        return Accelerator.Allocate1D<T>(Math.Max(length, 1));
-    }
-
-    /// <summary>Enqueues a kernel whose arguments are the fields of one structure.</summary>
-    /// <param name="stream">Orders the launch.</param>
-    /// <param name="kernel">A static method; compiled at its first launch.</param>
-    /// <param name="groups">Groups in the grid; nothing is launched if any extent is 0.</param>
-    /// <param name="threads">Threads of a group, a multiple of <see cref="WarpSize"/>.</param>
-    /// <param name="arguments">Passed by value.</param>
-    /// <param name="sharedLength">Words of dynamic shared memory.</param>
-    public void Launch<TArguments>(
-        AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments, int sharedLength = 0)
-        where TArguments : struct
-    {
-        if (groups.Size == 0)
+        Context context = Context.Create(builder => Configure(builder.CPU(device)));
+        Version ilgpu = typeof(Context).Assembly.GetName().Version!;
+        return new Gpu(
+            context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel),
+            new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, 1, ilgpu.ToString(3)))
         {
-            return;
-        }
-
-        Log.Launches.Add(new LaunchEntry(kernel.Method, groups, threads, sharedLength));
-        if (OnlyRecords)
-        {
-            return;
-        }
-
-        var launcher = (Action<AcceleratorStream, KernelConfig, TArguments>)_kernels.GetOrAdd(
-            kernel.Method, static (_, state) => state.Accelerator.LoadKernel(state.kernel), (Accelerator, kernel));
-        SharedMemoryConfig shared = sharedLength > 0 ? SharedMemoryConfig.RequestDynamic<float>(sharedLength) : SharedMemoryConfig.Empty;
-        launcher(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), shared), arguments);
+            _onlyRecords = onlyRecords,
+        };
     }
 
-    /// <summary>Frees the device's memory and kernels.</summary>
+    /// <summary>Frees an emulated device with its memory. Does nothing to a CUDA device: its context belongs to the process.</summary>
     public void Dispose()
     {
-        Accelerator.Dispose();
-        _context.Dispose();
+        if (IsEmulated)
+        {
+            Context context = Accelerator.Context;
+            Accelerator.Dispose();
+            context.Dispose();
+        }
+    }
+
+    private static void Configure(Context.Builder builder) =>
+        _ = builder.Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics(); // O2 moves reads of shared memory across barriers
+
+    private static GpuDescription Describe(CudaDevice device)
+    {
+        CudaArchitecture architecture = device.Architecture.GetValueOrDefault();
+        return new(
+            device.DeviceId, device.Name, FormattableString.Invariant($"sm_{architecture.Major}{architecture.Minor}"), device.MemorySize,
+            device.NumMultiprocessors, device.DriverVersion.ToString());
     }
 }

@@ -2,17 +2,17 @@
 namespace HiMo.Kernels;
 
 /// <summary>
-/// How the products of the contrastive loss are computed on a GPU. HiDe's products and eigensystem are float32 in each of them, so that
-/// m is the same.
+/// How the GPU's matrix units take the operands of the large products; sums are float32 throughout, and HiDe is float32 in every
+/// precision, so that m never depends on it.
 /// </summary>
-internal enum GpuPrecision
+public enum GpuPrecision
 {
-    /// <summary>The error of float32: three tf32 products.</summary>
+    /// <summary>The error of float32, by three tf32 products.</summary>
     Strict,
 
-    /// <summary>Operands rounded to tf32 (2^-11), sums in float32.</summary>
+    /// <summary>Operands rounded to tf32, 2^-11 relative.</summary>
     Tf32,
 
-    /// <summary>Operands rounded to bf16 (2^-8), sums in float32.</summary>
+    /// <summary>Operands rounded to bf16, 2^-8 relative.</summary>
     Bf16,
 }

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>The public face of the GPU step, on the emulated device.</summary>
+[TestFixture]
+internal sealed class GpuWorkspaceTests
+{
+    private const int Rows = 3;
+    private const int Width = 4;
+
+    private static readonly MatrixShape s_shape = new(Rows, Width);
+    private static readonly MoLoOptions s_options = new() { Tau = 0.8, Lambda = 0.5, GatherWithGrad = false };
+
+    private readonly float[] _images = Features(1);
+    private readonly float[] _texts = Features(2);
+    private Gpu _gpu = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _gpu = Gpu.OpenEmulated(warps: 4);
+
+    [OneTimeTearDown]
+    public void Close() => _gpu.Dispose();
+
+    [Test]
+    public unsafe void Foreign_pointers_give_the_result_of_the_reference_and_later_runs_neither_allocate_nor_read()
+    {
+        ReferenceStep expected = TrainingStepReference.Run(Widen(_images), Widen(_texts), Rows, Width, 3.0, s_options);
+        float[] gradImages = Unset(Rows * Width);
+        float[] gradTexts = Unset(Rows * Width);
+        using TrainingStep step = new(s_options, threads: 1);
+        long promised = step.WorkspaceBytes(s_shape);
+        _gpu.Log.Reset();
+        using GpuWorkspace workspace = step.CreateWorkspace(_gpu, s_shape);
+        (long bytes, long allocated) = (workspace.Bytes, _gpu.Log.AllocatedBytes);
+        _gpu.Log.Reset();
+        float scale = 3.0f;
+        fixed (float* v = _images, u = _texts, gradV = gradImages, gradU = gradTexts)
+        {
+            GpuMatrix[] all =
+            [
+                _gpu.Wrap((nint)v, Rows, Width), _gpu.Wrap((nint)u, Rows, Width), _gpu.Wrap((nint)(&scale), 1, 1), _gpu.Wrap((nint)gradV, Rows, Width),
+                _gpu.Wrap((nint)gradU, Rows, Width),
+            ];
+            step.Run(all[0], all[1], all[2], all[3], all[4], workspace);
+            Assert.That((bytes, allocated), Is.EqualTo((promised, promised)), "what the workspace took");
+            Assert.That((_gpu.Log.Allocations, _gpu.Log.HostCopies, _gpu.Log.Synchronizations), Is.EqualTo((0, 0, 0)), "first run");
+            float[] first = [.. gradImages, .. gradTexts];
+            MoLoResult firstResult = workspace.ReadResult();
+            Array.Fill(gradImages, float.NaN);
+            Array.Fill(gradTexts, float.NaN);
+            _gpu.Log.Reset();
+            step.Run(all[0], all[1], all[2], all[3], all[4], workspace, _gpu.WrapStream(0));
+            Assert.That((_gpu.Log.Allocations, _gpu.Log.HostCopies, _gpu.Log.Synchronizations), Is.EqualTo((0, 0, 0)), "second run");
+            Assert.That(_gpu.Log.Launches, Has.Count.AtMost(12));
+            Assert.That(gradImages.Concat(gradTexts), Is.EqualTo(first), "the same bits");
+            Assert.That(workspace.ReadResult(), Is.EqualTo(firstResult));
+        }
+
+        Assert.Multiple(() =>
+        {
+            Check(workspace.ReadResult(), expected);
+            Expect.Gradient(Widen(gradImages), expected.GradImages, 1e-3, "images");
+            Expect.Gradient(Widen(gradTexts), expected.GradTexts, 1e-3, "texts");
+            Assert.That(workspace.Summary.Shape, Is.EqualTo(new MatrixShape(1, 6)));
+        });
+    }
+
+    [Test]
+    public void Rows_of_any_stride_and_type_are_taken_at_the_price_that_was_said()
+    {
+        const int Stride = Width + 3;
+        ushort[] images = [.. Enumerable.Range(0, Rows * Stride).Select(i => i % Stride < Width ? BFloat16Stored.Narrow(_images[(i / Stride * Width) + (i % Stride)]) : (ushort)0x7fc1)];
+        double[] rounded = [.. _images.Select(value => (double)BFloat16Stored.Widen(BFloat16Stored.Narrow(value)))];
+        ReferenceStep expected = TrainingStepReference.Run(rounded, Widen(_texts), Rows, Width, 2.0, s_options);
+        using MemoryBuffer1D<ushort, Stride1D.Dense> bits = _gpu.Accelerator.Allocate1D(images);
+        using MemoryBuffer1D<float, Stride1D.Dense> texts = _gpu.Accelerator.Allocate1D(_texts);
+        using MemoryBuffer1D<float, Stride1D.Dense> scale = _gpu.Accelerator.Allocate1D(new[] { 2.0f });
+        using MemoryBuffer1D<float, Stride1D.Dense> gradImages = _gpu.Accelerator.Allocate1D(Unset(Rows * Stride));
+        using TrainingStep step = new(s_options, threads: 1);
+        using GpuWorkspace workspace = step.CreateWorkspace(_gpu, s_shape);
+        _gpu.Log.Reset();
+
+        step.Run(
+            GpuMatrix.OfBFloat16(bits.View.BaseView, Rows, Width, Stride), new GpuMatrix(texts.View.BaseView, Rows, Width), new GpuMatrix(scale.View.BaseView, 1, 1),
+            new GpuMatrix(gradImages.View.BaseView, Rows, Width, Stride), gradTexts: default, workspace);
+
+        float[] written = gradImages.GetAsArray1D();
+        Assert.Multiple(() =>
+        {
+            Assert.That(_gpu.Log.AllocatedBytes, Is.EqualTo(3 * workspace.BytesPerConversion), "images, their gradient, the texts' unwanted gradient");
+            Check(workspace.ReadResult(), expected);
+            Expect.Gradient([.. written.Where((_, i) => i % Stride < Width).Select(value => (double)value)], expected.GradImages, 1e-3, "images");
+            Assert.That(written.Where((_, i) => i % Stride >= Width), Is.All.NaN, "between the rows");
+        });
+    }
+
+    [Test]
+    public void Switched_off_branches_read_as_zero_and_warnings_are_those_of_the_other_forms()
+    {
+        float[] numbers = [1.0f, 2.0f, 3.0f, 4.0f, 0.5f, 1e-5f];
+        MoLoResult both = GpuWorkspace.ToResult(numbers, keptTexts: 2, keptImages: 0, s_options, s_shape);
+        MoLoResult plain = GpuWorkspace.ToResult(numbers, keptTexts: 2, keptImages: 0, s_options with { Lambda = 0.0 }, s_shape);
+        MoLoResult image = GpuWorkspace.ToResult(numbers, keptTexts: 0, keptImages: 1, s_options with { GlobalWeight = 0.0, Components = ComponentSource.Image }, s_shape);
+        Assert.Multiple(() =>
+        {
+            Assert.That(both, Is.EqualTo(new MoLoResult
+            {
+                Loss = 1.0, Global = 2.0, Component = 3.0, M = 2, ExplainedVariance = 0.5, RelativeGap = 1e-5f, GradLogitScale = 4.0,
+                Warnings = HiDeWarnings.NothingDropped | HiDeWarnings.NearTieAtCut,
+            }));
+            Assert.That(plain, Is.EqualTo(new MoLoResult { Loss = 1.0, Global = 2.0, Component = 0.0, M = 0, ExplainedVariance = 0.0, GradLogitScale = 4.0 }));
+            Assert.That((image.Global, image.M, image.MImage, image.Warnings), Is.EqualTo((0.0, 0, 1, HiDeWarnings.NearTieAtCut)));
+        });
+    }
+
+    [Test]
+    public void Wrong_arguments_are_named_before_anything_runs()
+    {
+        using TrainingStep step = new(s_options, threads: 1);
+        using TrainingStep other = new(s_options, threads: 1);
+        using GpuWorkspace workspace = step.CreateWorkspace(_gpu, s_shape);
+        using GpuWorkspace foreign = other.CreateWorkspace(_gpu, s_shape);
+        using MemoryBuffer1D<float, Stride1D.Dense> memory = _gpu.Accelerator.Allocate1D<float>(Rows * Width);
+        GpuMatrix good = new(memory.View.BaseView, Rows, Width);
+        GpuMatrix scale = new(memory.View.BaseView, 1, 1);
+        _gpu.Log.Reset();
+        Assert.Multiple(() =>
+        {
+            Refused("images is 4 x 3; it must be 3 x 4", () => step.Run(new GpuMatrix(memory.View.BaseView, Width, Rows), good, scale, good, good, workspace));
+            Refused("texts is 0 x 0", () => step.Run(good, default, scale, good, good, workspace));
+            Refused("gradTexts is 1 x 1; it must be 3 x 4 as its workspace or empty", () => step.Run(good, good, scale, good, scale, workspace));
+            Refused("logitScale is 3 x 4", () => step.Run(good, good, good, good, good, workspace));
+            Refused("created by another TrainingStep", () => step.Run(good, good, scale, good, good, foreign));
+            Refused("shape must have", () => step.CreateWorkspace(_gpu, new MatrixShape(0, 3)));
+            Assert.That(() => step.WorkspaceBytes(new MatrixShape(5000, 5000)), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("5000 x 5000"));
+            Assert.That(() => workspace.ReadResult(), Throws.InvalidOperationException.With.Message.Contains("no step has run"));
+            Assert.That(_gpu.Log.Launches, Is.Empty);
+        });
+
+        static void Refused(string message, Action call) => Assert.That(call, Throws.ArgumentException.With.Message.Contains(message));
+    }
+
+    [Test]
+    public void After_disposal_nothing_runs()
+    {
+        TrainingStep step = new(s_options, threads: 1);
+        GpuWorkspace workspace = step.CreateWorkspace(_gpu, s_shape);
+        workspace.Dispose();
+        workspace.Dispose();
+        Assert.That(() => workspace.ReadResult(), Throws.InstanceOf<ObjectDisposedException>());
+        step.Dispose();
+        Assert.That(() => step.CreateWorkspace(_gpu, s_shape), Throws.InstanceOf<ObjectDisposedException>());
+    }
+
+    private static void Check(MoLoResult result, ReferenceStep expected)
+    {
+        Expect.Loss(result.Loss, expected.Result.Loss, 5e-6, "loss");
+        Expect.Loss(result.Global, expected.Result.Global, 5e-6, "global");
+        Expect.Loss(result.Component, expected.Result.Component, 5e-6, "component");
+        Expect.LogitScaleGradient(result.GradLogitScale, expected.Result.GradLogitScale, expected.Result.Loss, 1e-3);
+        Assert.That((result.M, result.MImage, result.Warnings), Is.EqualTo((expected.Result.M, expected.Result.MImage, expected.Result.Warnings)));
+        Assert.That(result.ExplainedVariance, Is.EqualTo(expected.Result.ExplainedVariance).Within(1e-5));
+    }
+
+    private static float[] Features(int seed)
+    {
+        Random random = new(seed);
+        return [.. Enumerable.Range(0, Rows * Width).Select(i => (float)((random.NextDouble() - 0.4) / Math.Sqrt((i % Width) + 1)))];
+    }
+
+    private static float[] Unset(int length) => [.. Enumerable.Repeat(float.NaN, length)];
+
+    private static double[] Widen(float[] values) => [.. values.Select(value => (double)value)];
+}

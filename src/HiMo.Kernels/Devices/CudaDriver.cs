@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The few calls of the CUDA driver that ILGPU does not make. Nothing here is loaded before the first call.
+using System.Reflection;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using ILGPU.Runtime.Cuda;
+
+namespace HiMo.Kernels;
+
+internal static partial class CudaDriver
+{
+    /// <summary>CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: more than 48 KiB has to be asked for.</summary>
+    public const int MaxDynamicSharedSizeBytes = 8;
+
+    private const string Library = "cuda";
+
+    /// <summary>
+    /// ILGPU imports <c>cuda</c>, which is <c>libcuda.so</c> and comes with development files; the driver itself installs
+    /// <c>libcuda.so.1</c>. To be called before ILGPU looks for devices.
+    /// </summary>
+    public static void Resolve() => RuntimeHelpers.RunClassConstructor(typeof(Resolver).TypeHandle);
+
+    /// <summary>Turns a status into an exception with the driver's name and words for it.</summary>
+    public static void ThrowIfFailed(this CudaError status, [CallerArgumentExpression(nameof(status))] string call = "")
+    {
+        if (status != CudaError.CUDA_SUCCESS)
+        {
+            throw new GpuException($"{call} failed: {status}, {CudaAPI.CurrentAPI.GetErrorString(status)}");
+        }
+    }
+
+    [LibraryImport(Library, EntryPoint = "cuDevicePrimaryCtxRetain")]
+    public static partial CudaError RetainPrimaryContext(out nint context, int device);
+
+    [LibraryImport(Library, EntryPoint = "cuCtxPushCurrent_v2")]
+    public static partial CudaError PushContext(nint context);
+
+    [LibraryImport(Library, EntryPoint = "cuCtxPopCurrent_v2")]
+    public static partial CudaError PopContext(out nint context);
+
+    [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")]
+    public static partial CudaError SetFunctionAttribute(nint function, int attribute, int value);
+
+    private static class Resolver
+    {
+        static Resolver()
+        {
+            NativeLibrary.SetDllImportResolver(typeof(CudaDriver).Assembly, Find);
+            if (Environment.GetEnvironmentVariable("WSL_DISTRO_NAME") is null) // there ILGPU sets its own
+            {
+                try
+                {
+                    NativeLibrary.SetDllImportResolver(typeof(CudaAPI).Assembly, Find);
+                }
+                catch (InvalidOperationException)
+                {
+                    // The program has a resolver for ILGPU already: its choice stands.
+                }
+            }
+        }
+
+        private static nint Find(string name, Assembly assembly, DllImportSearchPath? path) =>
+            name == Library && NativeLibrary.TryLoad(OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1", out nint library) ? library : 0;
+    }
+}

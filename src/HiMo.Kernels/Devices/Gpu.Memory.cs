@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory and streams: our own, and those of somebody else.
+using System.Collections.Concurrent;
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
+
+namespace HiMo.Kernels;
+
+public sealed partial class Gpu
+{
+    private static readonly ConcurrentDictionary<int, Lazy<Gpu>> s_cuda = new();
+
+    // One buffer from address 0 on: a foreign pointer is an index into it, so that wrapping one makes no object.
+    private readonly MemoryBuffer _addressSpace;
+    private readonly ConcurrentDictionary<nint, AcceleratorStream> _foreignStreams = new();
+
+    /// <summary>A stream of somebody else, for example libtorch's current one; it is never destroyed here.</summary>
+    /// <param name="stream">A CUstream of this device's primary context; 0 is the legacy default stream. In emulation only 0 exists.</param>
+    /// <exception cref="ArgumentException">The device is emulated and the stream is not 0.</exception>
+    public AcceleratorStream WrapStream(nint stream)
+    {
+        if (stream == 0)
+        {
+            return Accelerator.DefaultStream;
+        }
+
+        Guard.That(Accelerator is CudaAccelerator, stream, "must be 0 on an emulated device");
+        return _foreignStreams.GetOrAdd(stream, static (handle, accelerator) => ((CudaAccelerator)accelerator).CreateStream(handle, responsible: false), Accelerator);
+    }
+
+    /// <summary>
+    /// Device memory of somebody else as a matrix. It must stay allocated until the stream has passed the work that uses it, on the
+    /// device's clock; on an emulated device it is the process's memory. Wrapping makes no object and costs nothing.
+    /// </summary>
+    /// <param name="elements">Address of the first element, a multiple of its size; no other alignment is assumed.</param>
+    /// <param name="rows">Number of rows, 0 or more.</param>
+    /// <param name="columns">Number of columns, 0 or more.</param>
+    /// <param name="element">What is stored there.</param>
+    /// <param name="rowStride">Elements from one row to the next, columns or more; 0: columns.</param>
+    /// <exception cref="ArgumentException">A size is negative, the stride is too small, or the address is 0 or not aligned.</exception>
+    /// <example>
+    /// <code>
+    /// // What a CUDA library hands over: pointers into the memory of device 0, and the CUstream that orders their use.
+    /// (nint Images, nint Texts, nint LogitScale, nint GradImages, nint GradTexts, nint Stream)? given = null;
+    /// if (given is { } foreign)
+    /// {
+    ///     MatrixShape shape = new(128, 768);
+    ///     Gpu gpu = Gpu.OpenCuda(0);
+    ///     using TrainingStep step = new(new MoLoOptions(), threads: 1);
+    ///     using GpuWorkspace workspace = step.CreateWorkspace(gpu, shape);
+    ///     GpuMatrix Matrix(nint elements, GpuElement element) =&gt; gpu.Wrap(elements, shape.Rows, shape.Columns, element);
+    ///     step.Run(
+    ///         Matrix(foreign.Images, GpuElement.BFloat16), Matrix(foreign.Texts, GpuElement.BFloat16), gpu.Wrap(foreign.LogitScale, 1, 1),
+    ///         Matrix(foreign.GradImages, GpuElement.Float32), Matrix(foreign.GradTexts, GpuElement.Float32),
+    ///         workspace, gpu.WrapStream(foreign.Stream));
+    /// }
+    ///
+    /// Console.WriteLine(given is null ? "nothing was handed over" : "enqueued");
+    /// </code>
+    /// </example>
+    public GpuMatrix Wrap(nint elements, int rows, int columns, GpuElement element = GpuElement.Float32, long rowStride = 0)
+    {
+        Guard.That(Enum.IsDefined(element), element, "is no GpuElement");
+        int size = GpuMatrix.SizeOf(element);
+        Guard.That(elements != 0 || (long)rows * columns == 0, elements, "must be the address of device memory");
+        Guard.That(elements % size == 0, elements, $"must be a multiple of {size}");
+        return new GpuMatrix(new ArrayView<byte>(_addressSpace, elements, long.MaxValue - elements), element, rows, columns, rowStride);
+    }
+
+    /// <summary>Device memory for <paramref name="length"/> elements; its contents are undefined.</summary>
+    internal MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
+        where T : unmanaged
+    {
+        long wanted = Math.Max(length, 1);
+        Log.CountAllocation(wanted * Interop.SizeOf<T>());
+        try
+        {
+            return Accelerator.Allocate1D<T>(wanted);
+        }
+        catch (Exception failure)
+        {
+            throw new GpuException($"{wanted * Interop.SizeOf<T>()} bytes of memory on {Description} were refused: {failure.Message}", failure);
+        }
+    }
+
+    /// <summary>Copies a few elements to the host and waits for the stream.</summary>
+    internal void Read<T>(AcceleratorStream stream, ArrayView<T> source, Span<T> target)
+        where T : unmanaged
+    {
+        Log.CountRead();
+        try
+        {
+            source.CopyToCPU(stream, target); // waits: the target is pageable memory
+            stream.Synchronize();
+        }
+        catch (Exception failure)
+        {
+            throw new GpuException($"Reading a result from {Description} failed, in the copy or in work before it: {failure.Message}", failure);
+        }
+    }
+
+    /// <summary>The whole address space of a CUDA device.</summary>
+    private sealed class CudaAddressSpace(Accelerator accelerator) : MemoryBuffer(accelerator, long.MaxValue, elementSize: 1)
+    {
+        protected override void MemSet(AcceleratorStream stream, byte value, in ArrayView<byte> targetView) =>
+            CudaMemoryBuffer.CudaMemSet((CudaStream)stream, value, targetView);
+
+        protected override void CopyFrom(AcceleratorStream stream, in ArrayView<byte> sourceView, in ArrayView<byte> targetView) =>
+            CudaMemoryBuffer.CudaCopy((CudaStream)stream, sourceView, targetView);
+
+        protected override void CopyTo(AcceleratorStream stream, in ArrayView<byte> sourceView, in ArrayView<byte> targetView) =>
+            CudaMemoryBuffer.CudaCopy((CudaStream)stream, sourceView, targetView);
+
+        protected override void DisposeAcceleratorObject(bool disposing)
+        {
+        }
+    }
+}

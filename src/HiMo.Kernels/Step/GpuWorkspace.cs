@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace HiMo.Kernels;
+
+/// <summary>
+/// Device memory of <see cref="TrainingStep.Run(GpuMatrix, GpuMatrix, GpuMatrix, GpuMatrix, GpuMatrix, GpuWorkspace, AcceleratorStream)"/>
+/// for one shape on one device, with the results of its last run. Runs allocate nothing, but for conversions at their first use. One
+/// workspace serves one stream at a time; several streams take one each.
+/// </summary>
+/// <example>
+/// <code>
+/// using Gpu gpu = Gpu.OpenEmulated(warps: 4);
+/// using TrainingStep step = new(new MoLoOptions(), threads: 1);
+/// Console.WriteLine($"{step.WorkspaceBytes(new MatrixShape(128, 768))} bytes of device memory will be needed");
+/// using GpuWorkspace workspace = step.CreateWorkspace(gpu, new MatrixShape(128, 768));
+/// Console.WriteLine($"{workspace.Bytes} are, and {workspace.BytesPerConversion} more for each matrix that is not dense float32");
+/// </code>
+/// </example>
+public sealed class GpuWorkspace : IDisposable
+{
+    private readonly TrainingStepGpu _step;
+    private readonly MemoryBuffer1D<float, Stride1D.Dense> _summary;
+    private readonly MemoryBuffer1D<float, Stride1D.Dense>?[] _conversions = new MemoryBuffer1D<float, Stride1D.Dense>?[4];
+    private bool _hasRun;
+    private bool _isDisposed;
+
+    internal GpuWorkspace(TrainingStep owner, MoLoOptions options, Gpu gpu, MatrixShape shape, GpuPrecision precision)
+    {
+        Owner = owner;
+        Options = options;
+        Gpu = gpu;
+        Shape = shape;
+        Bytes = BytesOf(shape, options, precision);
+        using PrimaryContext.Scope scope = PrimaryContext.Enter(gpu.Accelerator);
+        _step = new TrainingStepGpu(gpu, shape, options, Settings(precision, gpu.IsEmulated));
+        _summary = gpu.Allocate<float>(StepSummary.Length);
+    }
+
+    /// <summary>The device.</summary>
+    public Gpu Gpu { get; }
+
+    /// <summary>N x d.</summary>
+    public MatrixShape Shape { get; }
+
+    /// <summary>Bytes of device memory, dense float32 matrices given.</summary>
+    public long Bytes { get; }
+
+    /// <summary>Bytes more, once, for each input or gradient that is not dense float32, and for each gradient that is not wanted.</summary>
+    public long BytesPerConversion => Shape.Length * sizeof(float);
+
+    /// <summary>
+    /// Loss, global, component, dL/d logitScale, explained variance and relative gap of the last run, 1 x 6 in device memory. The branches
+    /// are before their weights.
+    /// </summary>
+    public GpuMatrix Summary => new(_summary.View.BaseView, 1, StepSummary.Length);
+
+    internal TrainingStep Owner { get; }
+
+    internal MoLoOptions Options { get; }
+
+    /// <summary>The last run's numbers on the host. Waits until the stream has come that far.</summary>
+    /// <param name="stream">The stream of that run; null: the device's default stream.</param>
+    /// <exception cref="InvalidOperationException">Nothing has run.</exception>
+    /// <exception cref="GpuException">The run failed on the device.</exception>
+    public MoLoResult ReadResult(AcceleratorStream? stream = null)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        if (!_hasRun)
+        {
+            throw new InvalidOperationException("GpuWorkspace.ReadResult: no step has run with this workspace.");
+        }
+
+        using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+        AcceleratorStream used = stream ?? Gpu.Accelerator.DefaultStream;
+        Span<float> numbers = stackalloc float[StepSummary.Length];
+        Span<int> kept = stackalloc int[2];
+        Gpu.Read(used, _summary.View.BaseView, numbers);
+        Gpu.Read(used, _step.Kept, kept);
+        return ToResult(numbers, kept[0], kept[1], Options, Shape);
+    }
+
+    /// <summary>Frees the memory; work that uses it must have been waited for.</summary>
+    public void Dispose()
+    {
+        if (!_isDisposed)
+        {
+            _isDisposed = true;
+            using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+            _step.Dispose();
+            _summary.Dispose();
+            foreach (MemoryBuffer1D<float, Stride1D.Dense>? buffer in _conversions)
+            {
+                buffer?.Dispose();
+            }
+        }
+    }
+
+    /// <summary>What a workspace will take.</summary>
+    internal static long BytesOf(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
+        TrainingStepGpu.WorkspaceBytes(shape, options, Settings(precision, isEmulated: false)) + (StepSummary.Length * sizeof(float));
+
+    /// <summary>The device's numbers as the other forms of the step report them.</summary>
+    internal static MoLoResult ToResult(ReadOnlySpan<float> numbers, int keptTexts, int keptImages, MoLoOptions options, MatrixShape shape)
+    {
+        int m = options.ReconstructsTexts ? keptTexts : 0;
+        int mImage = options.ReconstructsImages ? keptImages : 0;
+        bool hasComponent = options.ReconstructsTexts || options.ReconstructsImages;
+        HiDeWarnings warnings = (m > 0 ? Warnings(m, numbers[5]) : HiDeWarnings.None) | (mImage > 0 ? Warnings(mImage, numbers[5]) : HiDeWarnings.None);
+        return new MoLoResult
+        {
+            Loss = numbers[0],
+            Global = options.GlobalWeight == 0.0 ? 0.0 : numbers[1],
+            Component = hasComponent ? numbers[2] : 0.0,
+            M = m,
+            MImage = mImage,
+            ExplainedVariance = hasComponent ? numbers[4] : 0.0,
+            RelativeGap = hasComponent ? numbers[5] : double.PositiveInfinity,
+            Warnings = warnings,
+            GradLogitScale = numbers[3],
+        };
+
+        HiDeWarnings Warnings(int kept, double gap) => new ExplainedRank(kept, kept, 0.0, gap).Warnings(shape.Rows, shape.Columns);
+    }
+
+    internal void Run(AcceleratorStream stream, GpuMatrix images, GpuMatrix texts, GpuMatrix logitScale, GpuMatrix gradImages, GpuMatrix gradTexts)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+        StepBuffers<float> buffers = new()
+        {
+            Images = Input(stream, 0, images),
+            Texts = Input(stream, 1, texts),
+            LogitScale = logitScale.As<float>(),
+            GradImages = Output(2, gradImages),
+            GradTexts = Output(3, gradTexts),
+            Summary = _summary.View.BaseView,
+        };
+        _step.Run(stream, buffers);
+        Deliver(stream, buffers.GradImages, gradImages);
+        Deliver(stream, buffers.GradTexts, gradTexts);
+        _hasRun = true;
+    }
+
+    private static GpuStepSettings Settings(GpuPrecision precision, bool isEmulated)
+    {
+        const int EmulatedEigenThreads = 64;        // a barrier costs by the thread there
+        GpuStepSettings settings = new() { Precision = precision };
+        return isEmulated ? settings with { EigenThreads = EmulatedEigenThreads } : settings;
+    }
+
+    private ArrayView<float> Input(AcceleratorStream stream, int conversion, GpuMatrix matrix)
+    {
+        if (matrix.IsDenseFloat32)
+        {
+            return matrix.As<float>();
+        }
+
+        ArrayView<float> dense = Conversion(conversion);
+        RowConversion.ToDense(Gpu, stream, matrix, dense);
+        return dense;
+    }
+
+    private ArrayView<float> Output(int conversion, GpuMatrix matrix) =>
+        !matrix.IsEmpty && matrix.IsDenseFloat32 ? matrix.As<float>() : Conversion(conversion);
+
+    private void Deliver(AcceleratorStream stream, ArrayView<float> dense, GpuMatrix matrix)
+    {
+        if (!matrix.IsEmpty && !matrix.IsDenseFloat32)
+        {
+            RowConversion.FromDense(Gpu, stream, dense, matrix);
+        }
+    }
+
+    private ArrayView<float> Conversion(int index) => (_conversions[index] ??= Gpu.Allocate<float>(Shape.Length)).View.BaseView;
+}
