@@ -49,7 +49,7 @@ internal sealed class BadImagesTests
     [Test]
     public void Allowed_ones_are_counted_named_and_replaced_the_same_for_any_workers_and_after_a_stop()
     {
-        TrainingConfig config = _scenes.Config with { MaxBadImages = 4 };
+        TrainingConfig config = _scenes.Config with { Steps = 4, MaxBadImages = 4 }; // three steps go through all pairs
         string whole = _scenes.Folder("whole");
         StringWriter messages = new();
         using (TrainingRun run = TrainingRun.Open(whole, config with { Workers = 1, Prefetch = 1 }, resume: false))

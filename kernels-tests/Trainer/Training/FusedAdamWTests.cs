@@ -20,8 +20,8 @@ internal sealed class FusedAdamWTests
     {
         using DisposeScope scope = NewDisposeScope();
         using Generator generator = new(3);
-        // Sizes that do not fill the last vector, a single value, and one parameter without decay.
-        Parameter[] mine = [Random(7, 9), Random(37), new Parameter(tensor(2.5f))], theirs = [.. mine.Select(value => new Parameter(value.detach().clone()))];
+        // Sizes that do not fill the last vector, a single value, two parameters without decay, and one of several threads' pieces.
+        Parameter[] mine = [Random(7, 9), Random(37), new Parameter(tensor(2.5f)), Random(200_001)], theirs = [.. mine.Select(value => new Parameter(value.detach().clone()))];
         using FusedAdamW optimizer = new(mine.Select((value, i) => ($"p{i}", value)), 0.9, 0.98, Decay);
         using OptimizerHelper decayed = optim.AdamW([theirs[0]], lr: 0.01, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay: Decay);
         using OptimizerHelper others = optim.AdamW(theirs[1..], lr: 0.01, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay: 0.0);
@@ -57,6 +57,15 @@ internal sealed class FusedAdamWTests
         (clipped[0].grad, clipped[1].grad) = (full(3, 0.5f), full(new long[] { 2, 2 }, -0.25f));
         using FusedAdamW one = new(scaled.Select((value, i) => ($"p{i}", value)), 0.9, 0.999, 0.0), other = new(clipped.Select((value, i) => ($"p{i}", value)), 0.9, 0.999, 0.0);
         Assert.That(one.GradientNorm(), Is.EqualTo(4.0).Within(1e-12));
+        Parameter large = new(zeros(200_001)) { grad = zeros(200_001) };
+        using (no_grad())
+        {
+            large.grad![200_000] = 3f; // in the last of several pieces
+            large.grad![0] = 4f;
+        }
+
+        using FusedAdamW third = new([("large", large)], 0.9, 0.999, 0.0);
+        Assert.That(third.GradientNorm(), Is.EqualTo(5.0).Within(1e-12));
         one.Step(0.1, 0.25);
         other.Step(0.1, 1.0);
         Assert.That(scaled[0].Equals(clipped[0]) && scaled[1].Equals(clipped[1]));

@@ -54,7 +54,9 @@ internal sealed class ResumeTests
         {
             Precision = Enum.Parse<Precision>(precision, ignoreCase: true),
             Accumulation = Enum.Parse<Accumulation>(accumulation, ignoreCase: true),
-            MicroBatch = 8,
+            Steps = 4,
+            Batch = 8,
+            MicroBatch = 4,
             ActivationCheckpointing = true,
             Ema = 0.9,
             Freeze = "image:1",
@@ -63,7 +65,7 @@ internal sealed class ResumeTests
         };
         string whole = _scenes.Folder($"all-{precision}"), stopped = _scenes.Folder($"all-{precision}-stopped");
         TrainingScenes.Train(whole, config);
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < 2; i++)
         {
             using CancellationTokenSource stop = new();
             stop.Cancel(); // one step a call

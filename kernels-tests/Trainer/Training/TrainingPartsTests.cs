@@ -40,6 +40,16 @@ internal sealed class TrainingPartsTests
     }
 
     [Test]
+    public void All_counters_come_back()
+    {
+        TrainingConfig config = new() { Data = "", Precision = Precision.Float16 };
+        using TrainingParts parts = new(config, TrainingModels.Create()) { Done = 12 }, restored = new(config, TrainingModels.Create());
+        (parts.Optimizer.Count, parts.Scaler.Scale, parts.Scaler.GoodSteps) = (10, 0.125, 7);
+        restored.Counters = parts.Counters;
+        Assert.That((restored.Done, restored.Optimizer.Count, restored.Scaler.Scale, restored.Scaler.GoodSteps), Is.EqualTo((12L, 10L, 0.125, 7)));
+    }
+
+    [Test]
     public void The_average_follows_the_weights_by_its_decay()
     {
         using DisposeScope scope = NewDisposeScope();

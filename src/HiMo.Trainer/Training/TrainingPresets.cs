@@ -61,6 +61,7 @@ internal static class TrainingPresets
         MaxBadImages = 12_000,
         SaveEvery = 500,
         KeepCheckpoints = 3,
+        TensorBoard = true,
     };
 
     /// <summary>The configuration of a preset, with nothing of a particular run.</summary>
