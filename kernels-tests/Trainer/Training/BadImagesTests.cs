@@ -42,7 +42,7 @@ internal sealed class BadImagesTests
         string folder = _scenes.Folder("limit");
         Assert.That(
             () => TrainingScenes.Train(folder, _scenes.Config with { MaxBadImages = 2 }),
-            Throws.TypeOf<UserError>().With.Message.Contains("3th").Or.Message.Contains("3rd").And.Message.Contains(BadImages.FileName).And.Message.Contains("it is 2"));
+            Throws.TypeOf<UserError>().With.Message.Contains("number 3").And.Message.Contains(BadImages.FileName).And.Message.Contains("it is 2"));
         Assert.That(Listed(folder), Has.Length.EqualTo(3));
     }
 

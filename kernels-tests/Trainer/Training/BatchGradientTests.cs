@@ -139,7 +139,7 @@ internal sealed class BatchGradientTests
         Expect.AtMost(Math.Abs(low.Loss - exact.Loss), tolerance * exact.Loss, "loss");
         double error = Expect.GradientError(actual, expected);
         Expect.AtMost(error, tolerance, "gradient");
-        Assert.That(error, Is.GreaterThan(tolerance / 1000), "the products were rounded");
+        Assert.That(error, Is.GreaterThan(tolerance / 10), "the products were rounded, not only the last ones");
         Assert.That(model.named_parameters().Select(pair => pair.parameter.grad!.dtype), Has.All.EqualTo(ScalarType.Float32));
         Assert.That(model.named_parameters().Select(pair => pair.parameter.dtype), Has.All.EqualTo(ScalarType.Float32));
     }

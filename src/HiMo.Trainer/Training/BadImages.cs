@@ -58,7 +58,7 @@ internal sealed class BadImages
 
         if (Count > _limit)
         {
-            string all = Count > 1 ? $"; it is the {Count}th, all are listed in {File}" : "";
+            string all = Count > 1 ? $"; it is number {Count}, all are listed in {File}" : "";
             throw new UserError($"{reason.Message}{all}; --max-bad-images N goes on with others in the place of up to N, it is {_limit}", reason);
         }
     }
