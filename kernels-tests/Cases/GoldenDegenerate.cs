@@ -73,7 +73,7 @@ internal sealed class GoldenDegenerate
         _manifest = GoldenLoss.ReadManifest(Path.Combine("loss", "degenerate", name));
         Comparable = s_rules[name];
         LogitScale = _manifest.GetProperty("params").GetProperty("log_scale").GetDouble();
-        Options = GoldenLoss.ReadOptions(_manifest.GetProperty("params"));
+        Options = GoldenInput.ReadOptions(_manifest.GetProperty("params"));
     }
 
     public static IEnumerable<string> Names => s_rules.Keys;

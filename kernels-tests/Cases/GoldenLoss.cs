@@ -19,7 +19,7 @@ internal sealed class GoldenLoss
         _config = config;
         JsonElement given = config.GetProperty("params");
         LogitScale = given.GetProperty("log_scale").GetDouble();
-        Options = ReadOptions(given);
+        Options = GoldenInput.ReadOptions(given);
     }
 
     public int Rows => _manifest.GetProperty("N").GetInt32();
@@ -82,28 +82,6 @@ internal sealed class GoldenLoss
             ? manifest.GetProperty("scalar_only_configs")[int.Parse(id["scalars ".Length..])]
             : manifest.GetProperty("configs").EnumerateArray().Single(each => each.GetProperty("id").GetString() == id);
         return new GoldenLoss(path, manifest, config);
-    }
-
-    /// <summary>The options that a manifest's <c>params</c> name.</summary>
-    public static MoLoOptions ReadOptions(JsonElement given)
-    {
-        string[] terms = [.. given.GetProperty("terms").EnumerateArray().Select(term => term.GetString()!)];
-        return new MoLoOptions
-        {
-            Tau = given.GetProperty("tau").GetDouble(),
-            Lambda = terms.Contains("comp") ? given.GetProperty("lam").GetDouble() : 0.0,
-            GlobalWeight = terms.Contains("global") ? 1.0 : 0.0,
-            LabelSmoothing = given.GetProperty("label_smoothing").GetDouble(),
-            Components = given.GetProperty("pca").GetString() switch
-            {
-                "text" => ComponentSource.Text,
-                "image" => ComponentSource.Image,
-                "both" => ComponentSource.TextAndImage,
-                string other => throw new InvalidDataException($"pca is {other}"),
-                null => throw new InvalidDataException("pca is null"),
-            },
-            ComponentNormalization = given.GetProperty("renorm").GetBoolean() ? ComponentNormalization.Cosine : ComponentNormalization.None,
-        };
     }
 
     public static JsonElement ReadManifest(string folder)

@@ -127,7 +127,7 @@ public sealed class PlainMoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     }
 
     /// <summary>u' = X P^T P + mu, equation 1.</summary>
-    private Tensor Reconstruct(Tensor rows)
+    internal Tensor Reconstruct(Tensor rows)
     {
         (Tensor centred, Tensor mean) = Centre(rows);
         Tensor result;

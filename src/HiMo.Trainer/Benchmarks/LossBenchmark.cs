@@ -80,7 +80,8 @@ internal sealed class LossBenchmark(int rows, int columns, int threads, long see
         return new LossBenchmarkResult(rows, columns, fused.LastResult.M, threads, seed, rounds, contenders.ToDictionary(each => each.Name, each => each.Times), fma, sgemm);
     }
 
-    private static void Step(nn.Module<Tensor, Tensor, Tensor, Tensor> loss, Tensor[] inputs)
+    /// <summary>Forward and backward, with the gradients forgotten.</summary>
+    public static void Step(nn.Module<Tensor, Tensor, Tensor, Tensor> loss, Tensor[] inputs)
     {
         using DisposeScope scope = NewDisposeScope();
         loss.forward(inputs[0], inputs[1], inputs[2]).backward();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.CommandLine;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace HiMo.Trainer;
 
@@ -15,7 +16,8 @@ internal static class BenchCommand
     public static Command Create() =>
         new("bench", "Time the loss on this machine, fused against plain TorchSharp operations, and its parts against libtorch's.")
         {
-            CreateLoss(), CreateTable(), BenchTrainStepCommand.Create(), BenchGemmCommand.Create(), BenchEighCommand.Create(),
+            CreateLoss(), CreateTable(), BenchTrainStepCommand.Create(), BenchChartCommand.Create(), BenchThreadsCommand.Create(), BenchScaleCommand.Create(), BenchHideCommand.Create(),
+            BenchAccuracyCommand.Create(), BenchRooflineCommand.Create(), BenchGemmCommand.Create(), BenchEighCommand.Create(),
         };
 
     private static Command CreateLoss()
@@ -37,16 +39,33 @@ internal static class BenchCommand
     private static Command CreateTable()
     {
         Settings settings = new();
-        Command command = new("table", "Six sizes from 128 x 512 to 4096 x 768 as a Markdown table of minima, in ms.");
+        Option<bool> json = new("--json") { Description = "Print a JSON array instead, for 'bench chart'." };
+        Option<int> upTo = BenchOptions.Number("--up-to", int.MaxValue, "N", "Larger batches are left out.");
+        Command command = new("table", "Six sizes from 128 x 512 to 4096 x 768 as a Markdown table of minima, in ms.") { json, upTo };
         settings.AddTo(command);
         command.Set((parse, cancel) =>
         {
             TextWriter output = parse.InvocationConfiguration.Output;
-            output.WriteLine(LossBenchmarkResult.MarkdownHead);
-            foreach ((int rows, int columns) in s_tableSizes)
+            JsonArray? all = parse.GetValue(json) ? [] : null;
+            if (all is null)
             {
-                output.WriteLine(settings.Run(parse, rows, columns, cancel).ToMarkdownRow());
-                output.Flush();
+                output.WriteLine(LossBenchmarkResult.MarkdownHead);
+            }
+
+            foreach ((int rows, int columns) in s_tableSizes.Where(size => size.Rows <= parse.GetValue(upTo)))
+            {
+                LossBenchmarkResult result = settings.Run(parse, rows, columns, cancel);
+                all?.Add(result.ToJson());
+                if (all is null)
+                {
+                    output.WriteLine(result.ToMarkdownRow());
+                    output.Flush();
+                }
+            }
+
+            if (all is not null)
+            {
+                output.WriteLine(all.ToJsonString(s_indented));
             }
         });
         return command;
