@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.CommandLine;
 using HiMo.Interop;
-using HiMo.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
