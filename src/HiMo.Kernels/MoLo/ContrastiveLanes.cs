@@ -105,7 +105,8 @@ internal static unsafe class ContrastiveLanes<T>
         float* columnInverse = loss.ColumnSum + firstColumn;
         float spreadRow = loss.RowWeight * loss.LabelSmoothing / loss.Columns;
         float spreadColumn = loss.ColumnWeight * loss.LabelSmoothing / loss.Rows;
-        float targetLogit = loss.Target[row];
+        float* columnTarget = loss.Target + firstColumn - loss.TargetOffset;      // read where there are columns: square, offset 0
+        T rowTarget = T.Broadcast(loss.Target[row]);
         T rowMax = T.Broadcast(loss.RowMax[row]);
         T rowFactor = T.Broadcast(loss.RowWeight * loss.RowSum[row]);
         T columnWeight = T.Broadcast(loss.ColumnWeight);
@@ -122,8 +123,10 @@ internal static unsafe class ContrastiveLanes<T>
             T scale = T.Load(r + j);
             T rowPart = T.Subtract(T.Multiply(VectorMath.Exp(T.Subtract(logit, rowMax)), rowFactor), rowSpread);
             T columnPart = T.Zero;
+            T fromColumnTarget = T.Zero;
             if (hasColumns)
             {
+                fromColumnTarget = T.Subtract(logit, T.Load(columnTarget + j));
                 T share = T.Multiply(VectorMath.Exp(T.Subtract(logit, T.Load(columnMax + j))), T.Load(columnInverse + j));
                 columnPart = T.Subtract(T.Multiply(share, columnWeight), columnSpread);
             }
@@ -131,7 +134,7 @@ internal static unsafe class ContrastiveLanes<T>
             // A pad's scale is 0 and its logit is far away: it must not enter the sums.
             rowPart = T.SelectGreater(scale, T.Zero, rowPart, T.Zero);
             columnPart = T.SelectGreater(scale, T.Zero, columnPart, T.Zero);
-            scaleSum = T.MultiplyAdd(T.Add(rowPart, columnPart), logit, scaleSum);
+            scaleSum = T.MultiplyAdd(rowPart, T.Subtract(logit, rowTarget), T.MultiplyAdd(columnPart, fromColumnTarget, scaleSum));
 
             // Row parts add up to 0 along a row, so only r - 1 counts: exactly nothing where r is 1.
             rowSum = T.MultiplyAdd(rowPart, T.Subtract(scale, one), rowSum);
@@ -151,7 +154,7 @@ internal static unsafe class ContrastiveLanes<T>
 
         double rows = T.Sum(rowSum);
         double columns = T.Sum(columnSum);
-        double scaleGradient = T.Sum(scaleSum);
+        loss.RowScaleGradient[row] += T.Sum(scaleSum);
         if (target >= 0)
         {
             // The target's own entry, from the shares of all others: no cancellation where it has taken nearly everything.
@@ -160,7 +163,6 @@ internal static unsafe class ContrastiveLanes<T>
             float columnPart = hasColumns ? (loss.ColumnWeight * (loss.LabelSmoothing - loss.ColumnMiss[firstColumn + target])) - spreadColumn : 0.0f;
             float rowBefore = (loss.RowWeight * (1.0f - loss.RowMiss[row])) - spreadRow;
             float columnBefore = hasColumns ? (loss.ColumnWeight * (1.0f - loss.ColumnMiss[firstColumn + target])) - spreadColumn : 0.0f;
-            scaleGradient += ((double)rowPart + columnPart - rowBefore - columnBefore) * targetLogit;
             rows += ((double)rowPart - rowBefore) * (scale - 1.0f);
             columns += ((double)columnPart - columnBefore) * scale;
             x[target] = scale * (second == null ? rowPart + columnPart : rowPart);
@@ -172,7 +174,6 @@ internal static unsafe class ContrastiveLanes<T>
 
         loss.RowSumOfGradient[row] += (float)(second == null ? rows + columns : rows);
         loss.RowSumOfGradient[loss.Rows + row] += (float)columns;
-        loss.RowScaleGradient[row] += scaleGradient;
     }
 
     private static void ColumnSums4(float* x, nint stride, int rows, float* max, float* sum)

@@ -9,11 +9,12 @@ namespace HiMo.Kernels;
 //            row direction     CE_i = logsumexp_j S_ij - (1-eps) S_i,t(i) - (eps/N) sum_j S_ij,   t(i) = offset + i
 //            column direction  the same down the columns (square logits only)
 // Backward   D_ij = w_r [R_ij - (1-eps) 1_t - eps/columns] + w_c [T_ij - (1-eps) 1_t - eps/rows],   R, T: softmax along rows, along columns
-//            The tile receives D_ij r_j, the derivative by A_ij over s; sum D_ij S_ij is the temperature's.
+//            The tile receives D_ij r_j, the derivative by A_ij over s; sum D_ij S_ij is the temperature's: D's row part adds up to 0 along a
+//            row and its column part down a column, so S counts from that row's or column's target.
 // Shapes     any rows x columns in tiles; padding columns hold a logit so low that it takes no part.
 // Mapping    rows and chunks of columns are tasks; a row or a column of a tile belongs to one thread, tiles come in order.
 // Precision  logits, maxima and exponentials float32; the target is kept out of the sums, so 1 - R_tt is exact where R_tt is near 1
-//            (a well-trained batch); losses in float64. s from e^-100 to e^80.
+//            (a well-trained batch) and the temperature's gradient has no large terms that cancel; losses in float64. s from e^-100 to e^80.
 // Determinism  order depends on shapes, tiles and the width of the machine's vectors, never on the number of threads.
 internal unsafe struct ContrastiveLossCpu
 {
@@ -30,7 +31,7 @@ internal unsafe struct ContrastiveLossCpu
 
     public float* RowBias;             // b, null: 0
     public float* ColumnScale;         // r, zeros in the padding
-    public float* Target;              // S_i,t(i)
+    public float* Target;              // S_i,t(i), zeros in the padding
     public float* RowMax;
     public float* RowSum;              // sum of exponentials; after Finish its inverse
     public float* RowMiss;             // 1 - R_i,t(i)
@@ -64,7 +65,7 @@ internal unsafe struct ContrastiveLossCpu
             LabelSmoothing = (float)labelSmoothing,
             RowBias = bias,
             ColumnScale = workspace.Floats(padded),
-            Target = workspace.Floats(rows),
+            Target = workspace.Floats(LogitTile.Pad(rows)),
             RowMax = workspace.Floats(rows),
             RowSum = workspace.Floats(rows),
             RowMiss = workspace.Floats(rows),
@@ -86,6 +87,7 @@ internal unsafe struct ContrastiveLossCpu
         }
 
         r[columns..].Clear();
+        new Span<float>(loss.Target, LogitTile.Pad(rows)).Clear();
         new Span<float>(loss.RowMax, rows).Fill(float.NegativeInfinity);
         new Span<float>(loss.RowSum, rows).Clear();
         new Span<double>(loss.RowTotal, rows).Clear();
