@@ -7,7 +7,7 @@ namespace HiMo.Kernels;
 // Backward   dx_i = scale (g_i + c mu_i - (. y_i) y_i) / |x_i|, with the rank-one terms that the step adds; rows at the clamp get 0
 // Shapes     x, y, g, dx: N x d row-major; inverse: N.
 // Mapping    blocks of rows over the pool; a row belongs to one thread.
-// Precision  squares, norms and differences in float64: no float32 row overflows or underflows, and a row's gradient has no
+// Precision  squares, norms and differences in float64 (WideRows): no float32 row overflows or underflows, and a row's gradient has no
 //            cancellation left. What leaves float32's range on the way out is clamped to its largest value.
 // Determinism  each row is summed in an order that depends on d alone.
 internal static unsafe class L2NormalizeCpu
@@ -15,18 +15,20 @@ internal static unsafe class L2NormalizeCpu
     private const double MinNorm = 1e-12;
     private const double MaxInverse = 1e12;
 
-    /// <summary>Norms of all rows, unit rows where wanted, and sums of blocks of unit rows where wanted.</summary>
+    /// <summary>Norms of all rows, unit rows where wanted, and their products with one direction where wanted.</summary>
     /// <param name="pool">Threads.</param>
     /// <param name="x">N x d.</param>
     /// <param name="rows">N.</param>
     /// <param name="columns">d.</param>
     /// <param name="inverse">Receives 1 / max(|x_i|, 1e-12): N values; NaN or 0 where a row is not finite.</param>
     /// <param name="y">Receives the unit rows, N x d; null: not wanted.</param>
-    /// <param name="scratch">d doubles a thread.</param>
+    /// <param name="direction">d values; null: none.</param>
+    /// <param name="dots">Receives y_i . direction, N values; null with the direction.</param>
     /// <returns>False if an element is NaN or infinite.</returns>
-    public static bool Forward(WorkerPool pool, float* x, int rows, int columns, double* inverse, float* y, double* scratch)
+    public static bool Forward(
+        WorkerPool pool, float* x, int rows, int columns, double* inverse, float* y, double* direction = null, float* dots = null)
     {
-        Normalize work = new() { X = x, Rows = rows, Columns = columns, Inverse = inverse, Y = y, Scratch = scratch };
+        Normalize work = new() { X = x, Rows = rows, Columns = columns, Inverse = inverse, Y = y, Direction = direction, Dots = dots };
         pool.Run(ref work, RowBlocks.Count(rows, columns));
         return TensorPrimitives.IsFiniteAll<double>(new ReadOnlySpan<double>(inverse, rows)) && TensorPrimitives.Min<double>(new ReadOnlySpan<double>(inverse, rows)) > 0.0;
     }
@@ -42,7 +44,7 @@ internal static unsafe class L2NormalizeCpu
     /// <param name="perRow">c: N weights of <paramref name="direction"/> to add to each row; null: none.</param>
     /// <param name="direction">d values.</param>
     /// <param name="constant">d values to add to every row; null: none.</param>
-    /// <param name="scratch">2 d doubles a thread.</param>
+    /// <param name="scratch">d doubles a thread.</param>
     public static void Backward(
         WorkerPool pool, float* x, int rows, int columns, double* inverse, double scale, float* grad, float* perRow, double* direction, double* constant, double* scratch)
     {
@@ -58,17 +60,13 @@ internal static unsafe class L2NormalizeCpu
     {
         fixed (float* from = x.Elements, to = y.Elements)
         {
-            double[] inverse = new double[1];
-            double[] scratch = new double[x.Columns];
-            fixed (double* norm = inverse, row = scratch)
+            double inverse;
+            Normalize work = new() { Rows = 1, Columns = x.Columns, Inverse = &inverse };
+            for (int i = 0; i < x.Rows; i++)
             {
-                Normalize work = new() { Rows = 1, Columns = x.Columns, Inverse = norm, Scratch = row };
-                for (int i = 0; i < x.Rows; i++)
-                {
-                    work.X = from + ((nint)i * x.Columns);
-                    work.Y = to + ((nint)i * x.Columns);
-                    work.Run(0, 0);
-                }
+                work.X = from + ((nint)i * x.Columns);
+                work.Y = to + ((nint)i * x.Columns);
+                work.Run(0, 0);
             }
         }
     }
@@ -79,12 +77,12 @@ internal static unsafe class L2NormalizeCpu
         gradY.Elements.CopyTo(gradX.Elements);
         fixed (float* from = x.Elements, to = gradX.Elements)
         {
-            double[] inverse = new double[1];
-            double[] scratch = new double[2 * x.Columns];
-            fixed (double* norm = inverse, row = scratch)
+            double inverse;
+            double[] scratch = new double[x.Columns];
+            fixed (double* row = scratch)
             {
-                Normalize lengths = new() { Rows = 1, Columns = x.Columns, Inverse = norm, Scratch = row };
-                Differentiate work = new() { Rows = 1, Columns = x.Columns, Inverse = norm, Scale = 1.0, Scratch = row };
+                Normalize lengths = new() { Rows = 1, Columns = x.Columns, Inverse = &inverse };
+                Differentiate work = new() { Rows = 1, Columns = x.Columns, Inverse = &inverse, Scale = 1.0, Scratch = row };
                 for (int i = 0; i < x.Rows; i++)
                 {
                     lengths.X = work.X = from + ((nint)i * x.Columns);
@@ -96,13 +94,6 @@ internal static unsafe class L2NormalizeCpu
         }
     }
 
-    /// <summary>inverse x row in float64.</summary>
-    public static void UnitRow(float* x, int columns, double inverse, Span<double> unit)
-    {
-        TensorPrimitives.ConvertTruncating(new ReadOnlySpan<float>(x, columns), unit);
-        TensorPrimitives.Multiply(unit, inverse, unit);
-    }
-
     private struct Normalize : IParallelWork
     {
         public float* X;
@@ -110,23 +101,25 @@ internal static unsafe class L2NormalizeCpu
         public int Columns;
         public double* Inverse;
         public float* Y;
-        public double* Scratch;
+        public double* Direction;
+        public float* Dots;
 
         public readonly void Run(int task, int thread)
         {
-            Span<double> row = new(Scratch + ((nint)thread * Columns), Columns);
             (int from, int to) = RowBlocks.Range(task, Rows, Columns);
             for (int i = from; i < to; i++)
             {
                 float* source = X + ((nint)i * Columns);
-                TensorPrimitives.ConvertTruncating(new ReadOnlySpan<float>(source, Columns), row);
-                double norm = Math.Sqrt(TensorPrimitives.SumOfSquares<double>(row));
+                double norm = Math.Sqrt(WideRows.SumOfSquares(source, Columns));
                 double inverse = norm <= MinNorm ? MaxInverse : 1.0 / norm;
                 Inverse[i] = inverse;
                 if (Y != null)
                 {
-                    TensorPrimitives.Multiply(row, inverse, row);
-                    TensorPrimitives.ConvertTruncating<double, float>(row, new Span<float>(Y + ((nint)i * Columns), Columns));
+                    double dot = WideRows.Scale(source, inverse, Direction, Y + ((nint)i * Columns), Columns);
+                    if (Dots != null)
+                    {
+                        Dots[i] = (float)dot;
+                    }
                 }
             }
         }
@@ -147,35 +140,21 @@ internal static unsafe class L2NormalizeCpu
 
         public readonly void Run(int task, int thread)
         {
-            Span<double> unit = new(Scratch + ((nint)2 * thread * Columns), Columns);
-            Span<double> grad = new(Scratch + ((((nint)2 * thread) + 1) * Columns), Columns);
+            double* wide = Scratch + ((nint)thread * Columns);
             (int from, int to) = RowBlocks.Range(task, Rows, Columns);
             for (int i = from; i < to; i++)
             {
-                Span<float> row = new(Grad + ((nint)i * Columns), Columns);
-                if (Inverse[i] == MaxInverse)
+                float* row = Grad + ((nint)i * Columns);
+                double inverse = Inverse[i];
+                if (inverse == MaxInverse)
                 {
-                    row.Clear();
+                    new Span<float>(row, Columns).Clear();
                     continue;
                 }
 
-                UnitRow(X + ((nint)i * Columns), Columns, Inverse[i], unit);
-                TensorPrimitives.ConvertTruncating<float, double>(row, grad);
-                if (PerRow != null)
-                {
-                    TensorPrimitives.MultiplyAdd(new ReadOnlySpan<double>(Direction, Columns), PerRow[i], grad, grad);
-                }
-
-                if (Constant != null)
-                {
-                    TensorPrimitives.Add(grad, new ReadOnlySpan<double>(Constant, Columns), grad);
-                }
-
-                double along = TensorPrimitives.Dot<double>(grad, unit);
-                TensorPrimitives.MultiplyAdd(unit, -along, grad, grad);
-                TensorPrimitives.Multiply(grad, Scale * Inverse[i], grad);
-                TensorPrimitives.Clamp(grad, -float.MaxValue, float.MaxValue, grad);
-                TensorPrimitives.ConvertTruncating<double, float>(grad, row);
+                float* source = X + ((nint)i * Columns);
+                double along = WideRows.Complete(source, row, PerRow == null ? 0.0 : PerRow[i], Direction, Constant, wide, Columns);
+                WideRows.Project(source, wide, along * inverse * inverse, Scale * inverse, row, Columns);
             }
         }
     }

@@ -21,11 +21,10 @@ internal static unsafe class BatchMeanCpu
     /// <param name="inverse">N factors that make unit rows of the source; null: the source is used as it is.</param>
     /// <param name="mean">Receives mu, d.</param>
     /// <param name="centered">Receives X, N x d.</param>
-    /// <param name="scratch">d doubles a thread.</param>
-    public static void Forward(WorkerPool pool, float* source, int rows, int columns, double* inverse, double* mean, float* centered, double* scratch)
+    public static void Forward(WorkerPool pool, float* source, int rows, int columns, double* inverse, double* mean, float* centered)
     {
         WeightedSum(pool, source, rows, columns, inverse, 1.0 / rows, mean);
-        Center work = new() { Source = source, Rows = rows, Columns = columns, Inverse = inverse, Mean = mean, Centered = centered, Scratch = scratch };
+        Center work = new() { Source = source, Rows = rows, Columns = columns, Inverse = inverse, Mean = mean, Centered = centered };
         pool.Run(ref work, RowBlocks.Count(rows, columns));
     }
 
@@ -74,21 +73,11 @@ internal static unsafe class BatchMeanCpu
         {
             int from = task * ColumnChunk;
             int count = Math.Min(ColumnChunk, Columns - from);
-            Span<double> part = stackalloc double[ColumnChunk];
-            part = part[..count];
             Span<double> sum = new(Sum + from, count);
             sum.Clear();
             for (int i = 0; i < Rows; i++)
             {
-                TensorPrimitives.ConvertTruncating(new ReadOnlySpan<float>(Source + ((nint)i * Columns) + from, count), part);
-                if (Weights != null)
-                {
-                    TensorPrimitives.MultiplyAdd(part, Weights[i], sum, sum);
-                }
-                else
-                {
-                    TensorPrimitives.Add(part, sum, sum);
-                }
+                WideRows.AddScaled(Source + ((nint)i * Columns) + from, Weights == null ? 1.0 : Weights[i], Sum + from, count);
             }
 
             TensorPrimitives.Multiply(sum, Factor, sum);
@@ -103,18 +92,13 @@ internal static unsafe class BatchMeanCpu
         public double* Inverse;
         public double* Mean;
         public float* Centered;
-        public double* Scratch;
 
         public readonly void Run(int task, int thread)
         {
-            Span<double> row = new(Scratch + ((nint)thread * Columns), Columns);
-            ReadOnlySpan<double> mean = new(Mean, Columns);
             (int from, int to) = RowBlocks.Range(task, Rows, Columns);
             for (int i = from; i < to; i++)
             {
-                L2NormalizeCpu.UnitRow(Source + ((nint)i * Columns), Columns, Inverse == null ? 1.0 : Inverse[i], row);
-                TensorPrimitives.Subtract(row, mean, row);
-                TensorPrimitives.ConvertTruncating<double, float>(row, new Span<float>(Centered + ((nint)i * Columns), Columns));
+                WideRows.Center(Source + ((nint)i * Columns), Inverse == null ? 1.0 : Inverse[i], Mean, Centered + ((nint)i * Columns), Columns);
             }
         }
     }

@@ -10,7 +10,6 @@ internal sealed unsafe class HiDeCpu : IDisposable
     private readonly double _tau;
     private readonly BasisGradient _basisGradient;
     private readonly WorkerPool _pool;
-    private readonly Workspace _scratch = new();
     private readonly Workspace[] _temporary;
     private readonly PrincipalAxes[] _axes;
     private Workspace[] _kept = [];
@@ -51,10 +50,9 @@ internal sealed unsafe class HiDeCpu : IDisposable
             _results = new HiDeResult[groups];
         }
 
-        _scratch.Reset();
         fixed (float* from = texts.Elements, to = components.Elements)
         {
-            GroupWork work = new() { Owner = this, Texts = from, Result = to, Rows = texts.Rows / groups, Columns = texts.Columns, Scratch = _scratch.Doubles(_pool.Threads, texts.Columns) };
+            GroupWork work = new() { Owner = this, Texts = from, Result = to, Rows = texts.Rows / groups, Columns = texts.Columns };
             Run(ref work, groups);
         }
     }
@@ -73,7 +71,6 @@ internal sealed unsafe class HiDeCpu : IDisposable
         Array.ForEach(_kept, workspace => workspace.Dispose());
         Array.ForEach(_temporary, workspace => workspace.Dispose());
         Array.ForEach(_axes, axes => axes.Dispose());
-        _scratch.Dispose();
         _pool.Dispose();
     }
 
@@ -99,7 +96,6 @@ internal sealed unsafe class HiDeCpu : IDisposable
         public float* Result;
         public int Rows;
         public int Columns;
-        public double* Scratch;
 
         public readonly void Run(int task, int thread)
         {
@@ -114,7 +110,7 @@ internal sealed unsafe class HiDeCpu : IDisposable
 
             Workspace kept = Owner._kept[task];
             kept.Reset();
-            HiDeGroup group = HiDeGroup.Center(Owner._pool, kept, Texts + start, Rows, Columns, null, Scratch);
+            HiDeGroup group = HiDeGroup.Center(Owner._pool, kept, Texts + start, Rows, Columns, null);
             group.Forward(Owner._pool, kept, temporary, Owner._axes[thread], Owner._tau, Owner._basisGradient == BasisGradient.Exact, Result + start);
             ExplainedRank cut = group.Components.Cut;
             Owner._groups[task] = group;

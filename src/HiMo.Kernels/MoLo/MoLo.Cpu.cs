@@ -22,7 +22,7 @@ internal sealed unsafe class MoLoCpu(MoLoOptions options, int threads) : IDispos
     {
         _workspace.Reset();
         _scale = Math.Exp(logitScale);
-        _scratch = _workspace.Doubles(2L * _pool.Threads, local.Images.Columns);
+        _scratch = _workspace.Doubles(_pool.Threads, local.Images.Columns);
         bool wantsGradient = IsWanted(gradLocal) || IsWanted(gradGathered);
         Clear(gradLocal);
         Clear(gradGathered);
@@ -90,7 +90,7 @@ internal sealed unsafe class MoLoCpu(MoLoOptions options, int threads) : IDispos
 
         float* unit = _workspace.Floats(rows, columns);
         double* inverse = _workspace.Doubles(rows);
-        _ = L2NormalizeCpu.Forward(_pool, raw, rows, columns, inverse, unit, _scratch);
+        _ = L2NormalizeCpu.Forward(_pool, raw, rows, columns, inverse, unit);
         return new(unit, grad) { Raw = raw, Inverse = inverse };
     }
 

@@ -14,7 +14,7 @@ public sealed partial class TrainingStep
         bool split = !_options.GatherWithGrad;
         BeginProgress(frame);
         HiDeGroup texts = new() { Rows = n, Columns = d, Mean = frame.Mean, Centered = frame.Centered };
-        HiDeGroup images = HiDeGroup.Center(_pool, _workspace, frame.Queries, n, d, frame.QueryInverse, frame.Scratch);
+        HiDeGroup images = HiDeGroup.Center(_pool, _workspace, frame.Queries, n, d, frame.QueryInverse);
         Reconstruction left = Reconstruct(frame, ref images);
         Reconstruction right = Reconstruct(frame, ref texts);
         frame.Components = texts.Components;
@@ -73,7 +73,7 @@ public sealed partial class TrainingStep
         {
             result.Rows = _workspace.Floats(frame.Rows, frame.Columns);
             result.Inverse = _workspace.Doubles(frame.Rows);
-            _ = L2NormalizeCpu.Forward(_pool, result.Raw, frame.Rows, frame.Columns, result.Inverse, result.Rows, frame.Scratch);
+            _ = L2NormalizeCpu.Forward(_pool, result.Raw, frame.Rows, frame.Columns, result.Inverse, result.Rows);
         }
 
         return result;

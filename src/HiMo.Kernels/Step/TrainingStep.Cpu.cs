@@ -32,7 +32,7 @@ public sealed partial class TrainingStep
         public double* Mean;               // mu, d
         public float* MeanSingle;
         public float* Bias;                // b, N
-        public double* Scratch;            // 2 d doubles a thread
+        public double* Scratch;            // d doubles a thread
 
         public ContrastiveLossCpu Global;
         public ContrastiveLossCpu Component;
@@ -110,7 +110,7 @@ public sealed partial class TrainingStep
     {
         int n = frame.Rows;
         int d = frame.Columns;
-        frame.Scratch = _workspace.Doubles(2L * _pool.Threads, d);
+        frame.Scratch = _workspace.Doubles(_pool.Threads, d);
         frame.QueryInverse = _workspace.Doubles(n);
         frame.KeyInverse = _workspace.Doubles(n);
         frame.UnitQueries = _workspace.Floats(n, d);
@@ -118,17 +118,17 @@ public sealed partial class TrainingStep
         frame.Mean = _workspace.Doubles(d);
         frame.MeanSingle = _workspace.Floats(d);
         frame.Bias = _workspace.Floats(n);
-        bool finite = L2NormalizeCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, frame.UnitQueries, frame.Scratch)
-            & L2NormalizeCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, null, frame.Scratch);
-        if (!finite)
+        if (!L2NormalizeCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, null))
         {
-            ThrowNotFinite(frame.Images, n, d, "images");
-            ThrowNotFinite(frame.Texts, n, d, "texts");
+            ThrowNotFinite(frame);
         }
 
-        BatchMeanCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, frame.Mean, frame.Centered, frame.Scratch);
+        BatchMeanCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, frame.Mean, frame.Centered);
         TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(frame.Mean, d), new Span<float>(frame.MeanSingle, d));
-        BatchMeanCpu.Dots(_pool, frame.UnitQueries, n, d, frame.MeanSingle, frame.Bias);
+        if (!L2NormalizeCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, frame.UnitQueries, frame.Mean, frame.Bias))
+        {
+            ThrowNotFinite(frame);
+        }
     }
 
     // What is left in both gradients is the way back through the mean and the norms.
@@ -172,6 +172,12 @@ public sealed partial class TrainingStep
             _workspace, frame.Rows, frame.Rows, 0, frame.Scale, _options.LabelSmoothing, bias, columnScale);
         loss.RowWeight = loss.ColumnWeight = (float)(weight / (2.0 * frame.Rows));
         return loss;
+    }
+
+    private static unsafe void ThrowNotFinite(in Frame frame)
+    {
+        ThrowNotFinite(frame.Images, frame.Rows, frame.Columns, "images");
+        ThrowNotFinite(frame.Texts, frame.Rows, frame.Columns, "texts");
     }
 
     private static unsafe void ThrowNotFinite(float* elements, int rows, int columns, string name)
