@@ -6,6 +6,7 @@
 //            collection, and the collector does not see native memory: undisposed losses are counted, and enough of them ask for
 //            one. Where losses are disposed this costs nothing.
 // Limits     BackwardResults.cs.
+using System.Numerics.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -62,7 +63,21 @@ internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
 
     /// <inheritdoc/>
     public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs) =>
-        BackwardResults.From(ctx.get_saved_variables(), grad_outputs, (known, outer) => known * outer);
+        BackwardResults.From(ctx.get_saved_variables(), grad_outputs, Scale);
+
+    // Feature gradients on this thread: libtorch's product would wake OpenMP's threads, which wait busily for some milliseconds afterwards, on
+    // the processors that the next step's workers want.
+    private static Tensor Scale(Tensor known, Tensor outer)
+    {
+        if (known.dim() != 2 || known.dtype != ScalarType.Float32)
+        {
+            return known * outer;
+        }
+
+        Tensor scaled = empty_like(known);
+        TensorPrimitives.Multiply(TensorMemory.Read(known).Elements, outer.ToSingle(), TensorMemory.Write(scaled).Elements);
+        return scaled;
+    }
 
     private sealed record Known(Tensor Loss, Tensor?[] Gradients);
 }

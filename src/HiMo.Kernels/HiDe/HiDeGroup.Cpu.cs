@@ -25,11 +25,10 @@ internal unsafe struct HiDeGroup
     /// <param name="rows">N.</param>
     /// <param name="columns">d.</param>
     /// <param name="inverse">N factors that make unit rows of the source; null: the source is used as it is.</param>
-    /// <param name="scratch">d doubles a thread.</param>
-    public static HiDeGroup Center(WorkerPool pool, Workspace workspace, float* source, int rows, int columns, double* inverse, double* scratch)
+    public static HiDeGroup Center(WorkerPool pool, Workspace workspace, float* source, int rows, int columns, double* inverse)
     {
         HiDeGroup group = new() { Rows = rows, Columns = columns, Mean = workspace.Doubles(columns), Centered = workspace.Floats(rows, columns) };
-        BatchMeanCpu.Forward(pool, source, rows, columns, inverse, group.Mean, group.Centered, scratch);
+        BatchMeanCpu.Forward(pool, source, rows, columns, inverse, group.Mean, group.Centered);
         return group;
     }
 
@@ -106,12 +105,31 @@ internal unsafe struct HiDeGroup
         return constant;
     }
 
+    // a += a^T
+    private static void Symmetrize(float* a, int n)
+    {
+        for (int i = 0; i < n; i++)
+        {
+            for (int j = 0; j <= i; j++)
+            {
+                a[((nint)i * n) + j] = a[((nint)j * n) + i] = a[((nint)i * n) + j] + a[((nint)j * n) + i];
+            }
+        }
+    }
+
     // Q y (Gram side) or y P^T P (covariance side), with the first m eigenvectors
     private readonly void Project(WorkerPool pool, Workspace workspace, float* y, int m, float* result)
     {
         if (m == 0)
         {
             new Span<float>(result, checked(Rows * Columns)).Clear();
+        }
+        else if (Components.Side == GramSide.Gram && 2 * m > Rows)
+        {
+            float* q = workspace.Floats(Rows, Rows);
+            Gemm.Multiply(pool, Rows, Rows, m, 1.0f, Components.Vectors, 1, Rows, Components.Vectors, Rows, 1, 0.0f, q, Rows, GemmTriangle.Lower);
+            Gemm.MirrorLower(pool, q, Rows, Rows);
+            Gemm.Multiply(pool, Rows, Columns, Rows, 1.0f, q, Rows, 1, y, Columns, 1, 0.0f, result, Columns);
         }
         else if (Components.Side == GramSide.Gram)
         {
@@ -160,21 +178,16 @@ internal unsafe struct HiDeGroup
         float* block = workspace.Floats(m, dropped);
         if (Components.Side == GramSide.Gram)
         {
-            // Sh = (W G) (W X)^T
-            float* wg = workspace.Floats(size, Columns);
-            float* wx = workspace.Floats(size, Columns);
-            Gemm.Multiply(pool, size, Columns, Rows, 1.0f, w, size, 1, grad, Columns, 1, 0.0f, wg, Columns);
-            Gemm.Multiply(pool, size, Columns, Rows, 1.0f, w, size, 1, Centered, Columns, 1, 0.0f, wx, Columns);
-            float* wgRest = wg + ((nint)m * Columns);
-            float* wxRest = wx + ((nint)m * Columns);
-            Gemm.Multiply(pool, m, dropped, Columns, 1.0f, wg, Columns, 1, wxRest, 1, Columns, 0.0f, block, dropped);
-            Gemm.Multiply(pool, m, dropped, Columns, 1.0f, wx, Columns, 1, wgRest, 1, Columns, 1.0f, block, dropped);
+            // Sh + Sh^T = W (G X^T + X G^T) W^T: one product as wide as d, and another for the result.
+            float* gx = workspace.Floats(size, size);
+            float* along = workspace.Floats(m, size);
+            Gemm.Multiply(pool, size, size, Columns, 1.0f, grad, Columns, 1, Centered, 1, Columns, 0.0f, gx, size);
+            Symmetrize(gx, size);
+            Gemm.Multiply(pool, m, size, size, 1.0f, w, size, 1, gx, size, 1, 0.0f, along, size);
+            Gemm.Multiply(pool, m, dropped, size, 1.0f, along, size, 1, Components.DroppedVectors, 1, size, 0.0f, block, dropped);
             ProjectionCpu.Couple(Components, block);
-
-            // W_m^T Z (W_r X) + W_r^T Z^T (W_m X); wg is free again
-            Gemm.Multiply(pool, m, Columns, dropped, 1.0f, block, dropped, 1, wxRest, Columns, 1, 0.0f, wg, Columns);
-            Gemm.Multiply(pool, dropped, Columns, m, 1.0f, block, 1, dropped, wx, Columns, 1, 0.0f, wgRest, Columns);
-            Gemm.Multiply(pool, Rows, Columns, size, 1.0f, w, 1, size, wg, Columns, 1, 1.0f, dx, Columns);
+            ProjectionCpu.Spread(pool, workspace, Components, block, gx);
+            Gemm.Multiply(pool, Rows, Columns, size, 1.0f, gx, size, 1, Centered, Columns, 1, 1.0f, dx, Columns);
         }
         else
         {

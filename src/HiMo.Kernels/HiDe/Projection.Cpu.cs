@@ -35,4 +35,33 @@ internal static unsafe class ProjectionCpu
             }
         }
     }
+
+    /// <summary>E = W_m^T 2Z W_r + its transpose, n x n with its rows n apart: twice W Z W^T.</summary>
+    /// <param name="pool">Threads.</param>
+    /// <param name="workspace">For one product.</param>
+    /// <param name="components">Eigenvectors and cut; something is dropped.</param>
+    /// <param name="block">2 Z, m x (n - m).</param>
+    /// <param name="result">Receives E.</param>
+    public static void Spread(WorkerPool pool, Workspace workspace, in PrincipalComponents components, float* block, float* result)
+    {
+        // Through the smaller of the two index sets; each of the last two products fills one half.
+        int n = components.Size;
+        int m = components.M;
+        int dropped = components.Dropped;
+        int inner = Math.Min(m, dropped);
+        float* half = workspace.Floats(inner, n);
+        float* outer = m <= dropped ? components.Vectors : components.DroppedVectors;
+        if (m <= dropped)
+        {
+            Gemm.Multiply(pool, m, n, dropped, 1.0f, block, dropped, 1, components.DroppedVectors, n, 1, 0.0f, half, n);
+        }
+        else
+        {
+            Gemm.Multiply(pool, dropped, n, m, 1.0f, block, 1, dropped, components.Vectors, n, 1, 0.0f, half, n);
+        }
+
+        Gemm.Multiply(pool, n, n, inner, 1.0f, outer, 1, n, half, n, 1, 0.0f, result, n, GemmTriangle.Lower);
+        Gemm.Multiply(pool, n, n, inner, 1.0f, half, 1, n, outer, n, 1, 1.0f, result, n, GemmTriangle.Lower);
+        Gemm.MirrorLower(pool, result, n, n);
+    }
 }

@@ -205,23 +205,7 @@ public sealed partial class TrainingStep
             }
 
             ProjectionCpu.Couple(components, block);
-
-            // E2 = W_m^T Z W_r + its transpose, through the smaller of the two index sets; each product fills one half.
-            int inner = Math.Min(m, dropped);
-            float* half = _workspace.Floats(inner, n);
-            float* outer = m <= dropped ? w : components.DroppedVectors;
-            if (m <= dropped)
-            {
-                Gemm.Multiply(_pool, m, n, dropped, 1.0f, block, dropped, 1, components.DroppedVectors, n, 1, 0.0f, half, n);
-            }
-            else
-            {
-                Gemm.Multiply(_pool, dropped, n, m, 1.0f, block, 1, dropped, w, n, 1, 0.0f, half, n);
-            }
-
-            Gemm.Multiply(_pool, n, n, inner, 1.0f, outer, 1, n, half, n, 1, 0.0f, e2, n, GemmTriangle.Lower);
-            Gemm.Multiply(_pool, n, n, inner, 1.0f, half, 1, n, outer, n, 1, 1.0f, e2, n, GemmTriangle.Lower);
-            Gemm.MirrorLower(_pool, e2, n, n);
+            ProjectionCpu.Spread(_pool, _workspace, components, block, e2);
         }
 
         if (IsCosine)
