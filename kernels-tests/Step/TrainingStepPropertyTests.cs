@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Diagnostics;
 using FsCheck;
 using FsCheck.Fluent;
 using NUnit.Framework;
@@ -45,9 +46,22 @@ internal sealed class TrainingStepPropertyTests
     });
 
     [Test]
+    public void Rotating_all_features_rotates_the_gradients() => ForAll(given =>
+    {
+        ReferenceMatrix random = Batch.RandomMatrix(given.Columns, given.Columns, given.Seed);
+        ReferenceMatrix rotation = EigenSymmetricReference.Decompose(random + random.T).Vectors;
+        StepRun rotated = given.Run(given.Rotate(given.Images, rotation), given.Rotate(given.Texts, rotation));
+        StepRun step = given.Run();
+        Expect.Loss(rotated.Result.Loss, step.Result.Loss, LossTolerance, "loss");
+        Assert.That(rotated.Result.M, Is.EqualTo(step.Result.M), "m");
+        given.Close(rotated.GradImages, given.Rotate(step.GradImages, rotation), "images");
+        given.Close(rotated.GradTexts, given.Rotate(step.GradTexts, rotation), "texts");
+    });
+
+    [Test]
     public void Scaling_a_row_scales_its_gradient_inversely() => ForAll(given =>
     {
-        float[] factors = [1e-9f, 1e30f, 8.0f];
+        float[] factors = [1e-10f, 1e30f, 8.0f];
         float[] texts = [.. given.Texts.Select((value, i) => value * factors[i / given.Columns % 3])];
         StepRun scaled = given.Run(given.Images, texts);
         StepRun step = given.Run();
@@ -128,17 +142,20 @@ internal sealed class TrainingStepPropertyTests
     }
 
     [Test]
-    public void Many_threads_at_once_get_the_right_bits()
+    public void Many_threads_at_once_get_the_right_bits_and_flat_memory()
     {
         const int Callers = 16;
+        const long MoreMemory = 64L << 20;                // what the runtime itself may take meanwhile
         Given[] batches = [.. Enumerable.Range(0, 4).Select(k => new Given(10 + (9 * k), 24, k + 1, new MoLoOptions()))];
         StepRun[] expected = [.. batches.Select(batch => batch.Run())];
-        int rounds = TestLength.Pick(12, 5000);
+        TimeSpan length = TimeSpan.FromSeconds(TestLength.Pick(2, 600));
         int wrong = 0;
+        using CountdownEvent warm = new(Callers);
         Thread[] callers = [.. Enumerable.Range(0, Callers).Select(caller => new Thread(() =>
         {
             using TrainingStep step = new(new MoLoOptions(), threads: 2);
-            for (int round = 0; round < rounds; round++)
+            long start = Stopwatch.GetTimestamp();
+            for (int round = 0; round < 2 * batches.Length || Stopwatch.GetElapsedTime(start) < length; round++)
             {
                 int k = (caller + round) % batches.Length;
                 Given batch = batches[k];
@@ -148,11 +165,33 @@ internal sealed class TrainingStepPropertyTests
                 {
                     Interlocked.Increment(ref wrong);
                 }
+
+                if (round == batches.Length)
+                {
+                    warm.Signal();
+                }
             }
         }))];
         Array.ForEach(callers, caller => caller.Start());
+        warm.Wait();
+        long before = Environment.WorkingSet;
         Array.ForEach(callers, caller => caller.Join());
         Assert.That(wrong, Is.Zero);
+        Assert.That(Environment.WorkingSet - before, Is.LessThan(MoreMemory), "bytes of memory that the callers took after their first rounds");
+    }
+
+    [Test]
+    public void Nothing_beyond_the_callers_memory_is_touched([Values(1, 5, 17, 33, 48)] int rows, [Values(1, 7, 16, 40)] int columns, [Values] ComponentSource components)
+    {
+        Batch batch = Batch.Create(Math.Max(rows, 2), Math.Max(columns, 2));
+        int count = rows * columns;
+        using GuardedMemory images = new(batch.SingleImages.AsSpan(0, count));
+        using GuardedMemory texts = new(batch.SingleTexts.AsSpan(0, count));
+        using GuardedMemory gradImages = new(count);
+        using GuardedMemory gradTexts = new(count);
+        using TrainingStep step = new(new MoLoOptions { Components = components }, threads: 2);
+        _ = step.Run(new(images.Span, rows, columns), new(texts.Span, rows, columns), 2.0, new(gradImages.Span, rows, columns), new(gradTexts.Span, rows, columns));
+        Assert.That(gradImages.Span.ToArray().Concat(gradTexts.Span.ToArray()), Is.All.Matches<float>(float.IsFinite), "all of it was written");
     }
 
     [Test]
@@ -244,6 +283,9 @@ internal sealed class TrainingStepPropertyTests
         public StepRun Run() => Run(Images, Texts);
 
         public StepRun Run(float[] images, float[] texts) => StepRun.Of(images, texts, Rows, Columns, LogitScale, Options, threads: 1);
+
+        public float[] Rotate(float[] values, ReferenceMatrix rotation) =>
+            Batch.Single((new ReferenceMatrix(Batch.Widen(values), Rows, Columns) * rotation).Elements);
 
         public float[] Permute(float[] values, int[] order) => [.. order.SelectMany(row => values.Skip(row * Columns).Take(Columns))];
 
