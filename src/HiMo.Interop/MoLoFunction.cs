@@ -6,7 +6,6 @@
 //            collection, and the collector does not see native memory: undisposed losses are counted, and enough of them ask for
 //            one. Where losses are disposed this costs nothing.
 // Limits     BackwardResults.cs.
-using System.Numerics.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -75,7 +74,7 @@ internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
         }
 
         Tensor scaled = empty_like(known);
-        TensorPrimitives.Multiply(TensorMemory.Read(known).Elements, outer.ToSingle(), TensorMemory.Write(scaled).Elements);
+        System.Numerics.Tensors.TensorPrimitives.Multiply(TensorMemory.Read(known).Elements, outer.ToSingle(), TensorMemory.Write(scaled).Elements);
         return scaled;
     }
 

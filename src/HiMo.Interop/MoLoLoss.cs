@@ -104,7 +104,7 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         }
 
         Tensor? gradScale = scaleNeeds ? tensor(result.GradLogitScale, ScalarType.Float64).reshape(logitScale.shape) : null;
-        return MoLoFunction.Link([images, texts, logitScale], loss, [imagesNeed ? gradImages : null, gradTexts, gradScale])
+        return MoLoFunction.Link([Relay(images), Relay(texts), logitScale], loss, [imagesNeed ? gradImages : null, gradTexts, gradScale])
             .MoveToOuterDisposeScope();
     }
 
@@ -119,6 +119,10 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
         base.Dispose(disposing);
     }
+
+    // A leaf takes a gradient over that nobody else refers to, and copies any other with all of OpenMP's threads. TorchSharp refers to what a
+    // custom function returned; the view's own backward makes a tensor of the same memory that is the leaf's alone.
+    private static Tensor Relay(Tensor input) => input.requires_grad ? input.view(input.shape) : input;
 
     private static Tensor NewGradient(Tensor like) => empty(like.size(0), like.size(1), ScalarType.Float32);
 
