@@ -107,7 +107,7 @@ internal sealed class BenchmarkCommandTests
             _ = Run("chart", "--results", results, "--out", chart);
             string[] texts = [.. XDocument.Load(chart).Descendants().Where(element => element.Name.LocalName == "text").Select(element => element.Value)];
             Assert.That(texts, Has.Some.Contains("A & B").And.Some.Contains("128 x 512").And.Some.Contains("4096 x 512"));
-            Assert.That(texts, Has.Some.Contains("7.0 x").And.Some.Contains("0.5 x"), "a form that is faster than the fused one stays in");
+            Assert.That(texts, Has.Some.Contains("7.00 ms (7.0x)").And.Some.Contains("0.50 ms (0.5x)"), "a form that is faster than the fused one stays in");
             File.WriteAllText(results, "[]");
             using StringWriter output = new(), error = new();
             Assert.That(CommandRunner.Run(["bench", "chart", "--results", results, "--out", chart], output, error), Is.EqualTo(1));

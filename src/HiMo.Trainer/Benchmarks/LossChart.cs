@@ -64,7 +64,7 @@ internal static class LossChart
             {
                 double multiple = Multiple(row, key), end = multiple * scale;
                 svg.Append(CultureInfo.InvariantCulture, $"<rect x=\"{Left}\" y=\"{y}\" width=\"{end:F1}\" height=\"{BarHeight - 2}\" fill=\"{color}\"/>\n");
-                Text(svg, Left + end + 5, y + 11, string.Create(CultureInfo.InvariantCulture, $"{multiple:F1} x   {Milliseconds((double)row[key]!)} ms"), "font-size=\"11\"");
+                Text(svg, Left + end + 5, y + 11, string.Create(CultureInfo.InvariantCulture, $"{Milliseconds((double)row[key]!)} ms ({multiple:F1}x)"), "font-size=\"11\"");
                 y += BarHeight;
             }
 
