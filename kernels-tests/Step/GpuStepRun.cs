@@ -15,11 +15,12 @@ internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] G
 
     public static GpuStepRun Of(Gpu gpu, float[] images, float[] texts, int n, int d, double logitScale, MoLoOptions options, GpuStepSettings? settings = null)
     {
-        using TrainingStepGpu step = new(gpu, new MatrixShape(n, d), options, settings ?? Small);
-        return Of(gpu, step, images, texts, logitScale, () => { });
+        settings ??= Small;
+        using TrainingStepGpu step = new(gpu, new MatrixShape(n, d), options, settings);
+        return Of(gpu, step, images, texts, logitScale, () => { }, settings.Groups);
     }
 
-    public static GpuStepRun Of(Gpu gpu, TrainingStepGpu step, float[] images, float[] texts, double logitScale, Action before)
+    public static GpuStepRun Of(Gpu gpu, TrainingStepGpu step, float[] images, float[] texts, double logitScale, Action before, int groups = 1)
     {
         using MemoryBuffer1D<float, Stride1D.Dense> v = gpu.Accelerator.Allocate1D(images);
         using MemoryBuffer1D<float, Stride1D.Dense> u = gpu.Accelerator.Allocate1D(texts);
@@ -27,7 +28,7 @@ internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] G
         float[] unset = [.. Enumerable.Repeat(float.NaN, images.Length + Guard)];
         using MemoryBuffer1D<float, Stride1D.Dense> gradV = gpu.Accelerator.Allocate1D(unset);
         using MemoryBuffer1D<float, Stride1D.Dense> gradU = gpu.Accelerator.Allocate1D(unset);
-        float[] noNumbers = [.. Enumerable.Repeat(float.NaN, StepSummary.Length + Guard)];
+        float[] noNumbers = [.. Enumerable.Repeat(float.NaN, (groups * StepSummary.Length) + Guard)];
         using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Accelerator.Allocate1D(noNumbers);
         before();
         step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
@@ -40,7 +41,7 @@ internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] G
         float[] textGradient = gradU.GetAsArray1D();
         float[] numbers = summary.GetAsArray1D();
         Assert.That(imageGradient[^Guard..].Concat(textGradient[^Guard..]).Concat(numbers[^Guard..]), Is.All.NaN, "guards behind the outputs");
-        int[] kept = new int[2];
+        int[] kept = new int[2 * groups];
         step.Kept.CopyToCPU(gpu.Accelerator.DefaultStream, kept);
         return new(numbers[..^Guard], imageGradient[..^Guard], textGradient[..^Guard], kept[0], kept[1]);
     }

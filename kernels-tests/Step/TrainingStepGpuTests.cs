@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
 using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
@@ -105,25 +107,87 @@ internal sealed class TrainingStepGpuTests
         });
     }
 
-    [TestCase(5, 8, 12)]
-    [TestCase(7, 4, 22)]
-    public void Step_has_its_number_of_launches_without_host_work_and_repeats_bit_for_bit(int n, int d, int launches)
+    [TestCase(5, 8, 176)]
+    [TestCase(70, 4, 2)]
+    public void Run_does_no_host_work_and_repeats_bit_for_bit(int n, int d, int group)
     {
         float[] images = Features(n, d, 3);
         float[] texts = Features(n, d, 4);
-        using TrainingStepGpu step = new(_gpu, new MatrixShape(n, d), new MoLoOptions(), GpuStepRun.Small);
+        using TrainingStepGpu step = new(_gpu, new MatrixShape(n, d), new MoLoOptions(), GpuStepRun.Small with { LargestGroupProblem = group });
         GpuStepRun first = GpuStepRun.Of(_gpu, step, images, texts, 2.0, () => { });
 
         GpuStepRun second = GpuStepRun.Of(_gpu, step, images, texts, 2.0, _gpu.Log.Reset);
 
         Assert.Multiple(() =>
         {
-            Assert.That(_gpu.Log.Launches, Has.Count.EqualTo(launches));
             Assert.That(_gpu.Log.Allocations, Is.Zero);
             Assert.That(_gpu.Log.HostCopies + _gpu.Log.Synchronizations, Is.Zero);
             Assert.That(second.Summary, Is.EqualTo(first.Summary));
             Assert.That(second.GradImages, Is.EqualTo(first.GradImages));
             Assert.That(second.GradTexts, Is.EqualTo(first.GradTexts));
+        });
+    }
+
+    private static IEnumerable<TestCaseData> LaunchCounts()
+    {
+        MoLoOptions plain = new();
+        MoLoOptions both = plain with { Components = ComponentSource.TextAndImage };
+        MoLoOptions cosine = plain with { ComponentNormalization = ComponentNormalization.Cosine };
+        MoLoOptions stopped = plain with { BasisGradient = BasisGradient.Stopped };
+        yield return Case(128, 200, plain, 12);
+        yield return Case(128, 200, plain with { Components = ComponentSource.Image }, 12);
+        yield return Case(128, 200, stopped, 11);
+        yield return Case(128, 200, cosine, 16);
+        yield return Case(128, 200, both, 20);
+        yield return Case(128, 200, both with { ComponentNormalization = ComponentNormalization.Cosine }, 28);
+        yield return Case(128, 200, plain, 13, GpuPrecision.Bf16);
+        yield return Case(200, 300, plain, 12 + 200 + 6);
+        yield return Case(200, 100, plain, 22);
+        yield return Case(200, 100, plain with { GatherWithGrad = false }, 22);
+        yield return Case(200, 100, stopped, 20);
+        yield return Case(200, 100, cosine, 26);
+        yield return Case(200, 100, both, 36);
+        yield return Case(1100, 100, plain, 25, GpuPrecision.Tf32);
+        yield return Case(300, 180, plain, 22 + 180 + 6);
+        yield return Case(100, 200, plain with { Lambda = 0.0 }, 8);
+
+        static TestCaseData Case(int n, int d, MoLoOptions options, int launches, GpuPrecision precision = GpuPrecision.Strict) =>
+            new TestCaseData(n, d, options, precision, launches).SetArgDisplayNames(
+                $"{n}x{d}", $"{options.Components}", $"{options.ComponentNormalization}", $"{options.BasisGradient}", $"gather={options.GatherWithGrad}", $"lambda={options.Lambda}",
+                $"{precision}", $"{launches}");
+    }
+
+    [TestCaseSource(nameof(LaunchCounts))]
+    public void Has_its_number_of_launches(int n, int d, MoLoOptions options, GpuPrecision precision, int launches)
+    {
+        using Gpu recorder = Gpu.OpenEmulated(onlyRecords: true);
+        using TrainingStepGpu step = new(recorder, new MatrixShape(n, d), options, new GpuStepSettings { Precision = precision });
+        using MemoryBuffer1D<float, Stride1D.Dense> data = recorder.Allocate<float>((long)n * d);
+        ArrayView<float> view = data.View.BaseView;
+        step.Run(recorder.Accelerator.DefaultStream, new StepBuffers<float>
+        {
+            Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
+        });
+
+        Assert.That(recorder.Log.Launches, Has.Count.EqualTo(launches));
+    }
+
+    [Test]
+    public void Groups_have_the_bits_of_calls_of_their_own()
+    {
+        const int Rows = 3, Columns = 5;
+        float[][] images = [Features(Rows, Columns, 5), Features(Rows, Columns, 6)];
+        float[][] texts = [Features(Rows, Columns, 7), Features(Rows, Columns, 8)];
+        MoLoOptions options = new() { Tau = 0.7 };
+        GpuStepRun[] single = [.. images.Zip(texts, (image, text) => GpuStepRun.Of(_gpu, image, text, Rows, Columns, 2.0, options))];
+
+        GpuStepRun both = GpuStepRun.Of(_gpu, [.. images[0], .. images[1]], [.. texts[0], .. texts[1]], Rows, Columns, 2.0, options, GpuStepRun.Small with { Groups = 2 });
+
+        Assert.Multiple(() =>
+        {
+            Assert.That(both.Summary, Is.EqualTo(single[0].Summary.Concat(single[1].Summary)));
+            Assert.That(both.GradImages, Is.EqualTo(single[0].GradImages.Concat(single[1].GradImages)));
+            Assert.That(both.GradTexts, Is.EqualTo(single[0].GradTexts.Concat(single[1].GradTexts)));
         });
     }
 

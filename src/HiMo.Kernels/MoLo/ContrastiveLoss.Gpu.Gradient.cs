@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // InfoNCE on factors, backward: a strip of rows at a time, D is computed again from the logits and used twice.
-//            dQ = D K,  dK = D^T Q,  both over s                                                                     HiMo-CLIP (arXiv:2511.06653)
+//            dQ = D K,  dK = D^T Q,  both over s unless asked for                                                                     HiMo-CLIP (arXiv:2511.06653)
 // Shapes     Q: B x w, K: N x w, D: at most StripRows x N at a time, so that memory is O(N).
 // Mapping    three launches of GpuGemm a strip, each for all branches: D, dQ of the strip, and dK, to which every strip adds. 8 B N w operations in
 //            all, the two passes together: nothing is multiplied twice but the logits.
@@ -8,6 +8,7 @@
 // Determinism  strips come in order and every element belongs to one thread of a launch: no atomics.
 // Limits     without gatherWithGrad the row part and the column part of D are kept apart: two strips.
 using ILGPU;
+using ILGPU.Algorithms;
 using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
@@ -91,23 +92,35 @@ internal struct FactorGradient : IGemmResult
     /// <summary>1: adds to what is there.</summary>
     public int IsAdded;
 
+    /// <summary>ln s, which multiplies the gradient by s; empty: it stays over s.</summary>
+    public ArrayView<float> LogitScale;
+
     /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => 0.0f;
+    public readonly float Prepare(int group, int row)
+    {
+        float scale = 1.0f;
+        if (LogitScale.Length > 0)
+        {
+            scale = XMath.Exp(LogitScale[0]);
+        }
+
+        return scale;
+    }
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
         if (group == Branches)
         {
-            Extra[((long)(FirstRow + row) * SecondPitch) + column] = value;
+            Extra[((long)(FirstRow + row) * SecondPitch) + column] = rowValue * value;
         }
         else if (group == 0)
         {
-            Put(First, ((long)(FirstRow + row) * FirstPitch) + column, value);
+            Put(First, ((long)(FirstRow + row) * FirstPitch) + column, rowValue * value);
         }
         else
         {
-            Put(Second, ((long)(FirstRow + row) * SecondPitch) + column, value);
+            Put(Second, ((long)(FirstRow + row) * SecondPitch) + column, rowValue * value);
         }
     }
 
@@ -127,7 +140,7 @@ internal struct FactorLoss
     /// <summary>Receives dQ; its <see cref="FactorGradient.Extra"/> is empty where the column part's is not wanted.</summary>
     public FactorGradient GradQueries;
 
-    /// <summary>Receives dK.</summary>
+    /// <summary>Receives dK; empty: not wanted.</summary>
     public FactorGradient GradKeys;
 }
 
@@ -202,10 +215,15 @@ internal static class ContrastiveFactorsGpu
                 A = strip, B = new() { Factors = loss.Pass.Keys }, C = loss.GradQueries with { FirstRow = first, Branches = loss.Branches },
                 Rows = rows, Columns = loss.Width, Depth = branches.Columns, ColumnLimit = loss.Pass.Depths,
             });
+            if (loss.GradKeys.First.Length == 0)
+            {
+                continue; // constants
+            }
+
             GpuGemm.Run<TransposedStrip, TransposedFactorOperand, FactorGradient, TPrecision>(gpu, stream, loss.Branches, new()
             {
                 A = new() { Strip = strip }, B = new() { Factors = queries, FirstRow = first },
-                C = loss.GradKeys with { Branches = loss.Branches, IsAdded = first > 0 ? 1 : 0 },
+                C = loss.GradKeys with { Branches = loss.Branches, IsAdded = first > 0 ? 1 : loss.GradKeys.IsAdded },
                 Rows = branches.Columns, Columns = loss.Width, Depth = rows, ColumnLimit = loss.Pass.Depths,
             });
         }

@@ -7,7 +7,7 @@ internal sealed record GpuStepSettings
     /// <summary>Precision of the contrastive products.</summary>
     public GpuPrecision Precision { get; init; } = GpuPrecision.Strict;
 
-    /// <summary>Independent batches of the same shape in one call.</summary>
+    /// <summary>Independent batches of the same shape in one call; they run one after the other, in the memory of one.</summary>
     public int Groups { get; init; } = 1;
 
     /// <summary>Threads of the eigensystem's thread group, a multiple of 32; the emulation wants few.</summary>

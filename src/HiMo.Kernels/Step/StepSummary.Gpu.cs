@@ -25,9 +25,12 @@ internal struct StepSummaryArguments
 
     /// <summary>Weight of the component branch, which is the last group; 0: there is none.</summary>
     public double Lambda;
+
+    /// <summary>1: adds to the first four numbers and leaves the rest.</summary>
+    public int IsAdded;
 }
 
-/// <summary>The last kernel of the form for N > d.</summary>
+/// <summary>The kernel that adds up the losses of factors.</summary>
 internal static class StepSummaryGpu
 {
     public const int Threads = 128;
@@ -49,7 +52,8 @@ internal static class StepSummaryGpu
             {
                 Add(p.Branches, branch, losses, gradients, smoothed);
                 Group.Barrier();
-                double smoothing = p.Branches.LabelSmoothing * Sum(smoothed) / p.Branches.Rows;
+                double directions = p.Branches.HasColumns != 0 ? 1.0 : 0.5; // each has half of the weight
+                double smoothing = directions * p.Branches.LabelSmoothing * Sum(smoothed) / p.Branches.Rows;
                 loss = (0.5 * Sum(losses) / p.Branches.Rows) + smoothing;
                 gradScale += weight * ((0.5 * Sum(gradients) / p.Branches.Rows) + smoothing);
                 Group.Barrier(); // the next branch overwrites the sums
@@ -58,18 +62,26 @@ internal static class StepSummaryGpu
             total += weight * loss;
             if (Group.IdxX == 0)
             {
-                p.Numbers[1 + slot] = (float)loss;
+                Put(p, 1 + slot, loss);
             }
         }
 
         if (Group.IdxX == 0)
         {
-            p.Numbers[0] = (float)total;
-            p.Numbers[3] = (float)gradScale;
+            Put(p, 0, total);
+            Put(p, 3, gradScale);
+        }
+
+        if (Group.IdxX == 0 && p.IsAdded == 0)
+        {
             p.Numbers[4] = p.Rank.Length > 0 ? p.Rank[0] : 0.0f;
             p.Numbers[5] = p.Rank.Length > 0 ? p.Rank[1] : float.PositiveInfinity;
         }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(StepSummaryArguments p, int index, double value) =>
+        p.Numbers[index] = p.IsAdded != 0 ? p.Numbers[index] + (float)value : (float)value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Add(BranchStatistics branches, int branch, ArrayView<double> losses, ArrayView<double> gradients, ArrayView<double> smoothed)
@@ -78,7 +90,8 @@ internal static class StepSummaryGpu
         double loss = 0.0;
         double gradient = 0.0;
         double smoothing = 0.0;
-        for (int line = Group.IdxX; line < branches.Lines; line += Threads)
+        int lines = branches.HasColumns != 0 ? branches.Lines : branches.Rows;
+        for (int line = Group.IdxX; line < lines; line += Threads)
         {
             loss += branches.Loss[start + line];
             gradient += branches.GradScale[start + line];

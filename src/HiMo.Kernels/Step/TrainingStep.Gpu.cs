@@ -25,7 +25,7 @@ internal sealed class TrainingStepGpu : IDisposable
     private readonly MemoryBuffer1D<byte, Stride1D.Dense> _memory;
     private readonly ArrayView<float> _unit;            // queries, then keys; N x d each
     private readonly ArrayView<float> _inverseNorm;     // 2 N
-    private readonly ArrayView<int> _kept;              // of the keys, then of the queries
+    private readonly ArrayView<int> _kept;              // a group: of the texts, then of the images
 
     /// <summary>Prepares a step and takes its memory.</summary>
     /// <param name="gpu">The device.</param>
@@ -44,13 +44,13 @@ internal sealed class TrainingStepGpu : IDisposable
         _form = Form(shape, options, _settings);
         _memory = gpu.Allocate<byte>(WorkspaceBytes(shape, options, _settings));
         DeviceArena arena = new(_memory.View.BaseView);
-        (_unit, _inverseNorm, _kept) = Layout(arena, shape);
+        (_unit, _inverseNorm, _kept) = Layout(arena, shape, _settings.Groups);
         _form.Layout(arena);
         _memory.MemSetToZero(); // m of a side that is not reconstructed stays 0
         gpu.Accelerator.Synchronize(); // the caller's stream does not wait for the default one
     }
 
-    /// <summary>m of the last run in device memory: of the texts, then of the images; 0 where a side is not reconstructed.</summary>
+    /// <summary>m of the last run in device memory, for each group of the texts, then of the images; 0 where a side is not reconstructed.</summary>
     public ArrayView<int> Kept => _kept;
 
     /// <summary>The one place that says what the GPU does not do; the CPU does all of it.</summary>
@@ -59,10 +59,10 @@ internal sealed class TrainingStepGpu : IDisposable
     public static void CheckSupported(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
     {
         options.Validate();
+        Guard.That(settings.Groups >= 1, settings.Groups, "must be 1 or more");
         Guard.That(shape.Rows >= 1 && shape.Columns >= 1, shape, "must have at least one row and one column");
         Require(
             options.Lambda == 0.0 || Math.Min(shape.Rows, shape.Columns) <= EigenSymmetricGpu.LargeMaxSize, $"shape {shape}", $"min(N, d) up to {EigenSymmetricGpu.LargeMaxSize}");
-        Require(settings.Groups == 1, $"groups = {settings.Groups}", "1");
 
         static void Require(bool isSupported, string what, string available)
         {
@@ -78,7 +78,7 @@ internal sealed class TrainingStepGpu : IDisposable
     {
         CheckSupported(shape, options, settings);
         DeviceArena counting = new();
-        _ = Layout(counting, shape);
+        _ = Layout(counting, shape, settings.Groups);
         Form(shape, options, settings).Layout(counting);
         return counting.Used;
     }
@@ -88,13 +88,30 @@ internal sealed class TrainingStepGpu : IDisposable
     /// <param name="buffers">Inputs and outputs.</param>
     public void Run(AcceleratorStream stream, StepBuffers<float> buffers)
     {
+        for (int group = 0; group < _settings.Groups; group++)
+        {
+            RunGroup(stream, new StepBuffers<float>
+            {
+                Images = Part(buffers.Images, group, _shape.Length), Texts = Part(buffers.Texts, group, _shape.Length), LogitScale = buffers.LogitScale,
+                GradImages = Part(buffers.GradImages, group, _shape.Length), GradTexts = Part(buffers.GradTexts, group, _shape.Length),
+                Summary = Part(buffers.Summary, group, StepSummary.Length),
+            }, _kept.SubView(group * Sides, Sides));
+        }
+
+        static ArrayView<float> Part(ArrayView<float> all, int group, long length) => all.SubView(group * length, length);
+    }
+
+    /// <summary>Frees the workspace.</summary>
+    public void Dispose() => _memory.Dispose();
+
+    private void RunGroup(AcceleratorStream stream, StepBuffers<float> buffers, ArrayView<int> kept)
+    {
         int n = _shape.Rows;
-        int d = _shape.Columns;
         int warps = Threads / Gpu.WarpSize;
         _gpu.Launch(stream, L2NormalizeGpu.Kernel, new Index3D(((Sides * n) + warps - 1) / warps, 1, 1), Threads, new L2NormalizeArguments
         {
             Images = _keysAreImages ? buffers.Texts : buffers.Images, Texts = _keysAreImages ? buffers.Images : buffers.Texts,
-            Unit = _unit, InverseNorm = _inverseNorm, Rows = n, TotalRows = Sides * n, Columns = d,
+            Unit = _unit, InverseNorm = _inverseNorm, Rows = n, TotalRows = Sides * n, Columns = _shape.Columns,
         });
         _form.Run(_gpu, stream, new StepOperands
         {
@@ -104,15 +121,12 @@ internal sealed class TrainingStepGpu : IDisposable
             GradQueries = _keysAreImages ? buffers.GradTexts : buffers.GradImages,
             GradKeys = _keysAreImages ? buffers.GradImages : buffers.GradTexts,
             Summary = buffers.Summary,
-            Kept = _keysAreImages ? _kept.SubView(1, 1) : _kept,
+            Kept = _keysAreImages ? kept.SubView(1, 1) : kept,
         });
     }
 
-    /// <summary>Frees the workspace.</summary>
-    public void Dispose() => _memory.Dispose();
-
-    private static (ArrayView<float> Unit, ArrayView<float> InverseNorm, ArrayView<int> Kept) Layout(DeviceArena arena, MatrixShape shape) =>
-        (arena.Floats(Sides * shape.Length), arena.Floats(Sides * shape.Rows), arena.Take<int>(Sides));
+    private static (ArrayView<float> Unit, ArrayView<float> InverseNorm, ArrayView<int> Kept) Layout(DeviceArena arena, MatrixShape shape, int groups) =>
+        (arena.Floats(Sides * shape.Length), arena.Floats(Sides * shape.Rows), arena.Take<int>((long)Sides * groups));
 
     private static StepFormGpu Form(MatrixShape shape, MoLoOptions options, GpuStepSettings settings) =>
         shape.Rows <= shape.Columns && options.Lambda != 0.0 ? new GramStepGpu(shape, options, settings) : new CovarianceStepGpu(shape, options, settings);

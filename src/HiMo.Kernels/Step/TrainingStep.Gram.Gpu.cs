@@ -9,9 +9,9 @@
 //            dq = E1 k + E2_q q,  dk = E1^T q + E2_k k,  then back through the normalisation        (W is centred, so H beside it changes nothing)
 // Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B  6 softmax statistics  7 both E1, T
 //            8 (T + T^T) W  9 Z  10 W Z  11 E2  12 gradients and loss;  stopped: 8 T W_m Lambda^-1  9 H of it  10 E2  11 gradients and loss.
-//            One more in lower precisions, four more with cosines, ten more for the second side; n + 6 more for N > 176.
+//            One more in lower precisions, four more a side with cosines, eight more for the second side; N + 6 more for N > 176.
 // Precision  A and the last product as the settings say, everything else with the error of float32. Deterministic: every sum has one order.
-// Limits     about 17 N^2 floats, 28 for both sides: N is at most d.
+// Memory     about 15 N^2 floats, 28 for both sides, one more a side with cosines: N is at most d.
 using ILGPU;
 using ILGPU.Runtime;
 

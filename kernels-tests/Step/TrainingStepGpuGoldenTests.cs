@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>The GPU's step, in emulation, against the authors' numbers: the cases that are small enough, one pair of gather and basis each.</summary>
+[TestFixture]
+internal sealed class TrainingStepGpuGoldenTests
+{
+    private const double LossTolerance = 5e-6;
+    private const double GradientTolerance = 1e-3;
+    private const double LooseLossTolerance = 1e-3;
+    private const double LooseGradientTolerance = 5e-2;
+
+    private Gpu _gpu = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _gpu = Gpu.OpenEmulated(warps: 4);
+
+    [OneTimeTearDown]
+    public void Close() => _gpu.Dispose();
+
+    private static IEnumerable<TestCaseData> SmallCases() =>
+        GoldenLoss.All().Where(each => each.Arguments[0] is "n2_d8" || (each.Arguments[0] is "n8_d16" && each.Arguments[1] is not "lam0.5" and not "lam2"));
+
+    [TestCaseSource(nameof(SmallCases))]
+    public void Golden_losses_and_gradients(string folder, string id)
+    {
+        GoldenLoss golden = GoldenLoss.Open(folder, id);
+        IGrouping<(bool, BasisGradient), GoldenGradient>[] groups = [.. golden.Gradients().GroupBy(each => (each.GatherWithGrad, each.Basis))];
+        IGrouping<(bool Gather, BasisGradient Basis), GoldenGradient> chosen = groups[id.Length % groups.Length];
+        MoLoOptions options = golden.Options with { GatherWithGrad = chosen.Key.Gather, BasisGradient = chosen.Key.Basis };
+
+        GpuStepRun run = GpuStepRun.Of(_gpu, golden.Images(), golden.Texts(), golden.Rows, golden.Columns, golden.LogitScale, options);
+
+        Assert.Multiple(() =>
+        {
+            Expect.Loss(run.Summary[0], golden.Total, LossTolerance, "total");
+            Expect.Loss(run.Summary[1], options.GlobalWeight != 0.0 ? golden.Scalar("loss_global") : 0.0, LossTolerance, "global");
+            Expect.Loss(run.Summary[2], options.Lambda != 0.0 ? golden.Scalar("loss_comp") : 0.0, LossTolerance, "component");
+            Expect.LogitScaleGradient(run.Summary[3], golden.GradLogitScale, golden.Total, GradientTolerance);
+
+            // Where both sides are reconstructed the authors' m is that of the images, which they decompose last.
+            int m = options.Components == ComponentSource.Text ? run.M : run.MImage;
+            Assert.That(m, Is.EqualTo(options.Lambda != 0.0 ? golden.Scalar("m") : 0.0), "m");
+            foreach (GoldenGradient gradient in chosen)
+            {
+                double[] actual = gradient.Of(Batch.Widen(gradient.IsImage ? run.GradImages : run.GradTexts), golden.Columns);
+                Expect.Gradient(actual, gradient.Values, GradientTolerance, gradient.Name);
+            }
+        });
+    }
+
+    [TestCaseSource(typeof(GoldenDegenerate), nameof(GoldenDegenerate.Names))]
+    public void Golden_degenerate_input(string name)
+    {
+        GoldenDegenerate golden = GoldenDegenerate.Open(name);
+        Comparable rule = golden.Comparable;
+        if (rule.HasFlag(Comparable.ReferenceOnly))
+        {
+            return; // a logit scale beyond float32, which the callers refuse
+        }
+
+        bool gather = name.Length % 2 == 0;
+        BasisGradient basis = name.Length % 3 == 0 ? BasisGradient.Stopped : BasisGradient.Exact;
+        MoLoOptions options = golden.Options with { GatherWithGrad = gather, BasisGradient = basis };
+        GpuStepRun run = GpuStepRun.Of(_gpu, golden.Images(), golden.Texts(), golden.Rows, golden.Columns, golden.LogitScale, options);
+        bool loosely = rule.HasFlag(Comparable.SingleLoosely);
+        bool onlyFinite = loosely && basis == BasisGradient.Stopped && name.StartsWith("tiny_variance", StringComparison.Ordinal);
+        double lossTolerance = loosely ? LooseLossTolerance : LossTolerance;
+        double gradientTolerance = loosely ? LooseGradientTolerance : GradientTolerance;
+        Assert.Multiple(() =>
+        {
+            Assert.That(run.Summary[..5].Concat(run.GradImages).Concat(run.GradTexts).All(float.IsFinite), "finite");
+            if (rule.HasFlag(Comparable.M))
+            {
+                Assert.That(run.M, Is.EqualTo(golden.Scalar("m")), "m");
+            }
+
+            if (rule.HasFlag(Comparable.GlobalLoss))
+            {
+                Expect.Loss(run.Summary[1], golden.Scalar("loss_global"), lossTolerance, "global");
+            }
+
+            if (rule.HasFlag(Comparable.ComponentLoss))
+            {
+                Expect.Loss(run.Summary[2], golden.Scalar("loss_comp"), lossTolerance, "component");
+                double size = Math.Max(golden.Scalar("total"), golden.Rows > 1 ? 0.0 : 1.0); // one row has loss 0
+                Expect.LogitScaleGradient(run.Summary[3], golden.Scalar("grad_log_scale"), size, gradientTolerance);
+            }
+
+            if (rule.HasFlag(Comparable.GradImages) && !onlyFinite)
+            {
+                Expect.Gradient(Batch.Widen(run.GradImages), golden.GradImages(gather), gradientTolerance, "image gradient");
+            }
+
+            if (basis == BasisGradient.Stopped && rule.HasFlag(Comparable.GradTextsStopped))
+            {
+                Expect.Gradient(Batch.Widen(run.GradTexts), golden.GradTextsStopped(gather), gradientTolerance, "text gradient, basis stopped");
+            }
+
+            if (basis == BasisGradient.Exact && (rule.HasFlag(Comparable.GradTextsExact) || rule.HasFlag(Comparable.GradTextsLoosely)))
+            {
+                double tolerance = rule.HasFlag(Comparable.GradTextsLoosely) ? LooseGradientTolerance : gradientTolerance;
+                Expect.Gradient(Batch.Widen(run.GradTexts), golden.GradTextsExact(gather), tolerance, "text gradient");
+            }
+        });
+    }
+}
