@@ -160,7 +160,7 @@ internal sealed class TrainingStepGpuTests
     [TestCaseSource(nameof(LaunchCounts))]
     public void Has_its_number_of_launches(int n, int d, MoLoOptions options, GpuPrecision precision, int launches)
     {
-        using Gpu recorder = Gpu.OpenEmulated(onlyRecords: true);
+        using Gpu recorder = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
         using TrainingStepGpu step = new(recorder, new MatrixShape(n, d), options, new GpuStepSettings { Precision = precision });
         using MemoryBuffer1D<float, Stride1D.Dense> data = recorder.Allocate<float>((long)n * d);
         ArrayView<float> view = data.View.BaseView;
