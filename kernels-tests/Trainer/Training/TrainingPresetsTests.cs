@@ -45,6 +45,24 @@ internal sealed class TrainingPresetsTests
         Assert.That((TrainingPresets.Create(TrainingPreset.HimoClipL14).Model, TrainingPresets.Create(TrainingPreset.HimoClipB16).Model), Is.EqualTo(("ViT-L/14", "ViT-B/16")));
     }
 
+    [TestCase("himo-clip-l14", nameof(TrainingPreset.HimoClipL14))]
+    [TestCase("himo-clip-b16", nameof(TrainingPreset.HimoClipB16))]
+    [TestCase("official-code", nameof(TrainingPreset.OfficialCode))]
+    [TestCase("one-gpu-24gb", nameof(TrainingPreset.OneGpu24gb))]
+    [TestCase("smoke", nameof(TrainingPreset.Smoke))]
+    [TestCase("demo-base", nameof(TrainingPreset.DemoBase))]
+    public void Presets_are_called_as_documented(string name, string preset)
+    {
+        string data = _scenes.Folder("tiny.tsv"), folder = _scenes.Folder($"called-{name}");
+        File.WriteAllText(data, "filepath\ttitle\n" + string.Concat(Enumerable.Range(0, 1100).Select(i => $"{i}.png\ta caption\n")));
+
+        // Without a base the run cannot begin, but its configuration is written; names and numbers of the preset are in it.
+        HimoCall call = HimoCall.Run("train", "--preset", name, "--data", data, "--out", folder, "--batch", "64", "--micro-batch", "0", "--warmup-steps", "0");
+        Assert.That(call.Error, Does.Contain("--base"));
+        TrainingConfig expected = TrainingPresets.Create(Enum.Parse<TrainingPreset>(preset)), config = TrainingConfig.Read(folder)!;
+        Assert.That((config.Tau, config.Epochs, config.Precision, config.Captions, config.Model), Is.EqualTo((expected.Tau, expected.Epochs, expected.Precision, expected.Captions, expected.Model)));
+    }
+
     [Test]
     public void A_base_of_another_architecture_is_named()
     {

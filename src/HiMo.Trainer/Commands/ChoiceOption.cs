@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.CommandLine;
+using System.Reflection;
 using System.Text;
+using System.Text.Json.Serialization;
 
 namespace HiMo.Trainer;
 
@@ -24,11 +26,11 @@ internal static class ChoiceOption
     public static Option<T> Create<T>(string name, T standard, string description)
         where T : struct, Enum
     {
-        Dictionary<string, T> values = Enum.GetValues<T>().ToDictionary(value => Kebab(value.ToString()));
+        Dictionary<string, T> values = Enum.GetValues<T>().ToDictionary(NameOf);
         string among = string.Join('|', values.Keys);
         return new Option<T>(name)
         {
-            Description = $"{description} [{Kebab(standard.ToString())}]",
+            Description = $"{description} [{NameOf(standard)}]",
             HelpName = among,
             DefaultValueFactory = _ => standard,
             CustomParser = result =>
@@ -43,6 +45,11 @@ internal static class ChoiceOption
             },
         };
     }
+
+    /// <summary>The name that a member's attribute gives it, else the kebab case of its own.</summary>
+    private static string NameOf<T>(T value)
+        where T : struct, Enum =>
+        typeof(T).GetField(value.ToString())?.GetCustomAttribute<JsonStringEnumMemberNameAttribute>()?.Name ?? Kebab(value.ToString());
 
     /// <summary>A member's name as options spell it, for example <c>text-and-image</c>.</summary>
     /// <param name="name">The name in the source, for example <c>TextAndImage</c>.</param>

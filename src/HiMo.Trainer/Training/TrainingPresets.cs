@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Serialization;
 using HiMo.Kernels;
 
 namespace HiMo.Trainer;
@@ -25,6 +26,7 @@ internal enum TrainingPreset
     OfficialCode,
 
     /// <summary>The paper's batch and loss in little memory: small parts, bfloat16 products, blocks computed again.</summary>
+    [JsonStringEnumMemberName("one-gpu-24gb")]
     OneGpu24gb,
 
     /// <summary>A few steps: shows that data, base and options fit together.</summary>
@@ -109,5 +111,4 @@ internal static class TrainingPresets
         TrainingPreset.Smoke => new TrainingConfig { Data = "", Steps = 4, Batch = 8, WarmupSteps = 1 },
         _ => new TrainingConfig { Data = "" },
     };
-
 }
