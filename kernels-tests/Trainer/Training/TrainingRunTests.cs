@@ -86,6 +86,39 @@ internal sealed class TrainingRunTests
     }
 
     [Test]
+    public void The_best_weights_are_those_of_the_best_evaluation_and_a_stop_does_not_change_them()
+    {
+        TrainingConfig config = _scenes.Config with { EvalEvery = 1, SaveEvery = 1, Steps = 7 };
+        string whole = _scenes.Folder("best"), stopped = _scenes.Folder("best-stopped");
+        Execute(whole, resume: false, CancellationToken.None);
+        for (int i = 0; i < 3; i++)
+        {
+            using CancellationTokenSource stop = new();
+            stop.Cancel(); // one step a call
+            Assert.That(() => Execute(stopped, resume: true, stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        }
+
+        Execute(stopped, resume: true, CancellationToken.None);
+        Assert.That(Log(stopped, "eval").Select(entry => entry.ToJsonString()), Is.EqualTo(Log(whole, "eval").Select(entry => entry.ToJsonString())));
+        foreach (string folder in new[] { whole, stopped })
+        {
+            (int Step, double Recall)[] evaluations = [.. Log(folder, "eval").Select(entry => ((int)entry["step"]!, Sum(entry["retrieval"]!["full"]!)))];
+            int best = evaluations.First(evaluation => evaluation.Recall == evaluations.Max(other => other.Recall)).Step;
+            Assert.That(
+                File.ReadAllBytes(Path.Combine(folder, TrainingRun.BestFile)),
+                Is.EqualTo(File.ReadAllBytes(Path.Combine(folder, "checkpoints", $"step_{best:D6}.safetensors"))), $"{folder}: step {best}");
+        }
+
+        static double Sum(JsonNode recall) => (double)recall["image_to_text_R@1"]! + (double)recall["text_to_image_R@1"]!;
+
+        void Execute(string folder, bool resume, CancellationToken cancel)
+        {
+            using TrainingRun run = TrainingRun.Open(folder, config, resume);
+            RunTraining.Execute(run, vocabulary: null, evaluate: true, TextWriter.Null, cancel);
+        }
+    }
+
+    [Test]
     public void As_many_checkpoints_are_kept_as_wanted()
     {
         Assert.That(Weights(Train("all", _scenes.Config with { SaveEvery = 2 })), Is.EqualTo(new[] { 2, 4, 6, 8 }));

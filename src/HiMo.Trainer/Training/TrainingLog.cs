@@ -25,6 +25,9 @@ internal sealed class TrainingLog : IDisposable
         _stream = new FileStream(_path, FileMode.Append, FileAccess.Write, FileShare.Read);
     }
 
+    /// <summary>The records so far.</summary>
+    public IEnumerable<JsonObject> Records => File.ReadLines(_path).Select(line => JsonNode.Parse(line)!.AsObject());
+
     /// <summary>Appends a record.</summary>
     /// <param name="record">Numbers must be finite; JSON has no others.</param>
     /// <exception cref="UserError">The file system refuses.</exception>

@@ -75,6 +75,12 @@ internal sealed class TrainingLoop : IDisposable
         using TrainingLog log = new(_run.Folder, Done);
         using TensorBoardLog? board = _config.TensorBoard ? new TensorBoardLog(_run.Folder, _config, Done) : null;
         using BatchQueue batches = new(_batches.Load, Done, _config.Steps, _config.Prefetch);
+        double best = log.Records.Where(record => (string?)record["kind"] == "eval").Select(Recall).DefaultIfEmpty(double.NegativeInfinity).Max();
+        if (log.Records.LastOrDefault(record => (string?)record["kind"] == "eval")?["step"]?.GetValue<long>() != Done)
+        {
+            EvaluateIfDue(); // a call that was stopped at this step left it out
+        }
+
         long first = Done;
         double waitedInAll = 0.0, passed = 0.0; // milliseconds
         while (Done < _config.Steps)
@@ -111,10 +117,9 @@ internal sealed class TrainingLoop : IDisposable
                 CultureInfo.InvariantCulture,
                 $"loss {record["loss"]!.GetValue<double>():F3}, {_config.Batch * (Done - first) * 1000.0 / passed:F0} images/s, {100.0 * waitedInAll / passed:F0} % of the time waiting for them"));
             bool stop = cancel.IsCancellationRequested && Done < _config.Steps;
-            if (evaluate is not null && !stop && _config.EvalEvery > 0 && Done % _config.EvalEvery == 0 && Done < _config.Steps)
+            if (!stop)
             {
-                Measure("eval");
-                Averaged(() => Measure("eval_ema"));
+                EvaluateIfDue();
             }
 
             if (stop || Done == _config.Steps || (_config.SaveEvery > 0 && Done % _config.SaveEvery == 0))
@@ -132,18 +137,39 @@ internal sealed class TrainingLoop : IDisposable
         Averaged(() => SaveModel(TrainingRun.AverageFile));
         SaveModel(TrainingRun.ModelFile);
 
+        void EvaluateIfDue()
+        {
+            if (evaluate is null || _config.EvalEvery == 0 || Done == 0 || Done % _config.EvalEvery != 0 || Done == _config.Steps)
+            {
+                return;
+            }
+
+            if (Recall(Measure("eval")) is var recall && recall > best)
+            {
+                best = recall;
+                SaveModel(TrainingRun.BestFile);
+            }
+
+            Averaged(() => Measure("eval_ema"));
+        }
+
         // In the parameters' precision.
-        void Measure(string kind)
+        JsonObject Measure(string kind)
         {
             Model.ProductType = null;
-            JsonObject measured = evaluate();
+            JsonObject measured = evaluate!();
             Model.ProductType = BatchGradient.ProductType(_config.Precision);
             measured.Insert(0, "kind", kind);
             measured.Insert(1, "step", Done);
             log.Write(measured);
             board?.Write(measured);
+            return measured;
         }
     }
+
+    /// <summary>What the best weights are chosen by: the mean R@1 of both directions on whole captions.</summary>
+    private static double Recall(JsonObject evaluation) =>
+        evaluation["retrieval"]!["full"] is JsonObject full ? ((double)full["image_to_text_R@1"]! + (double)full["text_to_image_R@1"]!) / 2.0 : double.NegativeInfinity;
 
     private void SaveModel(string file) =>
         Model.Save(Path.Combine(_run.Folder, file), _metadata, _config.HalfPrecision ? ScalarType.Float16 : ScalarType.Float32);

@@ -17,6 +17,9 @@ internal sealed class TrainingRun : IDisposable
     /// <summary>Name of the weights' moving average there, if one was kept.</summary>
     public const string AverageFile = "model_ema.safetensors";
 
+    /// <summary>Name of the weights that measured best during the run there, if they were measured.</summary>
+    public const string BestFile = "model_best.safetensors";
+
     private readonly FileStream _lock;
 
     private TrainingRun(string folder, TrainingConfig config, FileStream exclusive)
