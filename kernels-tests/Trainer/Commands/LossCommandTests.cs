@@ -31,37 +31,59 @@ public sealed class LossCommandTests
     [TestCase("n96_d32", "base", "cpu")]
     public void Every_option_arrives_and_every_number_comes_back(string golden, string id, string backend)
     {
-        GoldenLoss given = GoldenLoss.Open(golden, id);
-        bool isReference = backend == "reference";
-        (double lossTolerance, double gradientTolerance) = isReference ? (1e-10, 1e-8) : (2e-6, 2e-4);
+        (double loss, double gradient) = backend == "reference" ? (1e-10, 1e-8) : (2e-6, 2e-4);
+        CheckGolden(golden, id, backend, loss, gradient, _ => true);
+    }
+
+    [TestCase("n8_d16", "base", BasisGradient.Exact)]
+    [TestCase("n8_d16", "pca_image", BasisGradient.Stopped)]
+    public void The_emulated_GPU_gives_the_golden_numbers(string golden, string id, BasisGradient basis) =>
+        CheckGolden(golden, id, "gpu-emulated", 5e-6, 1e-3, gradient => gradient.GatherWithGrad && gradient.Basis == basis);
+
+    [TestCase("strict", 5e-6, 1e-3)]
+    [TestCase("bf16", 3e-2, 1e-1)]
+    public void Precisions_arrive_at_the_emulated_GPU(string precision, double lossTolerance, double gradientTolerance)
+    {
+        double[] features = [.. Enumerable.Range(0, 30).Select(i => Math.Sin(i * i))];
+        string images = Save("v.npy", features[..15], 5, 3);
+        string texts = Save("u.npy", features[15..], 5, 3);
+        (JsonElement expected, double[] gradient) = Evaluate("reference");
+        (JsonElement json, double[] written) = Evaluate("gpu-emulated", "--precision", precision);
         Assert.Multiple(() =>
         {
-            foreach (IGrouping<(bool, BasisGradient), GoldenGradient> group in given.Gradients().GroupBy(each => (each.GatherWithGrad, each.Basis)))
-            {
-                HimoCall call = Call(golden, backend, given, group.Key.Item1, group.Key.Item2);
-                Assert.That((call.Code, call.Output), Is.EqualTo((0, "")), call.Error);
-                JsonElement json = ReadLoss();
-                Expect.Loss(json.GetProperty("loss").GetDouble(), given.Total, lossTolerance, "loss");
-                Expect.LogitScaleGradient(json.GetProperty("grad_logit_scale").GetDouble(), given.GradLogitScale, given.Total, gradientTolerance);
-                bool hasComponent = given.Options.Lambda != 0.0;
-                if (hasComponent)
-                {
-                    bool isText = given.Options.Components == ComponentSource.Text;
-                    Assert.That(json.GetProperty(isText ? "m" : "m_image").GetDouble(), Is.EqualTo(given.Scalar("m")));
-                    Expect.Loss(json.GetProperty("component").GetDouble(), given.Scalar("loss_comp"), lossTolerance, "component");
-                    Assert.That(json.GetProperty("explained_variance").GetDouble(), Is.InRange(given.Options.Tau, 1.0));
-                }
+            Assert.That(json.GetProperty("m").GetInt32(), Is.EqualTo(expected.GetProperty("m").GetInt32()));
+            Expect.Loss(json.GetProperty("loss").GetDouble(), expected.GetProperty("loss").GetDouble(), lossTolerance, "loss");
+            Expect.Gradient(written, gradient, gradientTolerance, "texts");
+            Assert.That(written, Is.Not.EqualTo(gradient), "it is not the reference that ran");
+        });
 
-                foreach (GoldenGradient gradient in group)
-                {
-                    NpyArray<double> written = NpyFile.Read<double>(Path.Combine(_folder, gradient.IsImage ? "grad_images.npy" : "grad_texts.npy"));
-                    Assert.That(written.StoredType, Is.EqualTo(isReference ? "f8" : "f4"));
-                    Assert.That(written.Shape, Is.EqualTo(new[] { given.Rows, given.Columns }));
-                    double tolerance = isReference && gradient.IsRounded ? 5e-8 : gradientTolerance;
-                    Expect.Gradient(gradient.Of(written.Elements, given.Columns), gradient.Values, tolerance, gradient.Name);
-                }
+        (JsonElement Json, double[] GradTexts) Evaluate(params string[] backend)
+        {
+            HimoCall call = HimoCall.Run(["loss", "--images", images, "--texts", texts, "--out", _folder, "--tau", "0.6", "--backend", .. backend]);
+            Assert.That(call.Code, Is.Zero, call.Error);
+            return (ReadLoss(), NpyFile.Read<double>(Path.Combine(_folder, "grad_texts.npy")).Elements);
+        }
+    }
+
+    [Test]
+    public void What_the_GPU_does_not_have_is_one_line_with_the_way_out()
+    {
+        string tall = Save("tall.npy", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3);
+        Assert.Multiple(() =>
+        {
+            Fails("--precision bf16 is for --backend gpu and gpu-emulated", "--backend", "cpu", "--precision", "bf16");
+            if (Gpu.FindCuda().Count == 0)
+            {
+                Fails("There is no CUDA device here", "--backend", "gpu");
             }
         });
+
+        void Fails(string message, params string[] arguments)
+        {
+            HimoCall call = HimoCall.Run(["loss", "--images", tall, "--texts", tall, "--out", Path.Combine(_folder, "out"), .. arguments]);
+            Assert.That((call.Code, Directory.Exists(Path.Combine(_folder, "out"))), Is.EqualTo((1, false)));
+            Assert.That(call.Error, Does.StartWith("himo: ").And.Contain(message).And.Matches(@"^[^\n]*\n$"));
+        }
     }
 
     [Test]
@@ -94,6 +116,7 @@ public sealed class LossCommandTests
 
     [TestCase("reference")]
     [TestCase("cpu")]
+    [TestCase("gpu-emulated")]
     public void Bad_input_is_named_and_nothing_is_written(string backend)
     {
         string good = Save("good.npy", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3);
@@ -126,6 +149,40 @@ public sealed class LossCommandTests
             Assert.That(call.Error, Does.StartWith("himo: ").And.Contain(message));
             Assert.That(call.Error.Split('\n'), Has.Length.EqualTo(2), "one line");
         }
+    }
+
+    private void CheckGolden(string golden, string id, string backend, double lossTolerance, double gradientTolerance, Func<GoldenGradient, bool> filter)
+    {
+        GoldenLoss given = GoldenLoss.Open(golden, id);
+        bool isReference = backend == "reference";
+        Assert.Multiple(() =>
+        {
+            foreach (IGrouping<(bool, BasisGradient), GoldenGradient> group in given.Gradients().Where(filter).GroupBy(each => (each.GatherWithGrad, each.Basis)))
+            {
+                HimoCall call = Call(golden, backend, given, group.Key.Item1, group.Key.Item2);
+                Assert.That((call.Code, call.Output), Is.EqualTo((0, "")), call.Error);
+                JsonElement json = ReadLoss();
+                Expect.Loss(json.GetProperty("loss").GetDouble(), given.Total, lossTolerance, "loss");
+                Expect.LogitScaleGradient(json.GetProperty("grad_logit_scale").GetDouble(), given.GradLogitScale, given.Total, gradientTolerance);
+                bool hasComponent = given.Options.Lambda != 0.0;
+                if (hasComponent)
+                {
+                    bool isText = given.Options.Components == ComponentSource.Text;
+                    Assert.That(json.GetProperty(isText ? "m" : "m_image").GetDouble(), Is.EqualTo(given.Scalar("m")));
+                    Expect.Loss(json.GetProperty("component").GetDouble(), given.Scalar("loss_comp"), lossTolerance, "component");
+                    Assert.That(json.GetProperty("explained_variance").GetDouble(), Is.InRange(given.Options.Tau, 1.0));
+                }
+
+                foreach (GoldenGradient gradient in group)
+                {
+                    NpyArray<double> written = NpyFile.Read<double>(Path.Combine(_folder, gradient.IsImage ? "grad_images.npy" : "grad_texts.npy"));
+                    Assert.That(written.StoredType, Is.EqualTo(isReference ? "f8" : "f4"));
+                    Assert.That(written.Shape, Is.EqualTo(new[] { given.Rows, given.Columns }));
+                    double tolerance = isReference && gradient.IsRounded ? 5e-8 : gradientTolerance;
+                    Expect.Gradient(gradient.Of(written.Elements, given.Columns), gradient.Values, tolerance, gradient.Name);
+                }
+            }
+        });
     }
 
     private HimoCall Call(string golden, string backend, GoldenLoss given, bool gather, BasisGradient basis)

@@ -34,8 +34,8 @@ namespace HiMo.Kernels;
 /// </example>
 public sealed partial class TrainingStep : IDisposable
 {
-    private const double MinLogitScale = -100.0;
-    private const double MaxLogitScale = 80.0;
+    internal const double MinLogitScale = -100.0;
+    internal const double MaxLogitScale = 80.0;
     private const double MinSquare = 1.0 / (1 << 22);     // of a reconstructed row's length under ComponentNormalization.Cosine
 
     private readonly MoLoOptions _options;

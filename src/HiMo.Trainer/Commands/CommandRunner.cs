@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.CommandLine;
+using HiMo.Kernels;
 
 namespace HiMo.Trainer;
 
@@ -66,7 +67,7 @@ internal static class CommandRunner
         string line = failure.Message.ReplaceLineEndings("\n").Split('\n')[0];
         return failure switch
         {
-            UserError or IOException or UnauthorizedAccessException => line,
+            UserError or GpuException or IOException or UnauthorizedAccessException => line,
             ArgumentException { ParamName: { } name } => line.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal),
             ArgumentException => line,
             _ => $"unexpected {failure.GetType().Name}: {line} (--verbose shows where)",

@@ -3,6 +3,8 @@ using System.CommandLine;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using HiMo.Kernels;
+using ILGPU;
+using ILGPU.Runtime;
 
 namespace HiMo.Trainer;
 
@@ -15,6 +17,8 @@ internal static class LossCommand
     {
         Reference,
         Cpu,
+        Gpu,
+        GpuEmulated,
     }
 
     /// <summary>The command with its options.</summary>
@@ -28,7 +32,9 @@ internal static class LossCommand
             HelpName = "DIR",
             Required = true,
         };
-        Option<Backend> backend = ChoiceOption.Create("--backend", Backend.Cpu, "float64 as the equations are written, or float32 SIMD.");
+        Option<Backend> backend = ChoiceOption.Create(
+            "--backend", Backend.Cpu, "float64 as the equations are written, float32 SIMD, a CUDA device, or its emulation on the CPU (small shapes).");
+        Option<GpuPrecision> precision = ChoiceOption.Create("--precision", GpuPrecision.Strict, "Of the contrastive products on a GPU; strict has float32's error.");
         Option<double> logitScale = new("--logit-scale")
         {
             Description = "Natural logarithm of the factor on the cosines; CLIP ends near ln 100 = 4.6052. [ln(1 / 0.07) = 2.6593]",
@@ -36,7 +42,7 @@ internal static class LossCommand
             DefaultValueFactory = _ => Math.Log(1.0 / 0.07),
         };
         MoLoOptionSet options = new();
-        Command command = new("loss", "Evaluate the training objective and its gradients on features in .npy files.") { images, texts, output, backend, logitScale };
+        Command command = new("loss", "Evaluate the training objective and its gradients on features in .npy files.") { images, texts, output, backend, precision, logitScale };
         options.AddTo(command);
         command.Set((parse, _) =>
         {
@@ -50,9 +56,20 @@ internal static class LossCommand
 
             double scale = parse.GetValue(logitScale);
             string folder = parse.GetRequiredValue(output);
-            MoLoResult result = parse.GetValue(backend) == Backend.Reference
-                ? RunReference(v, u, scale, chosen, folder)
-                : RunCpu(v, u, scale, chosen, folder, parse.InvocationConfiguration.Error);
+            TextWriter error = parse.InvocationConfiguration.Error;
+            GpuPrecision operands = parse.GetValue(precision);
+            Backend form = parse.GetValue(backend);
+            if (operands != GpuPrecision.Strict && form is Backend.Reference or Backend.Cpu)
+            {
+                throw new UserError($"--precision {operands.ToString().ToLowerInvariant()} is for --backend gpu and gpu-emulated; the CPU computes in float32");
+            }
+
+            MoLoResult result = form switch
+            {
+                Backend.Reference => RunReference(v, u, scale, chosen, folder),
+                Backend.Cpu => RunCpu(v, u, scale, chosen, folder, error),
+                _ => RunGpu(form == Backend.GpuEmulated, v, u, scale, chosen, operands, folder, error),
+            };
             AtomicFile.WriteText(Path.Combine(folder, "loss.json"), ToJson(result, chosen));
         });
         return command;
@@ -99,6 +116,42 @@ internal static class LossCommand
         NpyFile.Write<float>(Path.Combine(folder, "grad_images.npy"), gradImages, images.Shape);
         NpyFile.Write<float>(Path.Combine(folder, "grad_texts.npy"), gradTexts, images.Shape);
         return result;
+    }
+
+    private static MoLoResult RunGpu(
+        bool isEmulated, NpyArray<double> images, NpyArray<double> texts, double logitScale, MoLoOptions options, GpuPrecision precision, string folder, TextWriter error)
+    {
+        Guard.That(logitScale is >= TrainingStep.MinLogitScale and <= TrainingStep.MaxLogitScale, logitScale, "must be from -100 to 80, a natural logarithm");
+        MatrixShape shape = new(images.Shape[0], images.Shape[1]);
+        float[] v = ToSingle(images, "--images"), u = ToSingle(texts, "--texts");
+        try
+        {
+            using TrainingStep step = new(options, threads: 1);
+            _ = step.WorkspaceBytes(shape, precision);      // refuses what the GPU does not have, before a device is asked for
+            using Gpu gpu = isEmulated ? Gpu.OpenEmulated(warps: 4) : Gpu.OpenCuda();
+            using GpuWorkspace workspace = step.CreateWorkspace(gpu, shape, precision);
+            using MemoryBuffer1D<float, Stride1D.Dense> imageRows = gpu.Accelerator.Allocate1D(v);
+            using MemoryBuffer1D<float, Stride1D.Dense> textRows = gpu.Accelerator.Allocate1D(u);
+            using MemoryBuffer1D<float, Stride1D.Dense> scale = gpu.Accelerator.Allocate1D(new[] { (float)logitScale });
+            using MemoryBuffer1D<float, Stride1D.Dense> gradImages = gpu.Accelerator.Allocate1D<float>(shape.Length);
+            using MemoryBuffer1D<float, Stride1D.Dense> gradTexts = gpu.Accelerator.Allocate1D<float>(shape.Length);
+            step.Run(Matrix(imageRows), Matrix(textRows), new GpuMatrix(scale.View.BaseView, 1, 1), Matrix(gradImages), Matrix(gradTexts), workspace);
+            MoLoResult result = workspace.ReadResult();
+            if (result.Warnings.Describe(Math.Max(result.M, result.MImage), result.RelativeGap, options.Tau) is { Length: > 0 } warning)
+            {
+                error.WriteLine($"himo: warning: {warning}");
+            }
+
+            NpyFile.Write<float>(Path.Combine(folder, "grad_images.npy"), gradImages.GetAsArray1D(), images.Shape);
+            NpyFile.Write<float>(Path.Combine(folder, "grad_texts.npy"), gradTexts.GetAsArray1D(), images.Shape);
+            return result;
+        }
+        catch (NotSupportedException missing)
+        {
+            throw new UserError($"{missing.Message} Use --backend cpu", missing);
+        }
+
+        GpuMatrix Matrix(MemoryBuffer1D<float, Stride1D.Dense> buffer) => new(buffer.View.BaseView, shape.Rows, shape.Columns);
     }
 
     private static float[] ToSingle(NpyArray<double> features, string option)
