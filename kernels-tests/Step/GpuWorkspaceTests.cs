@@ -101,10 +101,10 @@ internal sealed class GpuWorkspaceTests
     [Test]
     public void Switched_off_branches_read_as_zero_and_warnings_are_those_of_the_other_forms()
     {
-        float[] numbers = [1.0f, 2.0f, 3.0f, 4.0f, 0.5f, 1e-5f];
-        MoLoResult both = GpuWorkspace.ToResult(numbers, keptTexts: 2, keptImages: 0, s_options, s_shape);
-        MoLoResult plain = GpuWorkspace.ToResult(numbers, keptTexts: 2, keptImages: 0, s_options with { Lambda = 0.0 }, s_shape);
-        MoLoResult image = GpuWorkspace.ToResult(numbers, keptTexts: 0, keptImages: 1, s_options with { GlobalWeight = 0.0, Components = ComponentSource.Image }, s_shape);
+        float[] numbers = [1.0f, 2.0f, 3.0f, 4.0f, 0.5f, 1e-5f, BitConverter.Int32BitsToSingle(2), BitConverter.Int32BitsToSingle(1)];
+        MoLoResult both = GpuWorkspace.ToResult(numbers, s_options, s_shape);
+        MoLoResult plain = GpuWorkspace.ToResult(numbers, s_options with { Lambda = 0.0 }, s_shape);
+        MoLoResult image = GpuWorkspace.ToResult(numbers, s_options with { GlobalWeight = 0.0, Components = ComponentSource.Image }, s_shape);
         Assert.Multiple(() =>
         {
             Assert.That(both, Is.EqualTo(new MoLoResult

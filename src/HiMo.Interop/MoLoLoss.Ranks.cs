@@ -38,7 +38,7 @@ public sealed partial class MoLoLoss
         MoLoResult result = _ranks.Use(molo => molo.Run(
             Read(operands, 0), Read(operands, 4), targetOffset, scale, Write(operands, 0), Write(operands, 4)));
         GC.KeepAlive(operands);
-        _last = new Evaluation(result, []);
+        _last = new Evaluation(result, [], OnDevice: null);
         Tensor loss = tensor(result.Loss, local.Images.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32);
         if (operands.All(operand => operand.Gradient is null))
         {
@@ -86,7 +86,7 @@ public sealed partial class MoLoLoss
             Tensor = tensor;
             if (tensor is not null)
             {
-                Features.CheckMatrix(tensor, name);
+                Features.CheckMatrix(tensor, mayBeOnGpu: false, name);
                 _rows = TensorMemory.RowMajorFloat32(tensor);
                 IsWanted = recording && tensor.requires_grad;
                 if (IsWanted)

@@ -11,8 +11,11 @@ namespace HiMo.Interop;
 /// <see cref="TrainingStep"/>; backward only scales them. Source: HiMo-CLIP (arXiv:2511.06653), equations 1 to 4.
 /// </summary>
 /// <remarks>
-/// <para>Inputs are float32, float64, float16 or bfloat16 on the CPU, with any strides; the arithmetic is float32, gradients
+/// <para>Inputs are float32, float64, float16 or bfloat16 with any strides; the arithmetic is float32, gradients
 /// come in each input's type, the loss in float32 (float64 if the images are). Row-major float32 is read in place.</para>
+/// <para>The device of the images decides where it runs. CUDA tensors, all three on one device, are used in libtorch's own context, on its
+/// current stream, ordered against it and without waiting: values are not looked at there, so NaN in gives NaN out. No GPU has run this yet;
+/// it is tested with an emulated device. NotSupportedException names a shape or option that the GPU does not have.</para>
 /// <para>Inputs that do not require gradient get none, and it is not computed; under <c>no_grad</c> nothing is kept.
 /// One instance may be used by several threads at once.</para>
 /// <para>The loss can be differentiated once only: <c>backward(create_graph: true)</c> is an error (an ExternalException of
@@ -41,15 +44,17 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
 
     /// <summary>Prepares the loss.</summary>
     /// <param name="options">Null takes the defaults.</param>
-    /// <param name="threads">Worker threads; 0 takes one per processor. The result does not depend on it.</param>
+    /// <param name="threads">Worker threads; 0 takes one per processor. The result does not depend on it. A GPU needs none.</param>
+    /// <param name="precision">Of the contrastive products on a GPU.</param>
     /// <exception cref="ArgumentException">An option is outside its range, or threads is negative.</exception>
     /// <exception cref="DllNotFoundException">No libtorch was found; the message names the package to reference.</exception>
-    public MoLoLoss(MoLoOptions? options = null, int threads = 0)
+    public MoLoLoss(MoLoOptions? options = null, int threads = 0, GpuPrecision precision = GpuPrecision.Strict)
         : base(TorchLoader.NameOf<MoLoLoss>())
     {
         _options = options ?? new MoLoOptions();
         _steps = new InstancePool<TrainingStep>(() => new TrainingStep(_options, threads));
         _ranks = new InstancePool<MoLo>(() => new MoLo(_options, threads));
+        _deviceSteps = new Lazy<DeviceSteps>(() => new DeviceSteps(new TrainingStep(_options, threads: 1), precision));
         _ = _steps.Use(step => step.Spectrum.Length);       // finds values out of range here
     }
 
@@ -63,10 +68,11 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         remove => _warnings.Listeners -= value;
     }
 
-    /// <summary>Both branches, m, explained variance and more of the last call; the default before the first.</summary>
-    public MoLoResult LastResult => _last?.Result ?? default;
+    /// <summary>Both branches, m, explained variance and more of the last call; the default before the first. On a GPU, asking waits for it,
+    /// and is the moment when <see cref="Warning"/> may be raised.</summary>
+    public MoLoResult LastResult => _last is { } last ? last.OnDevice?.Read() ?? last.Result : default;
 
-    /// <summary>Eigenvalues of the last call's centred texts, descending, min(N, d) of them; empty before the first call.</summary>
+    /// <summary>Eigenvalues of the last call's centred texts, descending, min(N, d) of them; empty before the first call and on a GPU.</summary>
     public IReadOnlyList<float> LastSpectrum => _last?.Spectrum ?? [];
 
     /// <summary>The loss of one batch, a scalar.</summary>
@@ -78,15 +84,21 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     /// NaN and infinity are named with row and column.</exception>
     public override Tensor forward(Tensor images, Tensor texts, Tensor logitScale)
     {
-        Features.CheckMatrix(images);
-        Features.CheckMatrix(texts);
-        double scale = Features.CheckScalar(logitScale);
+        Features.CheckMatrix(images, mayBeOnGpu: true);
+        Features.CheckMatrix(texts, mayBeOnGpu: true);
         if (images.size(0) != texts.size(0) || images.size(1) != texts.size(1))
         {
             throw new ArgumentException(
                 $"texts is {Features.Shape(texts)}, images is {Features.Shape(images)}; both must be N x d.", nameof(texts));
         }
 
+        if (IsOnDevice(images))
+        {
+            return ForwardOnDevice(images, texts, logitScale);
+        }
+
+        Features.CheckDevice(texts, images.device);
+        double scale = Features.CheckScalar(logitScale);
         using DisposeScope scope = NewDisposeScope();
         bool recording = is_grad_enabled();
         bool scaleNeeds = recording && logitScale.requires_grad;
@@ -115,6 +127,10 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         {
             _steps.Dispose();
             _ranks.Dispose();
+            if (_deviceSteps.IsValueCreated)
+            {
+                _deviceSteps.Value.Dispose();
+            }
         }
 
         base.Dispose(disposing);
@@ -124,7 +140,7 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     // custom function returned; the view's own backward makes a tensor of the same memory that is the leaf's alone.
     private static Tensor Relay(Tensor input) => input.requires_grad ? input.view(input.shape) : input;
 
-    private static Tensor NewGradient(Tensor like) => empty(like.size(0), like.size(1), ScalarType.Float32);
+    private static Tensor NewGradient(Tensor like) => empty(like.size(0), like.size(1), ScalarType.Float32, like.device);
 
     private MoLoResult Run(Tensor images, Tensor texts, double scale, Tensor? gradImages, Tensor? gradTexts)
     {
@@ -139,12 +155,12 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
                 gradTexts is null ? default : TensorMemory.Write(gradTexts));
             GC.KeepAlive(imageRows);
             GC.KeepAlive(textRows);
-            _last = new Evaluation(result, step.Spectrum.ToArray());
+            _last = new Evaluation(result, step.Spectrum.ToArray(), OnDevice: null);
             _warnings.Tell(result.Warnings, Math.Max(result.M, result.MImage), result.RelativeGap, _options.Tau);
             return result;
         });
     }
 
     /// <summary>One object, so that a reader on another thread never sees half of it.</summary>
-    private sealed record Evaluation(MoLoResult Result, float[] Spectrum);
+    private sealed record Evaluation(MoLoResult Result, float[] Spectrum, DeviceResult? OnDevice);
 }

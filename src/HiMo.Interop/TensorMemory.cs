@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory of a CPU tensor as the matrices of HiMo.Kernels.
+// The memory of a tensor as the matrices of HiMo.Kernels.
 // Shapes     N x d, row-major.
 // Limits     A view does not keep its tensor alive: GC.KeepAlive(tensor) after the last use, or a scope around it.
 using System.Runtime.InteropServices;
@@ -40,6 +40,10 @@ internal static unsafe partial class TensorMemory
         int rows = (int)matrix.size(0), columns = (int)matrix.size(1);
         return new MatrixView(new Span<float>((void*)Data(matrix.Handle), rows * columns), rows, columns);
     }
+
+    /// <summary>The elements of a row-major float32 tensor in device memory; empty where there is none.</summary>
+    public static GpuMatrix Wrap(Gpu gpu, Tensor? tensor, MatrixShape shape) =>
+        tensor is null ? default : gpu.Wrap(Data(tensor.Handle), shape.Rows, shape.Columns);
 
     /// <summary>Address of the first element, storage offset included.</summary>
     [LibraryImport("LibTorchSharp", EntryPoint = "THSTensor_data")]

@@ -60,6 +60,19 @@ public sealed class DoctorCommandTests
     }
 
     [Test]
+    public void Devices_are_listed_with_memory_architecture_and_driver()
+    {
+        Finding finding = MachineChecks.IlgpuDevices();
+        string[] devices = finding.Text.Split("; ");
+        IReadOnlyList<GpuDescription> cuda = Gpu.FindCuda();
+        Assert.Multiple(() =>
+        {
+            Assert.That(devices, Does.Contain("CPU accelerator (emulation, for tests)"));
+            Assert.That(devices[..cuda.Count], Is.EqualTo(cuda.Select(each => $"cuda:{each.Index} {each}")));
+        });
+    }
+
+    [Test]
     public void A_wrong_vocabulary_is_a_problem_and_a_missing_one_is_not()
     {
         Environment.SetEnvironmentVariable(Tokenizers.Variable, "/no/such/vocabulary");

@@ -11,9 +11,10 @@ public sealed partial class Gpu
 {
     private const int FreeDynamicSharedBytes = 48 << 10;
 
-    private bool _onlyRecords;
-
     private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads), Lazy<LoadedKernel>> _kernels = new();
+
+    /// <summary>True: launches are written into the log and not made, memory is not taken, and what is not supported yet can be asked for.</summary>
+    internal bool OnlyRecords { get; private init; }
 
     /// <summary>What was launched, allocated, copied and waited for since the last reset.</summary>
     internal LaunchLog Log { get; } = new();
@@ -40,7 +41,7 @@ public sealed partial class Gpu
             Log.Record(new LaunchEntry(kernel.Method, groups, threads, sharedLength, arguments));
         }
 
-        if (_onlyRecords)
+        if (OnlyRecords)
         {
             return;
         }
@@ -75,10 +76,15 @@ public sealed partial class Gpu
         public static LoadedKernel Load<TArguments>(Accelerator accelerator, MethodInfo method, int threads)
             where TArguments : struct
         {
-            // The group size becomes a promise to the assembler, which then fits the registers to it.
-            Action<AcceleratorStream, KernelConfig, TArguments> launcher =
+            if (accelerator is CudaAccelerator cuda)
+            {
+                Kernel onCuda = CudaKernels.Load(cuda, method, threads, PtxCache.OfUser);
+                return new LoadedKernel(onCuda, onCuda.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
+            }
+
+            Action<AcceleratorStream, KernelConfig, TArguments> emulated =
                 accelerator.LoadKernel<Action<AcceleratorStream, KernelConfig, TArguments>>(method, new KernelSpecialization(threads, 1), out _);
-            return new LoadedKernel(launcher.GetKernel(), launcher);
+            return new LoadedKernel(emulated.GetKernel(), emulated);
         }
 
         /// <summary>More dynamic shared memory than every kernel has needs the driver's consent, once.</summary>

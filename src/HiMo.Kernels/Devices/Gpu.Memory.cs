@@ -84,6 +84,9 @@ public sealed partial class Gpu
         }
     }
 
+    /// <summary>A view of memory that is not there, for a device that only records launches.</summary>
+    internal ArrayView<byte> PretendMemory(long bytes) => new(_addressSpace, 1 << 20, bytes);
+
     /// <summary>Copies a few elements to the host and waits for the stream.</summary>
     internal void Read<T>(AcceleratorStream stream, ArrayView<T> source, Span<T> target)
         where T : unmanaged

@@ -80,6 +80,11 @@ public sealed partial class Gpu : IDisposable
     /// <exception cref="GpuException">There is no such device, it is older than sm_80, or the driver refuses; the message says what to do.</exception>
     public static Gpu OpenCuda(int device = 0)
     {
+        if (s_cuda.TryGetValue(device, out Lazy<Gpu>? open))
+        {
+            return open.Value;
+        }
+
         IReadOnlyList<GpuDescription> found = FindCuda();
         if (found.Count == 0)
         {
@@ -105,7 +110,7 @@ public sealed partial class Gpu : IDisposable
 
     /// <inheritdoc cref="OpenEmulated(int)"/>
     /// <param name="warps">Most warps of a group.</param>
-    /// <param name="onlyRecords">True: launches are written into the log and not made, so that those of any configuration can be listed.</param>
+    /// <param name="onlyRecords">See <see cref="OnlyRecords"/>.</param>
     internal static Gpu OpenEmulated(int warps, bool onlyRecords)
     {
         Guard.That(warps is >= 1 and <= 32, warps, "must be from 1 to 32");
@@ -116,7 +121,7 @@ public sealed partial class Gpu : IDisposable
             context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel),
             new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, 1, ilgpu.ToString(3)))
         {
-            _onlyRecords = onlyRecords,
+            OnlyRecords = onlyRecords,
         };
     }
 

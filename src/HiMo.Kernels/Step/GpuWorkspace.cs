@@ -56,6 +56,15 @@ public sealed class GpuWorkspace : IDisposable
     /// </summary>
     public GpuMatrix Summary => new(_summary.View.BaseView, 1, StepSummary.Length);
 
+    /// <summary>Words of <see cref="CopyResult"/>: the summary, then the bits of m of texts and images.</summary>
+    internal const int ResultLength = StepSummary.Length + 2;
+
+    /// <summary>Where the loss is among them.</summary>
+    internal const int ResultLoss = 0;
+
+    /// <summary>Where dL/d logitScale is among them.</summary>
+    internal const int ResultGradLogitScale = 3;
+
     internal TrainingStep Owner { get; }
 
     internal MoLoOptions Options { get; }
@@ -74,11 +83,10 @@ public sealed class GpuWorkspace : IDisposable
 
         using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
         AcceleratorStream used = stream ?? Gpu.Accelerator.DefaultStream;
-        Span<float> numbers = stackalloc float[StepSummary.Length];
-        Span<int> kept = stackalloc int[2];
-        Gpu.Read(used, _summary.View.BaseView, numbers);
-        Gpu.Read(used, _step.Kept, kept);
-        return ToResult(numbers, kept[0], kept[1], Options, Shape);
+        Span<float> words = stackalloc float[ResultLength];
+        Gpu.Read(used, _summary.View.BaseView, words[..StepSummary.Length]);
+        Gpu.Read(used, _step.Kept.Cast<float>(), words[StepSummary.Length..]);
+        return ToResult(words, Options, Shape);
     }
 
     /// <summary>Frees the memory; work that uses it must have been waited for.</summary>
@@ -102,10 +110,13 @@ public sealed class GpuWorkspace : IDisposable
         TrainingStepGpu.WorkspaceBytes(shape, options, Settings(precision, isEmulated: false)) + (StepSummary.Length * sizeof(float));
 
     /// <summary>The device's numbers as the other forms of the step report them.</summary>
-    internal static MoLoResult ToResult(ReadOnlySpan<float> numbers, int keptTexts, int keptImages, MoLoOptions options, MatrixShape shape)
+    /// <param name="numbers">The words of <see cref="CopyResult"/>.</param>
+    /// <param name="options">What was computed.</param>
+    /// <param name="shape">N x d.</param>
+    internal static MoLoResult ToResult(ReadOnlySpan<float> numbers, MoLoOptions options, MatrixShape shape)
     {
-        int m = options.ReconstructsTexts ? keptTexts : 0;
-        int mImage = options.ReconstructsImages ? keptImages : 0;
+        int m = options.ReconstructsTexts ? BitConverter.SingleToInt32Bits(numbers[StepSummary.Length]) : 0;
+        int mImage = options.ReconstructsImages ? BitConverter.SingleToInt32Bits(numbers[StepSummary.Length + 1]) : 0;
         bool hasComponent = options.ReconstructsTexts || options.ReconstructsImages;
         HiDeWarnings warnings = (m > 0 ? Warnings(m, numbers[5]) : HiDeWarnings.None) | (mImage > 0 ? Warnings(mImage, numbers[5]) : HiDeWarnings.None);
         return new MoLoResult
@@ -122,6 +133,17 @@ public sealed class GpuWorkspace : IDisposable
         };
 
         HiDeWarnings Warnings(int kept, double gap) => new ExplainedRank(kept, kept, 0.0, gap).Warnings(shape.Rows, shape.Columns);
+    }
+
+    /// <summary>Enqueues a copy of the last run's numbers within the device.</summary>
+    /// <param name="stream">The stream of that run.</param>
+    /// <param name="target">1 x <see cref="ResultLength"/>.</param>
+    internal void CopyResult(AcceleratorStream stream, GpuMatrix target)
+    {
+        using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+        ArrayView<float> words = target.As<float>();
+        words.SubView(0, StepSummary.Length).CopyFrom(stream, _summary.View.BaseView);
+        words.SubView(StepSummary.Length, 2).CopyFrom(stream, _step.Kept.Cast<float>());
     }
 
     internal void Run(AcceleratorStream stream, GpuMatrix images, GpuMatrix texts, GpuMatrix logitScale, GpuMatrix gradImages, GpuMatrix gradTexts)

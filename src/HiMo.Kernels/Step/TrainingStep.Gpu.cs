@@ -22,7 +22,7 @@ internal sealed class TrainingStepGpu : IDisposable
     private readonly GpuStepSettings _settings;
     private readonly bool _keysAreImages;
     private readonly StepFormGpu _form;
-    private readonly MemoryBuffer1D<byte, Stride1D.Dense> _memory;
+    private readonly MemoryBuffer1D<byte, Stride1D.Dense>? _memory;
     private readonly ArrayView<float> _unit;            // queries, then keys; N x d each
     private readonly ArrayView<float> _inverseNorm;     // 2 N
     private readonly ArrayView<int> _kept;              // a group: of the texts, then of the images
@@ -39,15 +39,23 @@ internal sealed class TrainingStepGpu : IDisposable
         _gpu = gpu;
         _shape = shape;
         _settings = settings ?? new GpuStepSettings();
-        CheckSupported(shape, options, _settings);
+        if (!gpu.OnlyRecords)
+        {
+            CheckSupported(shape, options, _settings);
+        }
+
         _keysAreImages = options.ReconstructsImages && !options.ReconstructsTexts;
         _form = Form(shape, options, _settings);
-        _memory = gpu.Allocate<byte>(WorkspaceBytes(shape, options, _settings));
-        DeviceArena arena = new(_memory.View.BaseView);
+        long bytes = BytesOf(shape, _settings.Groups, _form);
+        _memory = gpu.OnlyRecords ? null : gpu.Allocate<byte>(bytes);
+        DeviceArena arena = new(_memory?.View.BaseView ?? gpu.PretendMemory(bytes));
         (_unit, _inverseNorm, _kept) = Layout(arena, shape, _settings.Groups);
         _form.Layout(arena);
-        _memory.MemSetToZero(); // m of a side that is not reconstructed stays 0
-        gpu.Accelerator.Synchronize(); // the caller's stream does not wait for the default one
+        if (_memory is not null)
+        {
+            _memory.MemSetToZero(); // m of a side that is not reconstructed stays 0
+            gpu.Accelerator.Synchronize(); // the caller's stream does not wait for the default one
+        }
     }
 
     /// <summary>m of the last run in device memory, for each group of the texts, then of the images; 0 where a side is not reconstructed.</summary>
@@ -77,10 +85,7 @@ internal sealed class TrainingStepGpu : IDisposable
     public static long WorkspaceBytes(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
     {
         CheckSupported(shape, options, settings);
-        DeviceArena counting = new();
-        _ = Layout(counting, shape, settings.Groups);
-        Form(shape, options, settings).Layout(counting);
-        return counting.Used;
+        return BytesOf(shape, settings.Groups, Form(shape, options, settings));
     }
 
     /// <summary>Enqueues a step; returns before it is done.</summary>
@@ -102,7 +107,7 @@ internal sealed class TrainingStepGpu : IDisposable
     }
 
     /// <summary>Frees the workspace.</summary>
-    public void Dispose() => _memory.Dispose();
+    public void Dispose() => _memory?.Dispose();
 
     private void RunGroup(AcceleratorStream stream, StepBuffers<float> buffers, ArrayView<int> kept)
     {
@@ -127,6 +132,14 @@ internal sealed class TrainingStepGpu : IDisposable
 
     private static (ArrayView<float> Unit, ArrayView<float> InverseNorm, ArrayView<int> Kept) Layout(DeviceArena arena, MatrixShape shape, int groups) =>
         (arena.Floats(Sides * shape.Length), arena.Floats(Sides * shape.Rows), arena.Take<int>((long)Sides * groups));
+
+    private static long BytesOf(MatrixShape shape, int groups, StepFormGpu form)
+    {
+        DeviceArena counting = new();
+        _ = Layout(counting, shape, groups);
+        form.Layout(counting);
+        return counting.Used;
+    }
 
     private static StepFormGpu Form(MatrixShape shape, MoLoOptions options, GpuStepSettings settings) =>
         shape.Rows <= shape.Columns && options.Lambda != 0.0 ? new GramStepGpu(shape, options, settings) : new CovarianceStepGpu(shape, options, settings);

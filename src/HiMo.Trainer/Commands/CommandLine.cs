@@ -28,7 +28,7 @@ internal static class CommandLine
             new CommandEntry(ReportCommand.Create(), "./himo report out/demo/runs/* --bench out/demo/bench.json --out page.html")),
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9"),
-            new CommandEntry(BenchCommand.Create(), "./himo bench loss --n 128 --dim 512", "./himo bench table", "./himo bench train-step", "./himo bench accuracy", "./himo bench scale --sizes 1024,8192", "./himo bench gemm", "./himo bench eigh --threads 1")),
+            new CommandEntry(BenchCommand.Create(), "./himo bench loss --n 128 --dim 512", "./himo bench table", "./himo bench train-step", "./himo bench accuracy", "./himo bench scale --sizes 1024,8192", "./himo bench gemm", "./himo bench eigh --threads 1", "./himo bench predict --n 8192 --dim 768 --precision bf16")),
         new("Checkpoints and features",
             new CommandEntry(CheckpointCommand.Create(), "./himo checkpoint inspect ViT-B-16.pt", "./himo checkpoint export --checkpoint out/run/model.safetensors --format hugging-face --out out/hf"),
             new CommandEntry(TokenizeCommand.Create(), "./himo tokenize --vocab bpe_simple_vocab_16e6.txt.gz --context 248 < captions.txt"),

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+using HiMo.Interop;
+using NUnit.Framework;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HiMo.Kernels.Tests.Interop;
+
+/// <summary>The path of CUDA tensors, with ILGPU's emulation in the place of the device.</summary>
+[TestFixture]
+internal sealed class MoLoLossDeviceTests
+{
+    private static readonly MoLoOptions s_options = new() { Tau = 0.8 };
+
+    private Gpu _gpu = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _gpu = Gpu.OpenEmulated(warps: 4);
+
+    [OneTimeTearDown]
+    public void Close() => _gpu.Dispose();
+
+    [Test]
+    public void Loss_and_gradients_are_those_of_the_CPU_and_a_second_step_neither_allocates_nor_reads()
+    {
+        using TensorCase given = TensorCase.Random(4, 5);
+        using MoLoLoss host = new(s_options);
+        using MoLoLoss device = new(s_options, _gpu);
+        Outcome expected = given.Run(host);
+        Outcome outcome = given.Run(device);
+        long copies = TensorMemory.Copies;
+        _gpu.Log.Reset();
+
+        Outcome again = given.Run(device);
+
+        Assert.Multiple(() =>
+        {
+            Assert.That((_gpu.Log.Allocations, _gpu.Log.HostCopies, _gpu.Log.Synchronizations), Is.EqualTo((0, 0, 0)));
+            Assert.That(_gpu.Log.Launches, Has.Count.AtMost(12));
+            Assert.That(TensorMemory.Copies, Is.EqualTo(copies), "tensors are used in place");
+            Expect.Loss(outcome.Loss, expected.Loss, 5e-6, "loss");
+            Expect.Gradient(outcome.GradImages, expected.GradImages, 1e-3, "images");
+            Expect.Gradient(outcome.GradTexts, expected.GradTexts, 1e-3, "texts");
+            Expect.LogitScaleGradient(outcome.GradLogitScale, expected.GradLogitScale, expected.Loss, 1e-3);
+            Assert.That((again.Loss, again.GradLogitScale), Is.EqualTo((outcome.Loss, outcome.GradLogitScale)));
+            Assert.That(again.GradImages.Concat(again.GradTexts), Is.EqualTo(outcome.GradImages.Concat(outcome.GradTexts)), "the same bits");
+            Assert.That(device.LastResult.M, Is.EqualTo(host.LastResult.M));
+            Expect.Loss(device.LastResult.Component, host.LastResult.Component, 5e-6, "component");
+            Assert.That(device.LastResult, Is.EqualTo(device.LastResult), "read once, kept");
+        });
+    }
+
+    [Test]
+    public void Warnings_come_when_the_result_is_asked_for_and_frozen_inputs_get_no_gradient()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using TensorCase given = TensorCase.Random(3, 4, type: ScalarType.BFloat16);
+        using MoLoLoss device = new(s_options with { Tau = 1.0 }, _gpu);
+        List<string> warnings = [];
+        device.Warning += warnings.Add;
+        Tensor loss = device.forward(given.Images.detach(), given.Texts, given.LogitScale.detach());
+        loss.backward();
+        Assert.Multiple(() =>
+        {
+            Assert.That(warnings, Is.Empty);
+            Assert.That(device.LastResult.Warnings, Is.EqualTo(HiDeWarnings.NothingDropped));
+            Assert.That(warnings, Has.Count.EqualTo(1));
+            Assert.That(given.Texts.grad!.dtype, Is.EqualTo(ScalarType.BFloat16));
+            Assert.That(given.Images.grad, Is.Null);
+            Assert.That(device.LastSpectrum, Is.Empty);
+        });
+    }
+
+    [Test]
+    public void What_the_device_does_not_have_is_refused_before_anything_runs()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using MoLoLoss device = new(s_options, _gpu);
+        _gpu.Log.Reset();
+        Assert.Multiple(() =>
+        {
+            Assert.That(
+                () => device.forward(randn(2000, 2000), randn(2000, 2000), tensor(1.0f)), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("2000 x 2000"));
+            Assert.That(() => device.forward(randn(3, 4), randn(3, 4), randn(2)), Throws.ArgumentException.With.Message.Contains("it must have one element"));
+            Assert.That(
+                () => device.forward(randn(3, 4), randn(3, 4, device: META), tensor(1.0f)), Throws.ArgumentException.With.Message.Contains("texts is on meta"));
+            Assert.That(_gpu.Log.Launches, Is.Empty);
+        });
+    }
+
+    [Test]
+    public void Workspaces_belong_to_one_shape_and_stream_and_few_are_kept()
+    {
+        using TrainingStep step = new(s_options, threads: 1);
+        using DeviceSteps steps = new(step, GpuPrecision.Strict);
+        List<GpuWorkspace> seen = [];
+        for (int rows = 2; rows < 12; rows++)
+        {
+            steps.Use(_gpu, _gpu.Accelerator.DefaultStream, new MatrixShape(rows, 16), (_, workspace) => seen.Add(workspace));
+        }
+
+        steps.Use(_gpu, _gpu.Accelerator.DefaultStream, new MatrixShape(11, 16), (_, workspace) => Assert.That(workspace, Is.SameAs(seen[^1])));
+        steps.Use(_gpu, _gpu.Accelerator.DefaultStream, new MatrixShape(2, 16), (_, workspace) => Assert.That(workspace, Is.Not.SameAs(seen[0]), "the oldest was freed"));
+        using ILGPU.Runtime.AcceleratorStream other = _gpu.Accelerator.CreateStream();
+        steps.Use(_gpu, other, new MatrixShape(11, 16), (_, workspace) => Assert.That(workspace, Is.Not.SameAs(seen[^1]), "another stream"));
+    }
+
+    [Test]
+    public void Nothing_of_CUDA_is_loaded_for_CPU_tensors()
+    {
+        if (!OperatingSystem.IsLinux() || Gpu.FindCuda().Count > 0)
+        {
+            Assert.Ignore("tells something on Linux without a CUDA device only");
+        }
+
+        using TensorCase given = TensorCase.Random(4, 5);
+        using MoLoLoss loss = new(s_options);
+        _ = given.Run(loss);
+        Assert.That(File.ReadAllText("/proc/self/maps"), Does.Not.Contain("libcuda").And.Not.Contain("torch_cuda"));
+    }
+}

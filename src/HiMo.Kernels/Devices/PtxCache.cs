@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// PTX of kernels that were compiled before, in the user's cache folder: ILGPU takes 0.2 s and more for each, a step has a dozen or two. The
+// driver keeps what it assembles in a cache of its own, by the text: ILGPU numbers its names anew in every process, so that only
+// text from here is found there again.
+// Key        kernel with type arguments, build of its assembly, ILGPU, instruction set, architecture, group size, optimisation.
+// File       the key, a SHA-256 of the PTX, the PTX; written beside its place and renamed. What does not agree is compiled anew.
+// Limits     a folder that cannot be read or written costs the time again, and nothing else.
+using System.Reflection;
+using System.Security.Cryptography;
+using System.Text;
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>A folder of PTX.</summary>
+/// <param name="folder">Made when the first file is written.</param>
+internal sealed class PtxCache(string folder)
+{
+    private const string Mark = "himo ptx 1";
+
+    /// <summary>The user's: XDG_CACHE_HOME or ~/.cache on Linux, the local application data on Windows.</summary>
+    public static PtxCache OfUser { get; } = new(Path.Combine(UserFolder(), "himo", "ptx"));
+
+    /// <summary>Where the files are.</summary>
+    public string Folder => folder;
+
+    /// <summary>All that the text of a kernel depends on; one line.</summary>
+    /// <param name="kernel">A static method, generic ones closed.</param>
+    /// <param name="threads">Threads of a group.</param>
+    /// <param name="target">Architecture and instruction set as ILGPU names them.</param>
+    public static string KeyOf(MethodInfo kernel, int threads, string target)
+    {
+        string types = string.Join(',', kernel.GetGenericArguments().Select(type => type.FullName));
+        IEnumerable<Module> modules = kernel.GetGenericArguments().Select(type => type.Module).Append(kernel.Module).Distinct();
+        string builds = string.Join(',', modules.Select(module => module.ModuleVersionId.ToString("N")).Order(StringComparer.Ordinal));
+        string ilgpu = typeof(Context).Assembly.GetName().Version!.ToString();
+        return $"{kernel.DeclaringType!.FullName}.{kernel.Name}<{types}> build {builds} ilgpu {ilgpu} target {target} threads {threads} {nameof(OptimizationLevel.O1)}";
+    }
+
+    /// <summary>The PTX of a key: from its file, or compiled and kept.</summary>
+    public string Get(string key, Func<string> compile)
+    {
+        string file = Path.Combine(folder, $"{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))}.ptx");
+        if (Read(file, key) is string kept)
+        {
+            return kept;
+        }
+
+        string ptx = compile();
+        Write(file, $"{Head(key, ptx)}{ptx}");
+        return ptx;
+    }
+
+    private static string? Read(string file, string key)
+    {
+        try
+        {
+            string[] parts = File.ReadAllText(file).Split('\n', 4);
+            return parts.Length == 4 && $"{parts[0]}\n{parts[1]}\n{parts[2]}\n" == Head(key, parts[3]) ? parts[3] : null;
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            return null;    // not there, or not readable: compiled as if there were no cache
+        }
+    }
+
+    private void Write(string file, string text)
+    {
+        string temporary = $"{file}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            _ = Directory.CreateDirectory(folder);
+            File.WriteAllText(temporary, text);
+            File.Move(temporary, file, overwrite: true);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            // A full disk or a read-only home: the kernel is compiled, only its next use takes as long.
+        }
+    }
+
+    private static string Head(string key, string ptx) => $"{Mark}\n{key}\n{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ptx)))}\n";
+
+    private static string UserFolder()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
+        }
+
+        return Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } set
+            ? set
+            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
+    }
+}

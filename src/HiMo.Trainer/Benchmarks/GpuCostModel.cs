@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a training step costs on a GPU, launch by launch. The launches are the step's own: it runs against a device that only writes them down, with
+// the sizes that it hands to its kernels; tiles, stages and groups are the kernels' constants.
+// Products   time = the larger of what one group waits for (waves x stages x latency of a stage) and what a multiprocessor can issue, multiply, and
+//            fetch from the second-level cache; then memory.
+// Limits     caches other than for tiles, clocks that vary and contention are left out.
+using System.Reflection;
+using HiMo.Kernels;
+using ILGPU;
+
+namespace HiMo.Trainer;
+
+/// <summary>One kernel's share.</summary>
+/// <param name="Kernel">Its name with the structures it is made of.</param>
+/// <param name="Launches">How often it is launched.</param>
+/// <param name="Flops">Multiplications and additions, one product counted once in every precision.</param>
+/// <param name="Bytes">Read or written at least once.</param>
+/// <param name="Exponentials">Exponentials.</param>
+/// <param name="Seconds">Predicted, with the gaps between launches.</param>
+/// <param name="Limit">What the time follows from.</param>
+internal sealed record KernelCost(string Kernel, int Launches, double Flops, double Bytes, double Exponentials, double Seconds, string Limit);
+
+/// <summary>The model.</summary>
+/// <param name="device">What is assumed.</param>
+/// <param name="kept">m, which the device finds out.</param>
+/// <param name="groups">Independent batches in one call.</param>
+internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
+{
+    private const int GroupsPerMultiprocessor = 3;      // of 128 threads with 123 to 138 registers (KernelBudget.txt)
+    private const double StageWork = 0.15e-6;           // barriers, fragments and products of a stage that nothing overlaps
+    private const double LineStep = 12;                 // instructions of one logit of a line
+
+    /// <summary>Exponentials of an element that is loaded or stored by one of these structures.</summary>
+    private static readonly Dictionary<string, int> s_exponentials = new() { ["CombineLeft"] = 2, ["CombineResult"] = 2, ["GradientStrip"] = 2 };
+
+    /// <summary>Costs by kernel, in the order of their first launch.</summary>
+    public List<KernelCost> Predict(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
+    [
+        .. Launches(shape, options, precision).Select(launch => Cost(launch, shape)).GroupBy(cost => cost.Kernel).Select(same => new KernelCost(
+            same.Key, same.Count(), same.Sum(each => each.Flops), same.Sum(each => each.Bytes), same.Sum(each => each.Exponentials),
+            same.Sum(each => each.Seconds), same.First().Limit)),
+    ];
+
+    /// <summary>The step's launches, in order.</summary>
+    internal static List<LaunchEntry> Launches(MatrixShape shape, MoLoOptions options, GpuPrecision precision)
+    {
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true);
+        using TrainingStepGpu step = new(gpu, shape, options, new GpuStepSettings { Precision = precision });
+        ArrayView<float> features = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
+        ArrayView<float> few = features.SubView(0, 1);
+        step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
+        {
+            Images = features, Texts = features, LogitScale = few, GradImages = features, GradTexts = features, Summary = few,
+        });
+        return [.. gpu.Log.Launches];
+    }
+
+    private KernelCost Cost(LaunchEntry launch, MatrixShape shape)
+    {
+        Type kernel = launch.Kernel.DeclaringType!;
+        return kernel == typeof(GpuGemm) ? Product(launch)
+            : launch.Arguments is LogitPass pass && launch.Kernel.IsGenericMethod ? LogitTiles(launch, pass)
+            : launch.Arguments is EigenArguments eigen ? Eigensystem(launch, eigen.Size)
+            : Streaming(launch, kernel == typeof(ContrastiveLossGpu) ? 4.0 * shape.Rows * shape.Rows : 0.0);
+    }
+
+    private KernelCost Product(LaunchEntry launch)
+    {
+        Type[] types = launch.Kernel.GetGenericArguments();
+        int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth");
+        DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
+        Tiles tiles = default;
+        double exponentials = 0.0;
+        for (int group = 0; group < launch.Groups.Z; group++)
+        {
+            double across = Limit(columnLimit, group, columns), along = Limit(depthLimit, group, depth);
+            tiles.Add(rows, across, along, groups);
+            exponentials += groups * ((Exponentials(types[0]) * rows * along * Blocks(across)) + (Exponentials(types[2]) * rows * across));
+        }
+
+        // Sums that one thread makes before or beside the product.
+        double serial = types[2] == typeof(FeatureGradient) ? 1.5 * depth * GpuModel.LoadLatency / GpuModel.LoadsInFlight : 0.0;
+        return Finish(launch, tiles, types[3], exponentials, serial, tilesOfAGroup: 1.0);
+    }
+
+    private KernelCost LogitTiles(LaunchEntry launch, LogitPass pass)
+    {
+        int rows = pass.Branches.Rows, columns = pass.Branches.Columns;
+        Tiles tiles = default;
+        for (int branch = 0; branch < launch.Groups.Z; branch++)
+        {
+            tiles.Add(rows, columns, Limit(pass.Depths, branch, int.MaxValue), groups);
+        }
+
+        tiles.Bytes -= 4.0 * groups * launch.Groups.Z * rows * columns;     // no logit leaves its tile
+        double tilesOfAGroup = Blocks(pass.RegionRows) * Blocks(pass.RegionColumns);
+        double lines = tiles.Count * 2.0 * LogitPassGpu.Tile * LineStep / (GpuModel.Multiprocessors * GpuModel.Clock);
+        return Finish(launch, tiles, launch.Kernel.GetGenericArguments()[0], 2.0 * groups * launch.Groups.Z * rows * columns, lines, tilesOfAGroup);
+    }
+
+    private KernelCost Finish(LaunchEntry launch, Tiles tiles, Type precision, double exponentials, double serial, double tilesOfAGroup)
+    {
+        bool isStrict = precision == typeof(StrictPrecision), isBf16 = precision == typeof(Bf16Precision);
+        const double LoadsOfAThread = 2.0 * GpuGemm.Block * GpuGemm.DepthStep / GpuGemm.Threads;
+        double productInstructions = 8.0 * (isStrict ? 2 * 27 : isBf16 ? 7 : 2 * 7);         // 8 tiles of a warp: rounding, splitting, products
+        double issue = ((LoadsOfAThread * GpuModel.InstructionsPerLoad) + 48.0 + productInstructions) / GpuModel.Clock;
+        double multiply = GpuModel.Multiprocessors * 2.0 * GpuGemm.Block * GpuGemm.Block * GpuGemm.DepthStep * (isStrict ? 3.0 : 1.0)
+            / (device.Bf16 * (isBf16 ? 1.0 : 0.5) * GpuModel.MmaShare);
+        double fetch = GpuModel.Multiprocessors * 2.0 * sizeof(float) * GpuGemm.Block * GpuGemm.DepthStep / GpuModel.CacheBandwidth;
+        double stage = (LoadsOfAThread / GpuModel.LoadsInFlight * GpuModel.LoadLatency) + StageWork;
+        double groupCount = Math.Max(1.0, tiles.Count / tilesOfAGroup);
+        double waves = Math.Ceiling(groupCount / (GpuModel.Multiprocessors * GroupsPerMultiprocessor));
+        (double Seconds, string Limit)[] limits =
+        [
+            (waves * tilesOfAGroup * tiles.Stages / tiles.Count * stage, "latency of loads"),
+            (tiles.Stages * issue / GpuModel.Multiprocessors, "instructions"),
+            (tiles.Stages * multiply / GpuModel.Multiprocessors, "tensor units"),
+            (tiles.Stages * fetch / GpuModel.Multiprocessors, "cache"),
+            (tiles.Bytes / device.Bandwidth, "memory"),
+            (exponentials / GpuModel.Exponentials, "exponentials"),
+        ];
+        (double seconds, string limit) = limits.MaxBy(each => each.Seconds);
+        return new(launch.Name, 1, tiles.Flops, tiles.Bytes, exponentials, seconds + serial + GpuModel.LaunchGap, limit);
+    }
+
+    // One thread group a problem up to MaxSize; beyond it, as it is planned, the chip for each column.
+    private KernelCost Eigensystem(LaunchEntry launch, int n)
+    {
+        double problems = launch.Groups.X * groups;
+        double alone = n <= EigenSymmetricGpu.MaxSize
+            ? (n * GpuModel.ReductionStep) + (n / 128.0 * (20e-6 + 30e-6)) + (2.0 * n * 0.15e-6)
+            : (2.0 * n * GpuModel.ChipExchange) + (Math.Pow(n / 768.0, 2) * 0.5e-3);
+        double waves = n <= EigenSymmetricGpu.MaxSize ? Math.Ceiling(problems / GpuModel.Multiprocessors) : problems;
+        return new(launch.Name, 1, problems * 9.0 * n * n * n, problems * 8.0 * n * n, 0.0, (waves * alone) + GpuModel.LaunchGap, "chain of dependent steps");
+    }
+
+    private KernelCost Streaming(LaunchEntry launch, double exponentials)
+    {
+        const double Chain = 3e-6;      // a warp's or thread's loop over one line
+        double bytes = groups * BytesOf(launch.Arguments);
+        return new(
+            launch.Name, 1, 0.0, bytes, groups * exponentials, Math.Max(bytes / device.Bandwidth, Chain) + GpuModel.LaunchGap,
+            bytes / device.Bandwidth > Chain ? "memory" : "latency of loads");
+    }
+
+    // Every array that a kernel was given, once.
+    private static double BytesOf(object arguments) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
+        field.GetValue(arguments) switch
+        {
+            IArrayView view => view.LengthInBytes,
+            { } value when field.FieldType is { IsValueType: true, IsPrimitive: false } => BytesOf(value),
+            _ => 0.0,
+        });
+
+    private double Limit(DeviceLimit limit, int group, int size) =>
+        Math.Min(size, group < limit.FirstGroup ? limit.Before : limit.Kept.Length > 0 ? kept + limit.Extra : size);
+
+    private static int Exponentials(Type type) => s_exponentials.GetValueOrDefault(type.Name);
+
+    private static double Blocks(double size) => Math.Ceiling(size / GpuGemm.Block);
+
+    private static T Field<T>(LaunchEntry launch, string name) => (T)launch.Arguments.GetType().GetField(name)!.GetValue(launch.Arguments)!;
+
+    private struct Tiles
+    {
+        public double Count;
+        public double Stages;
+        public double Flops;
+        public double Bytes;
+
+        public void Add(double rows, double columns, double depth, double groups)
+        {
+            double tiles = groups * Blocks(rows) * Blocks(columns);
+            Count += tiles;
+            Stages += tiles * Math.Ceiling(depth / GpuGemm.DepthStep);
+            Flops += groups * 2.0 * rows * columns * depth;
+            Bytes += groups * sizeof(float) * ((rows * depth) + (columns * depth) + (rows * columns));
+        }
+    }
+}
