@@ -16,6 +16,11 @@ public enum HiDeWarnings
 }
 
 /// <summary>The words of <see cref="HiDeWarnings"/>.</summary>
+/// <example>
+/// <code>
+/// Console.WriteLine(HiDeWarnings.NothingDropped.Describe(m: 7, relativeGap: double.PositiveInfinity, tau: 0.9));
+/// </code>
+/// </example>
 public static class HiDeWarningsText
 {
     /// <summary>One sentence or two for each kind in <paramref name="warnings"/>: what happened and the way out.</summary>

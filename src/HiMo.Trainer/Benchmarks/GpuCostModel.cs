@@ -61,6 +61,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         return kernel == typeof(GpuGemm) ? Product(launch)
             : launch.Arguments is LogitPass pass && launch.Kernel.IsGenericMethod ? LogitTiles(launch, pass)
             : launch.Arguments is EigenArguments eigen ? Eigensystem(launch, eigen.Size)
+            : launch.Arguments is LargeEigenArguments large ? LargeEigensystem(launch, large)
             : Streaming(launch, kernel == typeof(ContrastiveLossGpu) ? 4.0 * shape.Rows * shape.Rows : 0.0);
     }
 
@@ -123,24 +124,43 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         return new(launch.Name, 1, tiles.Flops, tiles.Bytes, exponentials, seconds + serial + GpuModel.LaunchGap, limit);
     }
 
-    // One thread group a problem up to MaxSize; beyond it, as it is planned, the chip for each column.
+    // One thread group a problem: tridiagonalisation, eigenvalues, vectors and their way back, each a chain of dependent steps.
     private KernelCost Eigensystem(LaunchEntry launch, int n)
     {
         double problems = launch.Groups.X * groups;
-        double alone = n <= EigenSymmetricGpu.MaxSize
-            ? (n * GpuModel.ReductionStep) + (n / 128.0 * (20e-6 + 30e-6)) + (2.0 * n * 0.15e-6)
-            : (2.0 * n * GpuModel.ChipExchange) + (Math.Pow(n / 768.0, 2) * 0.5e-3);
-        double waves = n <= EigenSymmetricGpu.MaxSize ? Math.Ceiling(problems / GpuModel.Multiprocessors) : problems;
+        double alone = (n * GpuModel.ReductionStep) + Chain(2 * n) + (n / 128.0 * 50e-6);
+        double waves = Math.Ceiling(problems / GpuModel.Multiprocessors);
         return new(launch.Name, 1, problems * 9.0 * n * n * n, problems * 8.0 * n * n, 0.0, (waves * alone) + GpuModel.LaunchGap, "chain of dependent steps");
     }
 
+    // The chip for one problem: a launch a column, whose trailing matrix comes from the second-level cache and goes back there.
+    private KernelCost LargeEigensystem(LaunchEntry launch, LargeEigenArguments large)
+    {
+        int n = large.Problem.Size;
+        double problems = launch.Groups.Y * groups, left = n - large.Column;
+        (double flops, double bytes, double chain) = launch.Kernel.Name switch
+        {
+            "ColumnKernel" => (4.0 * left * left, 8.0 * left * left, Chain((n / 64.0) + 8.0)),
+            "ValuesKernel" => (0.0, 8.0 * n, 18.0 * n * GpuModel.DoubleDivision),       // rounds of eight-fold section to float64's end
+            "VectorsKernel" => (0.0, 24.0 * n * n, Chain(2 * n) + (3.0 * n * GpuModel.DoubleDivision)),
+            "BackKernel" => (2.0 * n * n * n, 8.0 * n * n, Chain(2 * n)),
+            _ => (0.0, 8.0 * n * n, Chain(n / 32.0)),
+        };
+        double traffic = problems * bytes / GpuModel.CacheBandwidth;
+        return new(
+            launch.Name, 1, problems * flops, problems * bytes, 0.0, Math.Max(traffic, chain) + GpuModel.LaunchGap,
+            launch.Kernel.Name == "ColumnKernel" ? "gaps between launches" : traffic > chain ? "cache" : "chain of dependent steps");
+    }
+
+    private static double Chain(double loads) => loads * GpuModel.LoadLatency;
+
     private KernelCost Streaming(LaunchEntry launch, double exponentials)
     {
-        const double Chain = 3e-6;      // a warp's or thread's loop over one line
+        const double Loop = 3e-6;       // a warp's or thread's way along one line
         double bytes = groups * BytesOf(launch.Arguments);
         return new(
-            launch.Name, 1, 0.0, bytes, groups * exponentials, Math.Max(bytes / device.Bandwidth, Chain) + GpuModel.LaunchGap,
-            bytes / device.Bandwidth > Chain ? "memory" : "latency of loads");
+            launch.Name, 1, 0.0, bytes, groups * exponentials, Math.Max(bytes / device.Bandwidth, Loop) + GpuModel.LaunchGap,
+            bytes / device.Bandwidth > Loop ? "memory" : "latency of loads");
     }
 
     // Every array that a kernel was given, once.

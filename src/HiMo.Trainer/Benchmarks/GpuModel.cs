@@ -37,8 +37,8 @@ internal sealed record GpuModel(string Name, double Bf16, double Bandwidth)
     /// <summary>From one launch to the next that depends on it, in a stream.</summary>
     public const double LaunchGap = 2.5e-6;
 
-    /// <summary>One exchange across the chip, for eigensystems that span it.</summary>
-    public const double ChipExchange = 1.3e-6;
+    /// <summary>A division in float64 whose result the next step needs.</summary>
+    public const double DoubleDivision = 0.03e-6;
 
     /// <summary>One step of the tridiagonalisation within one thread group.</summary>
     public const double ReductionStep = 0.6e-6;
