@@ -30,8 +30,10 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     private const double StageWork = 0.15e-6;           // barriers, fragments and products of a stage that nothing overlaps
     private const double LineStep = 12;                 // instructions of one logit of a line
 
-    /// <summary>Exponentials of an element that is loaded or stored by one of these structures.</summary>
-    private static readonly Dictionary<string, int> s_exponentials = new() { ["CombineLeft"] = 2, ["CombineResult"] = 2, ["GradientStrip"] = 2 };
+    private const int SoftmaxPair = 2;                  // exponentials of an element of D, one a direction
+
+    private static readonly Type[] s_softmaxLoads = [typeof(CombineLeft)];
+    private static readonly Type[] s_softmaxStores = [typeof(CombineResult), typeof(GradientStrip)];
 
     /// <summary>Costs by kernel, in the order of their first launch.</summary>
     public List<KernelCost> Predict(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
@@ -76,7 +78,8 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         {
             double across = Limit(columnLimit, group, columns), along = Limit(depthLimit, group, depth);
             tiles.Add(rows, across, along, groups);
-            exponentials += groups * ((Exponentials(types[0]) * rows * along * Blocks(across)) + (Exponentials(types[2]) * rows * across));
+            double loads = s_softmaxLoads.Contains(types[0]) ? rows * along * Blocks(across) : 0.0;
+            exponentials += groups * SoftmaxPair * (loads + (s_softmaxStores.Contains(types[2]) ? rows * across : 0.0));
         }
 
         // Sums that one thread makes before or beside the product.
@@ -174,8 +177,6 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
 
     private double Limit(DeviceLimit limit, int group, int size) =>
         Math.Min(size, group < limit.FirstGroup ? limit.Before : limit.Kept.Length > 0 ? kept + limit.Extra : size);
-
-    private static int Exponentials(Type type) => s_exponentials.GetValueOrDefault(type.Name);
 
     private static double Blocks(double size) => Math.Ceiling(size / GpuGemm.Block);
 
