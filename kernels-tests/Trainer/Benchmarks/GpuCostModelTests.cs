@@ -49,14 +49,18 @@ public sealed class GpuCostModelTests
     public void The_command_prints_every_kernel_the_assumptions_and_a_total()
     {
         HimoCall text = HimoCall.Run("bench", "predict", "--n", "300", "--dim", "100", "--device", "h100");
-        HimoCall json = HimoCall.Run("bench", "predict", "--n", "300", "--dim", "300", "--groups", "3", "--kept", "20", "--json");
+        HimoCall json = HimoCall.Run("bench", "predict", "--n", "300", "--dim", "300", "--groups", "3", "--together", "--kept", "20", "--json");
+        HimoCall serial = HimoCall.Run("bench", "predict", "--n", "300", "--dim", "300", "--groups", "3", "--kept", "20", "--json");
         JsonElement root = JsonDocument.Parse(json.Output).RootElement;
         Assert.Multiple(() =>
         {
             Assert.That((text.Code, json.Code, text.Error + json.Error), Is.EqualTo((0, 0, "")));
             Assert.That(text.Output, Does.StartWith("1 x (300 x 100), m = 45, strict\nassumed: h100, bf16 790").And.Contain("LogitPassGpu.Kernel<StrictPrecision>"));
             Assert.That(root.GetProperty("configuration").GetString(), Is.EqualTo("3 x (300 x 300), m = 20, strict"));
-            Assert.That(root.GetProperty("missing").GetString(), Does.Contain("does not have"));
+            Assert.That(root.GetProperty("missing").GetString(), Does.Contain("one after the other"));
+            Assert.That(
+                JsonDocument.Parse(serial.Output).RootElement.GetProperty("total").GetProperty("launches").GetInt32(),
+                Is.EqualTo(3 * root.GetProperty("total").GetProperty("launches").GetInt32()));
             Assert.That(
                 root.GetProperty("total").GetProperty("microseconds").GetDouble(),
                 Is.EqualTo(root.GetProperty("kernels").EnumerateArray().Sum(kernel => kernel.GetProperty("microseconds").GetDouble())).Within(1e-6));
