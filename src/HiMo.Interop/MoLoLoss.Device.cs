@@ -63,7 +63,7 @@ public sealed partial class MoLoLoss
         }
 
         using IDisposable recorded = enable_grad();
-        return MoLoFunction.Link([images, texts, logitScale], loss, [gradImages, gradTexts, gradScale]).MoveToOuterDisposeScope();
+        return MoLoFunction.Link([Relay(images), Relay(texts), logitScale], loss, [gradImages, gradTexts, gradScale]).MoveToOuterDisposeScope();
 
         Tensor Number(int index) => numbers.narrow(0, index, 1).reshape([]).clone();       // a copy: the numbers may be freed first
     }
