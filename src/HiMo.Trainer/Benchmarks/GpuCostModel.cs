@@ -49,10 +49,10 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true);
         using TrainingStepGpu step = new(gpu, shape, options, new GpuStepSettings { Precision = precision });
         ArrayView<float> features = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
-        ArrayView<float> few = features.SubView(0, 1);
+        ArrayView<float> numbers = gpu.PretendMemory(StepSummary.Length * sizeof(float)).Cast<float>();
         step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
         {
-            Images = features, Texts = features, LogitScale = few, GradImages = features, GradTexts = features, Summary = few,
+            Images = features, Texts = features, LogitScale = numbers, GradImages = features, GradTexts = features, Summary = numbers,
         });
         return [.. gpu.Log.Launches];
     }
