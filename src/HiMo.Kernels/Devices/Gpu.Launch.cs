@@ -9,7 +9,8 @@ namespace HiMo.Kernels;
 
 public sealed partial class Gpu
 {
-    private const int FreeDynamicSharedBytes = 48 << 10;
+    // 48 KiB need no consent, a kernel's static share included, which is a few of them.
+    private const int FreeDynamicSharedBytes = 32 << 10;
 
     private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads), Lazy<LoadedKernel>> _kernels = new();
 
