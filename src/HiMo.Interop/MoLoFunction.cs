@@ -14,6 +14,7 @@ namespace HiMo.Interop;
 internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
 {
     private const long UndisposedLimit = 32L << 20;
+    private const long OwnThreadLimit = 1L << 18;         // 50 microseconds; the steps beyond take tens of milliseconds
 
     [ThreadStatic]
     private static WeakReference<Tensor>? s_previousLoss;
@@ -64,11 +65,11 @@ internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
     public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs) =>
         BackwardResults.From(ctx.get_saved_variables(), grad_outputs, Scale);
 
-    // Feature gradients on this thread: libtorch's product would wake OpenMP's threads, which wait busily for some milliseconds afterwards, on
-    // the processors that the next step's workers want.
+    // Gradients of a short step on this thread: libtorch's product would wake OpenMP's threads, which wait busily for some milliseconds
+    // afterwards, on the processors that the next step's workers want.
     private static Tensor Scale(Tensor known, Tensor outer)
     {
-        if (known.dim() != 2 || known.dtype != ScalarType.Float32)
+        if (known.dim() != 2 || known.dtype != ScalarType.Float32 || known.numel() > OwnThreadLimit)
         {
             return known * outer;
         }

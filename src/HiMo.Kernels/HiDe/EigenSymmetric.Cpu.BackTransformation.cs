@@ -10,6 +10,7 @@ namespace HiMo.Kernels;
 internal sealed unsafe partial class EigenSymmetric
 {
     private const int MaxBlock = 64;
+    private const int TileRows = 12;
     private const int MaxStrip = 192;                     // rows of X; 192 x 768 floats are half a second-level cache
 
     private void BackTransform(int count, float* x)
@@ -46,7 +47,16 @@ internal sealed unsafe partial class EigenSymmetric
 
         public readonly int Block => owner._n < 256 ? MaxBlock / 2 : MaxBlock;     // forming S costs as the square of it
 
-        public readonly int Strip => Math.Min(MaxStrip, ((rows / owner._pool.Threads) + 12) / 12 * 12);
+        // Equal strips, as many for every thread; whole register tiles of a product.
+        public readonly int Strip
+        {
+            get
+            {
+                int threads = owner._pool.Threads;
+                int strips = RowBlocks.CeilDiv(RowBlocks.CeilDiv(rows, MaxStrip), threads) * threads;
+                return RowBlocks.CeilDiv(RowBlocks.CeilDiv(rows, strips), TileRows) * TileRows;
+            }
+        }
 
         public readonly void Run(int task, int thread)
         {

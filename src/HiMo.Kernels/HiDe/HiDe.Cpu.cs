@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Numerics.Tensors;
+
 namespace HiMo.Kernels;
 
 // HiDe on float32 views, G groups of N x d. The caller has checked every argument.
@@ -66,6 +68,19 @@ internal sealed unsafe class HiDeCpu : IDisposable
         }
     }
 
+    /// <summary>Whether every element is a finite number.</summary>
+    public bool IsFinite(ReadOnlyMatrixView matrix)
+    {
+        int found = 0;
+        fixed (float* elements = matrix.Elements)
+        {
+            FiniteWork work = new() { Elements = elements, Rows = matrix.Rows, Columns = matrix.Columns, Found = &found };
+            _pool.Run(ref work, RowBlocks.Count(matrix.Rows, matrix.Columns));
+        }
+
+        return found == 0;
+    }
+
     public void Dispose()
     {
         Array.ForEach(_kept, workspace => workspace.Dispose());
@@ -120,13 +135,29 @@ internal sealed unsafe class HiDeCpu : IDisposable
         private readonly void BackwardGroup(ref HiDeGroup group, Workspace temporary, float* grad, float* gradTexts)
         {
             double* constant = group.Backward(Owner._pool, temporary, grad, Owner._basisGradient, 0.0f, gradTexts);
+            Span<double> minus = new(constant, Columns);
+            TensorPrimitives.Negate(minus, minus);
             for (int i = 0; i < Rows; i++)
             {
                 float* row = gradTexts + ((nint)i * Columns);
-                for (int k = 0; k < Columns; k++)
-                {
-                    row[k] = (float)(row[k] + constant[k]);
-                }
+                WideRows.Center(row, 1.0, constant, row, Columns);
+            }
+        }
+    }
+
+    private struct FiniteWork : IParallelWork
+    {
+        public float* Elements;
+        public int Rows;
+        public int Columns;
+        public int* Found;
+
+        public readonly void Run(int task, int thread)
+        {
+            (int from, int to) = RowBlocks.Range(task, Rows, Columns);
+            if (!TensorPrimitives.IsFiniteAll(new ReadOnlySpan<float>(Elements + ((nint)from * Columns), (to - from) * Columns)))
+            {
+                *Found = 1;
             }
         }
     }

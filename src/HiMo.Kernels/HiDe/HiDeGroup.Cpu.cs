@@ -65,7 +65,7 @@ internal unsafe struct HiDeGroup
     {
         double* constant = workspace.Doubles(Columns);
         BatchMeanCpu.WeightedSum(pool, grad, Rows, Columns, null, 1.0 / Rows, constant);
-        float* dx = workspace.Floats(Rows, Columns);
+        float* dx = beta == 0.0f ? gradUnit : workspace.Floats(Rows, Columns);
         bool exact = basis == BasisGradient.Exact;
         if (Components.Side == GramSide.Gram && !exact)
         {
@@ -88,18 +88,10 @@ internal unsafe struct HiDeGroup
             constant[k] -= mean[k];
         }
 
-        for (int i = 0; i < Rows; i++)
+        for (int i = 0; beta != 0.0f && i < Rows; i++)
         {
             Span<float> row = new(gradUnit + ((nint)i * Columns), Columns);
-            ReadOnlySpan<float> added = new(dx + ((nint)i * Columns), Columns);
-            if (beta == 0.0f)
-            {
-                added.CopyTo(row);
-            }
-            else
-            {
-                TensorPrimitives.Add(row, added, row);
-            }
+            TensorPrimitives.Add(row, new ReadOnlySpan<float>(dx + ((nint)i * Columns), Columns), row);
         }
 
         return constant;
