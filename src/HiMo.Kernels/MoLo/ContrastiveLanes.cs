@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Runtime.CompilerServices;
+
 namespace HiMo.Kernels;
 
 /// <summary>The inner loops of <see cref="ContrastiveLossCpu"/>, along one row or down a few columns, for one register width.</summary>
@@ -6,6 +8,7 @@ internal static unsafe class ContrastiveLanes<T>
     where T : struct, ILanes<T>
 {
     /// <summary>x_j becomes (x_j + bias) r_j scale; returns the sum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static double Logits(float* x, float* r, int count, float scale, float bias)
     {
         T b = T.Broadcast(bias);
@@ -34,6 +37,7 @@ internal static unsafe class ContrastiveLanes<T>
     /// <param name="count">Their number.</param>
     /// <param name="max">The largest so far.</param>
     /// <param name="sum">sum exp(x - max) so far.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RowSum(float* x, int count, ref float max, ref float sum)
     {
         T largest = T.Broadcast(max);
@@ -62,6 +66,7 @@ internal static unsafe class ContrastiveLanes<T>
     }
 
     /// <summary>Adds the rows of a tile to the running maxima and sums of its columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void ColumnSums(float* x, nint stride, int rows, int columns, float* max, float* sum)
     {
         int j = 0;
@@ -98,6 +103,7 @@ internal static unsafe class ContrastiveLanes<T>
     /// <param name="target">Where the target is, or -1.</param>
     /// <param name="x">Logits; receives D, or its row part.</param>
     /// <param name="second">Receives D's column part; null: x receives the sum.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Gradient(in ContrastiveLossCpu loss, int row, int firstColumn, int count, int target, float* x, float* second)
     {
         float* r = loss.ColumnScale + firstColumn;
@@ -176,6 +182,7 @@ internal static unsafe class ContrastiveLanes<T>
         loss.RowSumOfGradient[loss.Rows + row] += (float)columns;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ColumnSums4(float* x, nint stride, int rows, float* max, float* sum)
     {
         T old0 = T.Load(max);
