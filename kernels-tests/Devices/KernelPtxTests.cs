@@ -140,16 +140,19 @@ internal sealed class KernelPtxTests
     public void Registers_stay_within_the_budget_without_stack_or_spills()
     {
         string assembler = Ptxas.FindOrSkip();
+        bool isWritten = Environment.GetEnvironmentVariable("HIMO_WRITE_BUDGET") == "1";
+        string[] targets = TestLength.IsLong || isWritten ? s_targets : ["sm_90"];
         string seen = string.Concat(_kernels
-            .SelectMany(pair => s_targets.Select(target => (Name: pair.Key, Launch: pair.Value, Target: target)))
+            .SelectMany(pair => targets.Select(target => (Name: pair.Key, Launch: pair.Value, Target: target)))
             .AsParallel().AsOrdered()
             .Select(each => Line(assembler, each.Name, each.Launch, each.Target)));
-        if (Environment.GetEnvironmentVariable("HIMO_WRITE_BUDGET") == "1")
+        if (isWritten)
         {
             File.WriteAllText(s_budget, seen);
         }
 
-        Assert.That(seen, Is.EqualTo(File.ReadAllText(s_budget)), "differs from KernelBudget.txt; HIMO_WRITE_BUDGET=1 writes it anew, for review");
+        string budget = string.Concat(File.ReadLines(s_budget).Where(line => targets.Any(target => line.Contains($" {target} ", StringComparison.Ordinal))).Select(line => line + "\n"));
+        Assert.That(seen, Is.EqualTo(budget), "differs from KernelBudget.txt; HIMO_WRITE_BUDGET=1 writes it anew, for review");
     }
 
     private string Line(string assembler, string name, LaunchEntry launch, string target)
