@@ -51,16 +51,14 @@ internal sealed class TrainingStepGpuGoldenTests
         });
     }
 
-    [TestCaseSource(typeof(GoldenDegenerate), nameof(GoldenDegenerate.Names))]
+    // e^100 is beyond float32.
+    private static IEnumerable<string> DegenerateNames() => GoldenDegenerate.Names.Where(name => name != "log_scale_100");
+
+    [TestCaseSource(nameof(DegenerateNames))]
     public void Golden_degenerate_input(string name)
     {
         GoldenDegenerate golden = GoldenDegenerate.Open(name);
         Comparable rule = golden.Comparable;
-        if (rule.HasFlag(Comparable.ReferenceOnly))
-        {
-            return; // a logit scale beyond float32, which the callers refuse
-        }
-
         bool gather = name.Length % 2 == 0;
         BasisGradient basis = name.Length % 3 == 0 ? BasisGradient.Stopped : BasisGradient.Exact;
         MoLoOptions options = golden.Options with { GatherWithGrad = gather, BasisGradient = basis };
