@@ -2,18 +2,22 @@
 using System.Diagnostics;
 using System.IO.Compression;
 using System.Xml.Linq;
+using HiMo.Trainer;
 using NUnit.Framework;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
-/// <summary>Both packages as a stranger gets them: packed, installed from a folder into a fresh console project, and used as README says.</summary>
+/// <summary>The packages as a stranger gets them: packed, installed from a folder into a fresh console project, and used as README says.</summary>
 [Platform("Linux")]
 public sealed class PackageTests
 {
     // No version of a release, so that nothing of this run can be mistaken for one.
     private const string Version = "0.0.0-test";
 
-    private static readonly string[] s_packages = ["HiMo.Kernels", "HiMo.Interop"];
+    private static readonly string[] s_packages = ["HiMo.Kernels", "HiMo.Interop", "HiMo.Trainer"];
+    private static readonly string[] s_loss = ["HiMo.Kernels", "HiMo.Interop"];
     private string _folder = "";
 
     [OneTimeSetUp]
@@ -49,6 +53,8 @@ public sealed class PackageTests
 
     [TestCase("HiMo.Kernels", "ILGPU", "ILGPU.Algorithms", "System.Numerics.Tensors")]
     [TestCase("HiMo.Interop", "HiMo.Kernels", "TorchSharp")]
+    [TestCase("HiMo.Trainer", "HiMo.Interop", "AngleSharp", "Microsoft.ML.Tokenizers", "SkiaSharp", "SkiaSharp.NativeAssets.Linux.NoDependencies", "Spectre.Console", "System.CommandLine",
+        "Google.Protobuf", "ILGPU", "ILGPU.Algorithms", "SharpZipLib", "System.Numerics.Tensors", "TorchSharp")]
     public void A_package_depends_on_nothing_else(string package, params string[] dependencies)
     {
         using ZipArchive archive = ZipFile.OpenRead(Path.Combine(_folder, "feed", $"{package}.{Version}.nupkg"));
@@ -61,14 +67,31 @@ public sealed class PackageTests
     [Test]
     public void The_example_of_the_readme_trains_ten_steps_in_a_fresh_project()
     {
-        string project = CreateConsumer("run");
+        string project = CreateConsumer("run", ReadmeExample(0), s_loss);
         CheckOutput(Run("run", "--project", project));
+    }
+
+    /// <summary>The lines of the readme, with a small model of scenes in place of the checkpoint.</summary>
+    [Test]
+    public void A_checkpoint_is_loaded_and_encodes_in_a_fresh_project()
+    {
+        using SceneModel scenes = new(scenes: 1, seed: 51);
+        GrowingCaption caption = scenes.Captions[0];
+        string example = ReadmeExample(1).Replace("street.jpg", caption.ImagePath, StringComparison.Ordinal).Replace("ViT-L-14.pt", scenes.Checkpoint, StringComparison.Ordinal)
+            .Replace("An old street.", caption.Captions[0], StringComparison.Ordinal).Replace("An old street with a red sign on the left.", caption.Captions[^1], StringComparison.Ordinal)
+            .Replace("context: 248", "context: null", StringComparison.Ordinal);
+        double[] shown = [.. Run("run", "--project", CreateConsumer("encode", example, ["HiMo.Trainer"])).Split([' ', '\n'], StringSplitOptions.RemoveEmptyEntries)
+            .Select(text => double.Parse(text, System.Globalization.CultureInfo.InvariantCulture))];
+        using ClipModel model = ClipModel.Load(scenes.Checkpoint);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor expected = model.EncodeImages([caption.ImagePath]).matmul(model.EncodeTexts([caption.Captions[0], caption.Captions[^1]]).t());
+        Assert.That(shown, Is.EqualTo(expected.data<float>().Select(value => (double)value)).Within(1e-5));
     }
 
     [Test]
     public void Without_libtorch_the_message_names_the_package()
     {
-        string project = CreateConsumer("bare", libtorch: "");
+        string project = CreateConsumer("bare", ReadmeExample(0), s_loss, libtorch: "");
         string error = RunProgram("dotnet", fails: true, "run", "--project", project);
         Assert.That(error, Does.Contain("DllNotFoundException: libtorch was not found or did not load. Add to your project: <PackageReference Include=\"libtorch-cpu-"));
     }
@@ -81,7 +104,7 @@ public sealed class PackageTests
             Assert.Ignore("publishing copies 560 MB of libtorch; ./test --long does it");
         }
 
-        string project = CreateConsumer("publish"), output = Path.Combine(_folder, "published");
+        string project = CreateConsumer("publish", ReadmeExample(0), s_loss), output = Path.Combine(_folder, "published");
         _ = Run("publish", project, "-c", "Release", "-r", "linux-x64", "--self-contained", "-o", output);
         CheckOutput(RunProgram(Path.Combine(output, "consumer"), fails: false));
     }
@@ -98,12 +121,12 @@ public sealed class PackageTests
         });
     }
 
-    private string CreateConsumer(string name, string libtorch = """<PackageReference Include="libtorch-cpu-linux-x64" Version="2.10.0" />""")
+    private string CreateConsumer(string name, string program, string[] packages, string libtorch = """<PackageReference Include="libtorch-cpu-linux-x64" Version="2.10.0" />""")
     {
         string project = Path.Combine(_folder, name);
         _ = Directory.CreateDirectory(project);
-        string example = ReadmeExample();
-        File.WriteAllText(Path.Combine(project, "Program.cs"), example);
+        File.WriteAllText(Path.Combine(project, "Program.cs"), program);
+        string references = string.Concat(packages.Select(package => $"<PackageReference Include=\"{package}\" Version=\"{Version}\" />"));
         File.WriteAllText(Path.Combine(project, "consumer.csproj"), $"""
             <Project Sdk="Microsoft.NET.Sdk">
               <PropertyGroup>
@@ -117,8 +140,7 @@ public sealed class PackageTests
                 <RestoreAdditionalProjectSources>../feed</RestoreAdditionalProjectSources>
               </PropertyGroup>
               <ItemGroup>
-                <PackageReference Include="HiMo.Kernels" Version="{Version}" />
-                <PackageReference Include="HiMo.Interop" Version="{Version}" />
+                {references}
                 {libtorch}
               </ItemGroup>
             </Project>
@@ -126,10 +148,15 @@ public sealed class PackageTests
         return project;
     }
 
-    private static string ReadmeExample()
+    private static string ReadmeExample(int number)
     {
         string[] lines = File.ReadAllLines(Path.Combine(TestData.RepositoryRoot, "README.md"));
-        int start = Array.IndexOf(lines, "```csharp");
+        int start = -1;
+        for (int i = 0; i <= number; i++)
+        {
+            start = Array.IndexOf(lines, "```csharp", start + 1);
+        }
+
         int end = Array.IndexOf(lines, "```", start + 1);
         return string.Join('\n', lines[(start + 1)..end]);
     }

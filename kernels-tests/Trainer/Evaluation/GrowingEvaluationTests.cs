@@ -48,9 +48,31 @@ public sealed class GrowingEvaluationTests
 
             Assert.That(result["examples"]![1]!["similarity"]!.AsArray().Select(value => (double)value!), Is.EqualTo(similarity[1]).Within(1e-5));
             Assert.That((string)result["examples"]![1]!["captions"]![0]!, Is.EqualTo(set.Captions[1].Captions[0]));
+            AssertPairs();
             Assert.That((int)result["gallery"]!, Is.EqualTo(Scenes));
             Assert.That((int)result["truncated_captions"]!, Is.Zero);
         });
+
+        void AssertPairs()
+        {
+            JsonNode histogram = result["histogram"]!;
+            double[] matched = [.. Enumerable.Range(0, Scenes).Select(i => Dot(images[i], texts[i][^1]))];
+            double unmatched = Enumerable.Range(0, Scenes).SelectMany(i => Enumerable.Range(0, Scenes).Where(j => j != i).Select(j => Dot(images[i], texts[j][^1]))).Average();
+            Assert.That(histogram["matched"]!.AsArray().Sum(value => (long)value!), Is.EqualTo(Scenes));
+            Assert.That(histogram["unmatched"]!.AsArray().Sum(value => (long)value!), Is.EqualTo(Scenes * (Scenes - 1)));
+            Assert.That((double)histogram["mean_matched"]!, Is.EqualTo(matched.Average()).Within(1e-5));
+            Assert.That((double)histogram["mean_unmatched"]!, Is.EqualTo(unmatched).Within(1e-5));
+            int fullest = histogram["matched"]!.AsArray().Select(value => (long)value!).Index().MaxBy(pair => pair.Item).Index;
+            Assert.That(matched.Count(value => Math.Abs(value - SimilarityHistogram.LowerEnd(fullest) - 0.01) < 0.02), Is.GreaterThan(0), "the bins are where they say");
+
+            JsonArray failures = result["failures"]!.AsArray();
+            int worst = Enumerable.Range(0, Scenes).Max(text => images.Count(image => Dot(image, texts[text][^1]) > Dot(images[text], texts[text][^1])));
+            Assert.That(failures.Select(failure => (int)failure!["rank"]!), Is.Ordered.Descending);
+            Assert.That((int)failures[0]!["rank"]!, Is.EqualTo(worst + 1));
+            int asked = set.Captions.ToList().FindIndex(caption => caption.Image == (string)failures[0]!["image"]!);
+            Assert.That((string)failures[0]!["text"]!, Is.EqualTo(set.Captions[asked].Captions[^1]));
+            Assert.That((float)failures[0]!["first"]!["similarity"]!, Is.EqualTo(images.Max(image => Dot(image, texts[asked][^1]))).Within(1e-5));
+        }
 
         void AssertRecall(string part, Func<float[][], float[]> choose)
         {

@@ -33,7 +33,7 @@ internal sealed partial class ReportPageTests
         Assert.Multiple(() =>
         {
             Assert.That(seen.Console, Is.Empty);
-            Assert.That(panels, Is.EqualTo(2 + 4 + 2 + 2 + 4 + 1 + 1), "panels of the seven figures");
+            Assert.That(panels, Is.EqualTo(2 + 4 + 2 + 2 + 6 + 2 + 6 + 8 + 1 + 1), "panels of the ten figures");
             Assert.That(seen.Document, Does.Contain($"data-drawn=\"{panels}\""));
             Assert.That(MainSvg().Count(seen.Document), Is.GreaterThanOrEqualTo(panels), "every panel holds a drawing");
             Assert.That(TracePath().Count(seen.Document), Is.GreaterThanOrEqualTo(panels), "and a drawn line or bar in it");
@@ -83,6 +83,35 @@ internal sealed partial class ReportPageTests
         string[] labels = [.. RunGroup.From([.. runs.Select(RunFolder.Read)]).Where(group => group.Base == "demo-base-1").Select(group => $"{group.Label}: {group.Runs.Count}")];
 
         Assert.That(labels, Is.EqualTo(new[] { "before: 1", "plain: 3", "HiMo, tau 0.6: 2", "HiMo, tau 0.9: 1" }));
+    }
+
+    [Test]
+    public void Failures_show_both_pictures_and_the_caption()
+    {
+        string html = File.ReadAllText(Write("failures.html", _runs, null));
+        string section = html[html.IndexOf("<section id=\"failures\"", StringComparison.Ordinal)..html.IndexOf("<section id=\"setting\"", StringComparison.Ordinal)];
+        Assert.Multiple(() =>
+        {
+            Assert.That(Failure().Count(section), Is.EqualTo(4), "two of plain and two of HiMo; the base before training is left out");
+            Assert.That(section, Does.Contain("<b>rank 57</b> · 0.310").And.Contain("<b>rank 1</b> · 0.400").And.Contain("the &lt;red&gt; disc"));
+        });
+    }
+
+    [Test]
+    public void Large_pictures_are_scaled_down()
+    {
+        string root = Directory.CreateDirectory(Path.Combine(_folder, "photos")).FullName;
+        string[] runs = SampleRuns.Write(root);
+        using SkiaSharp.SKBitmap photo = new(1200, 800);
+        Random random = new(1);
+        photo.Pixels = [.. Enumerable.Range(0, 1200 * 800).Select(_ => new SkiaSharp.SKColor((uint)random.Next() | 0xFF000000))];
+        using SkiaSharp.SKData data = photo.Encode(SkiaSharp.SKEncodedImageFormat.Png, 100);
+        File.WriteAllBytes(Path.Combine(root, "data", "eval", "images", "000000.png"), data.ToArray());
+        string page = Path.Combine(root, "page.html");
+        Assert.That(ReportCommand.Write(runs, null, page, "himo report"), Is.Empty);
+        string source = Picture64().Match(File.ReadAllText(page)).Groups[1].Value;
+        Raster shown = ImageFile.Decode(Convert.FromBase64String(source), "shown", rgbFirst: true);
+        Assert.That((data.Size > 1_000_000, shown.Width, shown.Height), Is.EqualTo((true, 256, 170)));
     }
 
     [Test]
@@ -140,6 +169,12 @@ internal sealed partial class ReportPageTests
 
     [GeneratedRegex("<path class=\"js-line\"|<g class=\"point\"")]
     private static partial Regex TracePath();
+
+    [GeneratedRegex("<article class=\"failure\">")]
+    private static partial Regex Failure();
+
+    [GeneratedRegex("src=\"data:image/jpeg;base64,([^\"]+)")]
+    private static partial Regex Picture64();
 
     [GeneratedRegex("<script>.*?</script>", RegexOptions.Singleline)]
     private static partial Regex ScriptBody();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Text.Json.Nodes;
+using HiMo.Trainer;
 
 namespace HiMo.Kernels.Tests.Trainer.Reporting;
 
@@ -43,7 +44,9 @@ internal static class SampleRuns
                 ["name"] = name, ["loss"] = loss, ["base"] = $"models/{baseName}.safetensors", ["seed"] = seed, ["steps"] = 120, ["batch"] = 128,
                 ["learning_rate"] = 1e-3, ["tau"] = 0.6, ["lambda"] = loss == "himo" ? 1.0 : 0.0, ["label_smoothing"] = 0.1, ["basis_gradient"] = "stopped",
             }.ToJsonString());
-            File.WriteAllLines(Path.Combine(run, "log.jsonl"), Enumerable.Range(1, 120).Select(step => Step(step, loss, seed).ToJsonString()));
+            File.WriteAllLines(Path.Combine(run, "log.jsonl"), Enumerable.Range(1, 120).SelectMany(step => step % 40 == 0 && step < 120
+                ? new[] { Step(step, loss, seed), Measured(step, gain, seed) }
+                : [Step(step, loss, seed)]).Select(record => record.ToJsonString()));
         }
 
         return run;
@@ -59,6 +62,18 @@ internal static class SampleRuns
             ["m"] = himo ? 3 + (step / 40) : 0, ["explained_variance"] = himo ? 0.6 + (0.03 * Math.Sin(step)) : 0.0, ["relative_gap"] = himo ? 0.1 : "Infinity",
             ["lr"] = 1e-3 * decay, ["logit_scale"] = 3.3, ["grad_norm"] = 1.0, ["step_ms"] = 200.0, ["loss_ms"] = 3.0, ["data_ms"] = 5.0, ["samples_per_second"] = 640.0,
         };
+    }
+
+    /// <summary>An evaluation in the log, halfway from the base to the end.</summary>
+    private static JsonObject Measured(int step, double gain, int seed)
+    {
+        JsonObject record = new() { ["kind"] = "eval", ["step"] = step };
+        foreach ((string key, JsonNode? value) in GrowingEvaluation.Summary(Evaluation("", gain / 2, seed)))
+        {
+            record[key] = value?.DeepClone();
+        }
+
+        return record;
     }
 
     private static JsonObject Evaluation(string checkpoint, double gain, int seed)
@@ -81,6 +96,8 @@ internal static class SampleRuns
             ["retrieval"] = new JsonObject { ["full"] = Recall(0.9 - (gain / 5)), ["half"] = Recall(0.6), ["gist"] = Recall(0.45 - (gain / 3)) },
             ["components"] = components, ["effective_rank"] = 21.0 - (50 * gain), ["himo"] = Growth(0.7), ["margin"] = Growth(0.5 + (2 * gain)),
             ["completeness"] = new JsonObject { ["sentences"] = Array([1, 2, 3, 4, 5]), ["similarity"] = Array(growth), ["margin"] = Array(growth) },
+            ["histogram"] = new JsonObject { ["matched"] = Bell(75 + (20 * gain), 1000), ["unmatched"] = Bell(60, 999_000) },
+            ["failures"] = new JsonArray(Failure(57, "images/000000.png"), Failure(12, "images/000000.png")),
             ["spectrum"] = Array([.. Enumerable.Range(1, 128).Select(i => Math.Pow(i, -1.0 - gain))]),
             ["examples"] = new JsonArray(new JsonObject
             {
@@ -90,6 +107,14 @@ internal static class SampleRuns
             }),
         };
     }
+
+    private static JsonObject Failure(int rank, string image) => new()
+    {
+        ["text"] = "three shapes . the <red> disc is left .", ["image"] = image, ["rank"] = rank, ["similarity"] = 0.31,
+        ["first"] = new JsonObject { ["image"] = image, ["text"] = "two shapes .", ["similarity"] = 0.4 },
+    };
+
+    private static JsonArray Bell(double centre, int pairs) => [.. Enumerable.Range(0, SimilarityHistogram.Bins).Select(bin => (JsonNode)(long)(pairs * 0.1 * Math.Exp(-Math.Pow((bin - centre) / 4, 2))))];
 
     private static JsonArray Array(double[] values) => [.. values.Select(value => (JsonNode)value)];
 }

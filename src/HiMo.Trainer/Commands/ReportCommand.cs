@@ -57,7 +57,7 @@ internal static class ReportCommand
 
         try
         {
-            return JsonNode.Parse(File.ReadAllText(path)) switch
+            return JsonText.Node(File.ReadAllText(path)) switch
             {
                 JsonObject one => [one],
                 JsonArray many => [.. many.Select(entry => entry as JsonObject ?? throw new UserError($"--bench {path}: the array must hold objects only."))],

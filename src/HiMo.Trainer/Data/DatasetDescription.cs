@@ -10,6 +10,8 @@ internal sealed record DatasetDescription
     /// <summary>Name of the file in the folder.</summary>
     public const string FileName = "dataset.json";
 
+    private const int MaxFillers = 1_000_000;
+
     /// <summary>What made the folder.</summary>
     public required string Kind { get; init; }
 
@@ -43,6 +45,9 @@ internal sealed record DatasetDescription
         ? []
         : [.. Filler.Aggregate<string[], IEnumerable<string>>([""], (starts, slot) => starts.SelectMany(start => slot.Select(word => start.Length == 0 ? word : $"{start} {word}"))).Select(text => text + ".")];
 
+    private bool IsSound => Words is not null && !Words.Contains(null!) && Filler is not null && Filler.All(slot => slot is not null && !slot.Contains(null!))
+        && Filler.Aggregate(1.0, (product, slot) => product * slot.Length) <= MaxFillers;
+
     /// <summary>Reads the description of a folder; null if it has none, as folders from elsewhere do.</summary>
     /// <param name="folder">A data folder.</param>
     /// <exception cref="UserError">The file is there and damaged.</exception>
@@ -56,8 +61,9 @@ internal sealed record DatasetDescription
 
         try
         {
-            return JsonSerializer.Deserialize(File.ReadAllBytes(path), DatasetDescriptionJson.Default.DatasetDescription)
+            DatasetDescription description = JsonSerializer.Deserialize(File.ReadAllBytes(path), DatasetDescriptionJson.Default.DatasetDescription)
                 ?? throw new UserError($"{path}: is empty");
+            return description.IsSound ? description : throw new UserError($"{path}: words and filler must be lists of texts, and the fillers make at most {MaxFillers} sentences");
         }
         catch (Exception failure) when (failure is JsonException or IOException)
         {

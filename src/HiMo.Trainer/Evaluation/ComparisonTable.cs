@@ -50,10 +50,9 @@ internal sealed class ComparisonTable
     /// <exception cref="UserError">It is missing or no JSON object.</exception>
     public static JsonObject Read(string file)
     {
-        using FileStream stream = TextFile.Open(file);
         try
         {
-            return JsonNode.Parse(stream) as JsonObject ?? throw new UserError($"{file}: is no JSON object");
+            return JsonText.Node(TextFile.ReadAll(file)) as JsonObject ?? throw new UserError($"{file}: is no JSON object");
         }
         catch (JsonException failure)
         {
@@ -107,7 +106,7 @@ internal sealed class ComparisonTable
             return null;
         }
 
-        if (column.Queries is null || RunFolder.Number(result[column.Queries]) is not { } count)
+        if (column.Queries is null || RunFolder.Number(result[column.Queries]) is not { } count || !(count >= 1 && value is >= 0 and <= 1))
         {
             return new Cell(value * column.Scale, null, null);
         }

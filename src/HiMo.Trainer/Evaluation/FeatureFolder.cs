@@ -107,7 +107,7 @@ internal sealed class FeatureFolder
     {
         try
         {
-            JsonObject? json = JsonNode.Parse(line) as JsonObject;
+            JsonObject? json = JsonText.Node(line) as JsonObject;
             return json?["name"]?.GetValue<string>() is { } name ? (name, json["skipped"]?.GetValue<string>()) : null;
         }
         catch (Exception failure) when (failure is JsonException or InvalidOperationException)

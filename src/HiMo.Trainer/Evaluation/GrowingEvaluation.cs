@@ -31,6 +31,8 @@ internal static class GrowingEvaluation
         long[] ends = Ends(counts);
         Tensor whole = Select(texts, i => ends[i] - 1);
 
+        float[] full = Similarity(images, whole);
+
         JsonObject json = new()
         {
             ["protocol"] = ChoiceOption.Kebab(nameof(Protocol.Growing)),
@@ -40,11 +42,13 @@ internal static class GrowingEvaluation
             ["truncated_captions"] = truncated,
             ["retrieval"] = new JsonObject
             {
-                ["full"] = Recall(images, whole),
+                ["full"] = Measure(full, counts.Length).ToJson(),
                 ["half"] = Recall(images, Select(texts, i => ends[i] - counts[i] + Math.Max(1, counts[i] / 2) - 1)),
                 ["gist"] = Recall(images, Select(texts, i => ends[i] - counts[i])),
             },
         };
+        json["histogram"] = SimilarityHistogram.From(full, counts.Length);
+        json["failures"] = WorstQueries.From(full, set.Captions);
         AddComponents(json, images, whole);
         AddGrowth(json, images, texts, counts, set, record);
         return json;
@@ -71,12 +75,15 @@ internal static class GrowingEvaluation
 
     private static JsonObject Recall(Tensor images, Tensor texts) => Measure(images, texts).ToJson();
 
+    private static Retrieval Measure(Tensor images, Tensor texts) => Measure(Similarity(images, texts), (int)images.shape[0]);
+
     /// <summary>Captions of the same words are the same answer, so equal scores share their rank.</summary>
-    private static Retrieval Measure(Tensor images, Tensor texts)
+    private static Retrieval Measure(float[] similarity, int count) => Retrieval.Measure<float>(similarity, count, count, TieRule.ShareRank);
+
+    private static float[] Similarity(Tensor images, Tensor texts)
     {
         using Tensor similarity = images.matmul(texts.t());
-        int count = (int)similarity.shape[0];
-        return Retrieval.Measure<float>(similarity.data<float>().ToArray(), count, count, TieRule.ShareRank);
+        return similarity.data<float>().ToArray();
     }
 
     private static void AddComponents(JsonObject json, Tensor images, Tensor whole)

@@ -118,7 +118,7 @@ internal static partial class RetrievalSets
         string parent = Path.GetFileName(folder) == "annotations" ? Path.GetDirectoryName(folder)! : folder;
         string root = Path.GetFullPath(imageRoot ?? Path.Combine(parent, "val2017"));
         return new RetrievalSet(
-            [.. byId.Values.Select(image => Path.GetFullPath(image.Name, root))],
+            [.. byId.Values.Select(image => TextFile.Resolve(image.Name, root))],
             [.. byId.Values.SelectMany(image => image.Captions.Take(CaptionsPerImage))],
             RgbFirst: true);
     }
@@ -149,12 +149,12 @@ internal static partial class RetrievalSets
 
         string root = ImageFolder(file, imageRoot, "flickr30k-images");
         return images.Count > 0 && captions.Count == CaptionsPerImage * images.Count
-            ? new RetrievalSet([.. images.Select(image => Path.GetFullPath(image, root))], captions)
+            ? new RetrievalSet([.. images.Select(image => TextFile.Resolve(image, root))], captions)
             : throw new UserError($"{file}: ends after {captions.Count} captions, which are not five for every image; it is truncated");
     }
 
     private static RetrievalSet Pairs(string file, string root, CaptionRecord[] records) => records.Length > 0
-        ? new RetrievalSet([.. records.Select(record => Path.GetFullPath(record.ImagePath, root))], [.. records.Select(record => record.Caption)])
+        ? new RetrievalSet([.. records.Select(record => TextFile.Resolve(record.ImagePath, root))], [.. records.Select(record => record.Caption)])
         : throw new UserError($"{file}: holds no caption");
 
     private static string CaptionFile(string path, params string[] names) => !Directory.Exists(path) ? path
@@ -178,7 +178,7 @@ internal static partial class RetrievalSets
     {
         try
         {
-            return JsonDocument.Parse(text);
+            return JsonText.Document(text);
         }
         catch (JsonException failure)
         {
@@ -191,7 +191,7 @@ internal static partial class RetrievalSets
         using FileStream stream = TextFile.Open(file);
         try
         {
-            return JsonDocument.Parse(stream);
+            return JsonText.Document(stream);
         }
         catch (JsonException failure)
         {

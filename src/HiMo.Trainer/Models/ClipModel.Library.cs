@@ -11,6 +11,8 @@ public sealed partial class ClipModel
     /// <summary>The file that the model was loaded from, or null.</summary>
     private string? _source;
 
+    private (string? Vocabulary, ITokenizer Tokenizer)? _lastTokenizer;
+
     /// <summary>Decodes, preprocesses and encodes image files; the features are made unit vectors.</summary>
     /// <param name="files">JPEG, PNG or WebP files, at least one.</param>
     /// <returns>n x e, rows of length 1, so that products with those of <see cref="EncodeTexts"/> are cosines.</returns>
@@ -49,6 +51,11 @@ public sealed partial class ClipModel
     public Tensor EncodeTexts(IReadOnlyList<string> texts, string? vocabulary = null)
     {
         ArgumentOutOfRangeException.ThrowIfZero(texts.Count);
-        return FeatureEncoder.Texts(this, Tokenizers.For(Metadata, vocabulary, _source), texts).Features;
+        if (_lastTokenizer is not { } last || last.Vocabulary != vocabulary)
+        {
+            _lastTokenizer = last = (vocabulary, Tokenizers.For(Metadata, vocabulary, _source));
+        }
+
+        return FeatureEncoder.Texts(this, last.Tokenizer, texts).Features;
     }
 }

@@ -26,7 +26,7 @@ internal static class ReportExamples
         foreach (JsonObject example in Examples(shown[0]).Take(MaxExamples))
         {
             string image = (string?)example["image"] ?? "";
-            html.Append("<article class=\"example\">").Append(Picture(shown[0].Runs[0], image, missing)).Append("<table><thead><tr><th scope=\"col\">caption so far</th>");
+            html.Append("<article class=\"example\">").Append(ReportPictures.Html(shown[0].Runs[0], image, missing)).Append("<table><thead><tr><th scope=\"col\">caption so far</th>");
             foreach (RunGroup group in shown)
             {
                 html.Append(CultureInfo.InvariantCulture, $"<th scope=\"col\"><i class=\"swatch {ReportFigures.Color(groups, group)}\"></i>{ResultTable.Html(group.Label)}</th>");
@@ -73,31 +73,5 @@ internal static class ReportExamples
 
         double width = 100 * Math.Clamp(similarity, 0.0, 1.0);
         html.Append(CultureInfo.InvariantCulture, $"<td class=\"bar\"><i class=\"{color}\" style=\"width:{width:0.#}%\"></i><b>{similarity:0.00}</b></td>");
-    }
-
-    private static string Picture(RunFolder run, string image, ICollection<string> missing)
-    {
-        string data = (string?)run.Evaluation?["data"] ?? (string?)run.Config["data"] ?? "";
-        // The data folder as written is relative to where the run was started: here, or in a folder above the run.
-        string? found = Ancestors(run.FolderPath).Prepend(Directory.GetCurrentDirectory())
-            .Select(folder => Path.Combine(folder, data))
-            .SelectMany(folder => new[] { image, Path.Combine("eval", image), Path.Combine("eval", "images", image) }.Select(part => Path.Combine(folder, part)))
-            .FirstOrDefault(File.Exists);
-        if (found is null)
-        {
-            missing.Add(image);
-            return "<p class=\"missing\">picture not found</p>";
-        }
-
-        string type = Path.GetExtension(found).ToLowerInvariant() switch { ".png" => "png", ".webp" => "webp", _ => "jpeg" };
-        return $"<img alt=\"scene {ResultTable.Html(Path.GetFileNameWithoutExtension(image))}\" src=\"data:image/{type};base64,{Convert.ToBase64String(File.ReadAllBytes(found))}\">";
-    }
-
-    private static IEnumerable<string> Ancestors(string folder)
-    {
-        for (DirectoryInfo? above = new DirectoryInfo(folder).Parent; above is not null; above = above.Parent)
-        {
-            yield return above.FullName;
-        }
     }
 }

@@ -15,9 +15,12 @@ internal static class ReportFigures
         [
             RecallByComponents(groups),
             GrowingCaptions(groups),
+            Histogram(groups),
             Spectrum(groups),
-            LossCurves(groups),
-            Components(groups),
+            StepFigures.Progress(groups),
+            StepFigures.Loss(groups),
+            StepFigures.Components(groups),
+            StepFigures.Health(groups),
             TimeShare(groups),
             FusedAgainstPlain(benchmarks),
         ];
@@ -140,18 +143,22 @@ internal static class ReportFigures
         }
     }
 
-    private static Figure? LossCurves(IReadOnlyList<RunGroup> groups)
+    private static Figure? Histogram(IReadOnlyList<RunGroup> groups)
     {
         List<Panel> panels = [];
-        foreach (IGrouping<string, RunGroup> sameBase in Trained(groups))
+        foreach (IGrouping<string, RunGroup> sameBase in Evaluated(groups, "histogram"))
         {
-            Panel panel = new(sameBase.Key, "step", "loss, nats");
+            Panel panel = new(sameBase.Key, "cosine of image and caption", "pairs, %");
             foreach (RunGroup group in sameBase)
             {
-                AddSteps(panel, group, "global", $"{group.Label}, global", Color(groups, group), "solid");
-                if (group.Loss == "himo")
+                foreach ((string kind, string dash) in new[] { ("matched", "solid"), ("unmatched", "dot") })
                 {
-                    AddSteps(panel, group, "component", $"{group.Label}, component", Color(groups, group), "dot");
+                    double[][] shares = [.. group.Runs.Select(run => run.Evaluation?["histogram"]?[kind]).OfType<JsonArray>().Select(Shares)];
+                    (double[] mean, double[] lowest, double[] highest) = RunGroup.Envelope(shares);
+                    int[] shown = [.. Occupied(mean)];
+                    panel.Line(
+                        $"{group.Label}, {kind}", [.. shown.Select(bin => SimilarityHistogram.LowerEnd(bin) + (1.0 / SimilarityHistogram.Bins))], Pick(mean, shown), Color(groups, group), dash,
+                        markers: false, Pick(lowest, shown), Pick(highest, shown));
                 }
             }
 
@@ -159,35 +166,26 @@ internal static class ReportFigures
         }
 
         return Make(
-            "loss", "Loss by branch",
-            "Training loss of each step, mean of the seeds. Solid: the global branch, images against full texts; dotted: the component branch, images against "
-            + "their reconstruction from m components. Label smoothing keeps both above zero.",
-            Legend(groups.Where(group => group.Loss != "before")), panels);
-    }
+            "histogram", "Matched against unmatched pairs",
+            "Share of the pairs by their cosine, in bins of 0.02. Solid: images with their own full caption; dotted: with the captions of other images. The less the two overlap, the better the retrieval. "
+            + "Shaded: lowest to highest seed.",
+            Legend(groups), panels);
 
-    private static Figure? Components(IReadOnlyList<RunGroup> groups)
-    {
-        List<Panel> panels = [];
-        RunGroup[] himo = [.. groups.Where(group => group.Loss == "himo")];
-        foreach ((string field, string title, string axis) in new[]
-            { ("m", "kept components", "m"), ("explained_variance", "explained variance at m", "share") })
+        static double[] Shares(JsonArray counts)
         {
-            foreach (IGrouping<string, RunGroup> sameBase in Trained(himo))
-            {
-                Panel panel = new($"{sameBase.Key}: {title}", "step", axis);
-                foreach (RunGroup group in sameBase)
-                {
-                    AddSteps(panel, group, field, group.Label, Color(groups, group), "solid");
-                }
-
-                panels.Add(panel);
-            }
+            double[] values = [.. counts.Select(value => RunFolder.Number(value) ?? 0.0)];
+            double total = values.Sum();
+            return [.. values.Select(value => 100.0 * value / total)];
         }
 
-        return Make(
-            "rank", "Components that HiDe keeps",
-            "m is the fewest principal components of the batch whose cumulative explained variance reaches tau; shaded: lowest to highest seed.",
-            Legend(himo), panels);
+        // With one empty bin on either side, so that the line comes from zero and returns to it.
+        static IEnumerable<int> Occupied(double[] shares)
+        {
+            int first = Array.FindIndex(shares, share => share > 0), last = Array.FindLastIndex(shares, share => share > 0);
+            return first < 0 ? [] : Enumerable.Range(0, shares.Length).Where(bin => bin >= first - 1 && bin <= last + 1);
+        }
+
+        static double[] Pick(double[] values, int[] places) => [.. places.Select(place => values[place])];
     }
 
     private static Figure? TimeShare(IReadOnlyList<RunGroup> groups)
@@ -201,14 +199,16 @@ internal static class ReportFigures
         string[] names = [.. trained.Select(group => $"{group.Base}, {group.Label}")];
         double[] loss = [.. trained.Select(group => Median(group.Steps("loss_ms").Mean))];
         double[] step = [.. trained.Select(group => Median(group.Steps("step_ms").Mean))];
+        double[] waiting = [.. trained.Select(group => Median(group.Steps("data_ms").Mean) is var median && double.IsFinite(median) ? median : 0.0)];
         Panel panel = new("", "", "ms a step, median") { Stacked = true };
         panel.Bars("loss, forward and backward", names, loss, "himo");
-        panel.Bars("everything else", names, [.. step.Zip(loss, (whole, part) => whole - part)], "before");
+        panel.Bars("waiting for data", names, waiting, "plain");
+        panel.Bars("everything else", names, [.. step.Select((whole, i) => whole - loss[i] - waiting[i])], "before");
         return Make(
             "time", "Time of a step",
             "The loss takes " + string.Join(", ", trained.Select((group, i) => FormattableString.Invariant($"{100 * loss[i] / step[i]:0.0} % ({names[i]})")))
             + " of a step; the rest is the two encoders and the optimiser.",
-            [new LegendEntry("loss, forward and backward", "himo"), new LegendEntry("everything else", "before")], [panel]);
+            [new LegendEntry("loss, forward and backward", "himo"), new LegendEntry("waiting for data", "plain"), new LegendEntry("everything else", "before")], [panel]);
 
         static double Median(double[] values)
         {
@@ -240,24 +240,21 @@ internal static class ReportFigures
         double[] Field(string name) => [.. benchmarks.Select(entry => RunFolder.Number(entry[name]) ?? double.NaN)];
     }
 
-    private static void AddSteps(Panel panel, RunGroup group, string field, string name, string color, string dash)
-    {
-        (double[] mean, double[] lowest, double[] highest) = group.Steps(field);
-        panel.Line(name, group.Steps("step").Mean, mean, color, dash, markers: false, lowest, highest);
-    }
-
     private static IEnumerable<IGrouping<string, RunGroup>> Evaluated(IEnumerable<RunGroup> groups, string field) =>
         groups.Where(group => group.Runs.Any(run => run.Evaluation?[field] is not null)).GroupBy(group => group.Base);
 
-    private static IEnumerable<IGrouping<string, RunGroup>> Trained(IEnumerable<RunGroup> groups) =>
+    /// <summary>Groups with steps, by base.</summary>
+    internal static IEnumerable<IGrouping<string, RunGroup>> Trained(IEnumerable<RunGroup> groups) =>
         groups.Where(group => group.Runs.Any(run => run.Steps.Count > 0)).GroupBy(group => group.Base);
 
-    private static LegendEntry[] Legend(IEnumerable<RunGroup> groups)
+    /// <summary>One entry a label.</summary>
+    internal static LegendEntry[] Legend(IEnumerable<RunGroup> groups)
     {
         RunGroup[] all = [.. groups];
         return [.. all.Select(group => new LegendEntry(group.Label, Color(all, group))).Distinct()];
     }
 
-    private static Figure? Make(string id, string title, string caption, IReadOnlyList<LegendEntry> legend, IReadOnlyList<Panel> panels) =>
+    /// <summary>A figure, or null where it has no panel.</summary>
+    internal static Figure? Make(string id, string title, string caption, IReadOnlyList<LegendEntry> legend, IReadOnlyList<Panel> panels) =>
         panels.Count == 0 ? null : new Figure(id, title, caption, legend, panels);
 }

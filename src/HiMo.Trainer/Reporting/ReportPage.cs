@@ -42,6 +42,7 @@ internal static class ReportPage
         }
 
         Section(html, "examples", "Scenes and their captions", ReportExamples.Html(groups, missing));
+        Section(html, "failures", "Failures worth looking at", ReportFailures.Html(groups, missing));
         Section(html, "setting", "Setting", Settings(groups) + $"<p>Made by <code>{ResultTable.Html(command)}</code>, {typeof(ReportPage).Assembly.GetName().Name} "
             + $"{typeof(ReportPage).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0]}. Charts: plotly.js, MIT licence.</p>");
         html.Append("</main><script>").Append(Resource("plotly.js")).Append("</script><script>").Append(Resource("report.js")).Append("</script></body></html>\n");

@@ -13,6 +13,7 @@ internal sealed class RunFolder
         Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(path));
         Config = config;
         Steps = [.. log.Where(entry => (string?)entry["kind"] == "step")];
+        Evaluations = [.. log.Where(entry => (string?)entry["kind"] == "eval")];
         Evaluation = evaluation;
     }
 
@@ -24,6 +25,9 @@ internal sealed class RunFolder
 
     /// <summary>The log's step records in order; empty for a model that was only evaluated.</summary>
     public IReadOnlyList<JsonObject> Steps { get; }
+
+    /// <summary>The log's evaluations during training in order, each with its step.</summary>
+    public IReadOnlyList<JsonObject> Evaluations { get; }
 
     /// <summary>Contents of <c>eval.json</c>, or null where the run was not evaluated.</summary>
     public JsonObject? Evaluation { get; }
@@ -60,15 +64,19 @@ internal sealed class RunFolder
 
     /// <summary>A number of the evaluation by its path, or null where it was not measured.</summary>
     /// <param name="keys">Property names from the outside in.</param>
-    public double? Measure(params string[] keys)
+    public double? Measure(params string[] keys) => Number(Find(Evaluation, keys));
+
+    /// <summary>A part of a result by its path, or null where it is not there.</summary>
+    /// <param name="result">An evaluation, or null.</param>
+    /// <param name="keys">Property names from the outside in.</param>
+    public static JsonNode? Find(JsonNode? result, params string[] keys)
     {
-        JsonNode? node = Evaluation;
         foreach (string key in keys)
         {
-            node = node?[key];
+            result = (result as JsonObject)?[key];
         }
 
-        return Number(node);
+        return result;
     }
 
     /// <summary>One value per step; NaN where the log has none.</summary>
@@ -117,7 +125,7 @@ internal sealed class RunFolder
     {
         try
         {
-            return JsonNode.Parse(text) as JsonObject ?? throw new UserError($"{where}: a JSON object is expected here.");
+            return JsonText.Node(text) as JsonObject ?? throw new UserError($"{where}: a JSON object is expected here.");
         }
         catch (JsonException error)
         {

@@ -136,7 +136,7 @@ public sealed class ImagePreprocessorTests
         SeededRandom random = new(11);
         string[] names = ["01_gradient.png", "06_palette.png", "09_gray.jpg", "14_progressive.jpg"];
         int refused = 0;
-        int count = TestLength.Pick(200, 25_000);
+        int count = TestLength.Pick(200, 100_000);
         for (int i = 0; i < count; i++)
         {
             byte[] bytes = File.ReadAllBytes(TestData.Get("golden", "preprocess", "images", names[i % names.Length]));

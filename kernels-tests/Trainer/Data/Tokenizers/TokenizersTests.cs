@@ -112,7 +112,7 @@ public sealed class TokenizersTests
     [TestCase("tokenizer.json", "{\"a\":1}", "no model with vocab and merges")]
     [TestCase("tokenizer.json", "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", "lacks the token <|startoftext|>")]
     [TestCase("tokenizer.json", "{\"model\":{\"vocab\":{\"<|startoftext|>\":2,\"<|endoftext|>\":0},\"merges\":[]}}", "not the highest")]
-    [TestCase("tokenizer.json", "{\"model\":{\"vocab\":{\"<|startoftext|>\":0,\"<|endoftext|>\":1},\"merges\":[\"a b\"]}}", "'a b' gives no token")]
+    [TestCase("tokenizer.json", "{\"model\":{\"vocab\":{\"<|startoftext|>\":0,\"<|endoftext|>\":1},\"merges\":[\"a b\"]}}", "'a b' joins no two tokens")]
     [TestCase("tokenizer.json", "{\"model\":{\"vocab\":[],\"merges\":[]}}", "no readable vocabulary")]
     [TestCase("tokenizer.json", "{\"model\":3}", "no readable vocabulary")]
     public void Foreign_files_are_refused(string name, string content, string reason)

@@ -6,21 +6,28 @@ namespace HiMo.Trainer;
 /// </summary>
 internal sealed class CaptionDataset
 {
-    private readonly CaptionRecord[] _records;
+    private readonly CaptionStore _records;
     private readonly string _root;
 
-    private CaptionDataset(string root, CaptionRecord[] records)
+    private CaptionDataset(string root, CaptionStore records)
     {
         _root = root;
         _records = records;
     }
 
     /// <summary>Number of pairs.</summary>
-    public int Count => _records.Length;
+    public int Count => _records.Count;
 
     /// <summary>The pair at a position, its image path made absolute.</summary>
     /// <param name="index">From 0 to <see cref="Count"/> - 1.</param>
-    public CaptionRecord this[int index] => _records[index] with { ImagePath = Path.GetFullPath(_records[index].ImagePath, _root) };
+    public CaptionRecord this[int index]
+    {
+        get
+        {
+            CaptionRecord record = _records[index];
+            return record with { ImagePath = TextFile.Resolve(record.ImagePath, _root) };
+        }
+    }
 
     /// <summary>
     /// Reads a ShareGPT4V .json, a .tsv or .csv with the columns filepath and title, or the captions.json, captions.tsv or captions.csv
@@ -40,8 +47,13 @@ internal sealed class CaptionDataset
             ".tar" => TarShards.Read(file),
             string other => throw new UserError($"{file}: captions are read from .json (ShareGPT4V), .tsv, .csv and .tar, not from '{other}'"),
         };
-        CaptionRecord[] all = [.. records];
-        return all.Length > 0
+        CaptionStore all = new();
+        foreach (CaptionRecord record in records)
+        {
+            all.Add(record);
+        }
+
+        return all.Count > 0
             ? new CaptionDataset(ImageRoot(file, imageRoot), all)
             : throw new UserError($"{file}: holds no caption");
     }

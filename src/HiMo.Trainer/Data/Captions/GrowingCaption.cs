@@ -52,7 +52,7 @@ internal static partial class GrowingCaptions
         {
             Entry? entry = JsonSerializer.Deserialize(line, GrowingCaptionJson.Default.Entry);
             return entry is { Image.Length: > 0, Captions.Length: > 0 } && !entry.Captions.Any(string.IsNullOrWhiteSpace)
-                ? new GrowingCaption(entry.Image, Path.GetFullPath(entry.Image, root), entry.Captions!)
+                ? new GrowingCaption(entry.Image, TextFile.Resolve(entry.Image, root), entry.Captions!)
                 : throw new UserError($"{where}: needs img_path and a list caption without blanks");
         }
         catch (JsonException failure)

@@ -160,7 +160,7 @@ internal static class TarShards
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json);
+            using JsonDocument document = JsonText.Document(json);
             return document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("caption", out JsonElement caption)
                 && caption.ValueKind == JsonValueKind.String ? caption.GetString() : null;
         }

@@ -15,11 +15,32 @@ internal static class TextFile
         {
             return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1 << 16, FileOptions.SequentialScan);
         }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new UserError($"{path}: cannot be read ({failure.Message})", failure);
+            throw new UserError($"{path.Replace('\0', '?')}: cannot be read ({failure.Message})", failure);
         }
     }
+
+    /// <summary>The whole of a UTF-8 file.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="UserError">It is missing, not readable, or not UTF-8.</exception>
+    public static string ReadAll(string path)
+    {
+        using StreamReader reader = OpenText(path);
+        try
+        {
+            return reader.ReadToEnd();
+        }
+        catch (Exception failure) when (failure is IOException or DecoderFallbackException)
+        {
+            throw new UserError($"{path}: cannot be read as UTF-8 ({failure.Message})", failure);
+        }
+    }
+
+    /// <summary>The full path of a name in a data file. A name that no file can have stays as it is, so that it fails where it is opened, like any other missing file.</summary>
+    /// <param name="name">Relative or absolute.</param>
+    /// <param name="root">What it is relative to, absolute.</param>
+    public static string Resolve(string name, string root) => name.Contains('\0') ? Path.Combine(root, name) : Path.GetFullPath(name, root);
 
     /// <summary>Opens strict UTF-8 text; a byte order mark is skipped.</summary>
     /// <param name="path">The file.</param>

@@ -22,6 +22,11 @@ internal sealed class ClipVocabulary
     {
         Ids = ids;
         Merges = merges;
+        if (ids.Values.Min() < 0 || ids.Values.Distinct().Count() < ids.Count)
+        {
+            throw new UserError($"{path}: gives two tokens the same id, or a negative one");
+        }
+
         Start = Special(ClipWords.StartText);
         End = Special(ClipWords.EndText);
         if (End != ids.Values.Max())
@@ -66,7 +71,7 @@ internal sealed class ClipVocabulary
                 _ => throw new UserError($"{path}: a vocabulary is a .gz of OpenAI's, a vocab.json with merges.txt beside it, or a tokenizer.json"),
             };
         }
-        catch (Exception failure) when (failure is InvalidDataException or IOException or JsonException or DecoderFallbackException or InvalidOperationException)
+        catch (Exception failure) when (failure is InvalidDataException or IOException or JsonException or DecoderFallbackException or InvalidOperationException or KeyNotFoundException or ArgumentException or FormatException)
         {
             throw new UserError($"{path}: is no readable vocabulary ({failure.Message})", failure);
         }
@@ -91,7 +96,7 @@ internal sealed class ClipVocabulary
             ids[tokens[i]] = i;
         }
 
-        return new ClipVocabulary(path, ids, merges);
+        return new ClipVocabulary(path, ids, CheckMerges(merges, ids, path));
     }
 
     private static ClipVocabulary ReadVocabJson(string path)
@@ -106,7 +111,7 @@ internal sealed class ClipVocabulary
     private static ClipVocabulary ReadTokenizerJson(string path)
     {
         using FileStream stream = OpenJson(path);
-        using JsonDocument document = JsonDocument.Parse(stream);
+        using JsonDocument document = JsonText.Document(stream);
         if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("model", out JsonElement model)
             || !model.TryGetProperty("vocab", out JsonElement vocabulary) || !model.TryGetProperty("merges", out JsonElement pairs))
         {
@@ -126,11 +131,12 @@ internal sealed class ClipVocabulary
         return new ClipVocabulary(path, ids, CheckMerges(merges, ids, path));
     }
 
-    /// <summary>A merge whose result is no token would give ids that do not exist.</summary>
+    /// <summary>A merge of what is no token, or into what is none, would give ids that do not exist; the same merge twice has no rank.</summary>
     private static List<string> CheckMerges(List<string> merges, Dictionary<string, int> ids, string path)
     {
-        string? bad = merges.Find(merge => merge.Count(character => character == ' ') != 1 || !ids.ContainsKey(merge.Replace(" ", "")));
-        return bad is null ? merges : throw new UserError($"{path}: the merge '{(bad.Length <= 60 ? bad : bad[..60])}' gives no token of the vocabulary");
+        HashSet<string> seen = [];
+        string? bad = merges.Find(merge => merge.Split(' ') is not [string left, string right] || !ids.ContainsKey(left) || !ids.ContainsKey(right) || !ids.ContainsKey(left + right) || !seen.Add(merge));
+        return bad is null ? merges : throw new UserError($"{path}: the merge '{(bad.Length <= 60 ? bad : bad[..60])}' joins no two tokens to a third, or stands there twice");
     }
 
     private static FileStream OpenJson(string path)

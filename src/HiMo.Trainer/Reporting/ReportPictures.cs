@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+using SkiaSharp;
+
+namespace HiMo.Trainer;
+
+/// <summary>Pictures of an evaluation inside the page, small enough that a page of photos stays a page.</summary>
+internal static class ReportPictures
+{
+    private const int LargestSide = 256;
+    private const int LargestFile = 40_000;
+    private const int Quality = 85;
+
+    /// <summary>An image element, or a note where the picture is not found.</summary>
+    /// <param name="run">The run that was evaluated.</param>
+    /// <param name="image">Its name in the evaluation.</param>
+    /// <param name="missing">Receives the name where it is not found or not readable.</param>
+    public static string Html(RunFolder run, string image, ICollection<string> missing)
+    {
+        string? source = Find(run, image) is { } file ? DataUri(file) : null;
+        if (source is null)
+        {
+            missing.Add(image);
+            return "<p class=\"missing\">picture not found</p>";
+        }
+
+        return $"<img alt=\"scene {ResultTable.Html(Path.GetFileNameWithoutExtension(image))}\" src=\"{source}\">";
+    }
+
+    /// <summary>The data folder as written is relative to where the run was started: here, or in a folder above the run.</summary>
+    private static string? Find(RunFolder run, string image)
+    {
+        string data = (string?)run.Evaluation?["data"] ?? (string?)run.Config["data"] ?? "";
+        return Ancestors(run.FolderPath).Prepend(Directory.GetCurrentDirectory())
+            .Select(folder => Path.Combine(folder, data))
+            .SelectMany(folder => new[] { image, Path.Combine("eval", image), Path.Combine("eval", "images", image), Path.Combine("images", image) }.Select(part => Path.Combine(folder, part)))
+            .FirstOrDefault(File.Exists);
+    }
+
+    private static IEnumerable<string> Ancestors(string folder)
+    {
+        for (DirectoryInfo? above = new DirectoryInfo(folder).Parent; above is not null; above = above.Parent)
+        {
+            yield return above.FullName;
+        }
+    }
+
+    /// <summary>A small file as it is, a large one scaled down; null where it cannot be decoded.</summary>
+    private static string? DataUri(string file)
+    {
+        if (new FileInfo(file).Length <= LargestFile)
+        {
+            string type = Path.GetExtension(file).ToLowerInvariant() switch { ".png" => "png", ".webp" => "webp", _ => "jpeg" };
+            return $"data:image/{type};base64,{Convert.ToBase64String(File.ReadAllBytes(file))}";
+        }
+
+        try
+        {
+            Raster raster = ImageFile.Decode(file, rgbFirst: true);
+            double scale = Math.Min(1.0, (double)LargestSide / Math.Max(raster.Width, raster.Height));
+            using SKBitmap whole = new(new SKImageInfo(raster.Width, raster.Height, SKColorType.Rgba8888, SKAlphaType.Opaque));
+            System.Runtime.InteropServices.Marshal.Copy(raster.Rgba, 0, whole.GetPixels(), raster.Rgba.Length);
+            SKImageInfo small = new(Math.Max(1, (int)(raster.Width * scale)), Math.Max(1, (int)(raster.Height * scale)));
+            using SKBitmap scaled = whole.Resize(small, new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear));
+            using SKData data = scaled.Encode(SKEncodedImageFormat.Jpeg, Quality);
+            return $"data:image/jpeg;base64,{Convert.ToBase64String(data.AsSpan())}";
+        }
+        catch (UserError)
+        {
+            return null; // the caller names it
+        }
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
+
+namespace HiMo.Trainer;
+
+/// <summary>The report's figures over the steps of training.</summary>
+internal static class StepFigures
+{
+    /// <summary>Both branches of the loss.</summary>
+    /// <param name="groups">Runs grouped by base and loss.</param>
+    public static Figure? Loss(IReadOnlyList<RunGroup> groups)
+    {
+        List<Panel> panels = [];
+        foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups))
+        {
+            Panel panel = new(sameBase.Key, "step", "loss, nats");
+            foreach (RunGroup group in sameBase)
+            {
+                Add(panel, group, "global", $"{group.Label}, global", ReportFigures.Color(groups, group));
+                if (group.Loss == "himo")
+                {
+                    Add(panel, group, "component", $"{group.Label}, component", ReportFigures.Color(groups, group), "dot");
+                }
+            }
+
+            panels.Add(panel);
+        }
+
+        return ReportFigures.Make(
+            "loss", "Loss by branch",
+            "Training loss of each step, mean of the seeds. Solid: the global branch, images against full texts; dotted: the component branch, images against "
+            + "their reconstruction from m components. Label smoothing keeps both above zero.",
+            ReportFigures.Legend(groups.Where(group => group.Loss != "before")), panels);
+    }
+
+    /// <summary>What HiDe keeps of a batch.</summary>
+    /// <param name="groups">Runs grouped by base and loss.</param>
+    public static Figure? Components(IReadOnlyList<RunGroup> groups)
+    {
+        RunGroup[] himo = [.. groups.Where(group => group.Loss == "himo")];
+        return ReportFigures.Make(
+            "rank", "Components that HiDe keeps",
+            "m is the fewest principal components of the batch whose cumulative explained variance reaches tau; the gap between the last one kept and the first one dropped, "
+            + "relative to the largest eigenvalue, says how well defined the subspace is. Shaded: lowest to highest seed.",
+            ReportFigures.Legend(himo),
+            Panels(himo, [new("m", "kept components", "m"), new("explained_variance", "explained variance at m", "share"), new("relative_gap", "gap at the cut", "share of the largest", IsLog: true)]));
+    }
+
+    /// <summary>Whether training is sane: temperature, gradients, learning rate, throughput.</summary>
+    /// <param name="groups">Runs grouped by base and loss.</param>
+    public static Figure? Health(IReadOnlyList<RunGroup> groups)
+    {
+        RunGroup[] trained = [.. groups.Where(group => group.Loss != "before")];
+        return ReportFigures.Make(
+            "health", "Temperature, gradients, learning rate, speed",
+            "The logits are cosines times exp(logit scale), the inverse temperature. Norm of all gradients before clipping. Pairs per second, the wait for data included. Shaded: lowest to highest seed.",
+            ReportFigures.Legend(trained),
+            Panels(trained,
+            [
+                new("logit_scale", "scale of the logits", "exp(logit scale)", Map: Math.Exp), new("grad_norm", "gradient norm", "norm", IsLog: true),
+                new("lr", "learning rate", "rate"), new("samples_per_second", "speed", "pairs per second"),
+            ]));
+    }
+
+    /// <summary>The measures of the evaluations during training, the base's own at step 0 and the final one at the end.</summary>
+    /// <param name="groups">Runs grouped by base and loss.</param>
+    public static Figure? Progress(IReadOnlyList<RunGroup> groups)
+    {
+        List<Panel> panels = [];
+        foreach ((string title, string axis, double scale, string[] solid, string[] dotted) in new[]
+        {
+            ("R@1 of full captions", "R@1, %", 100.0, new[] { "retrieval", "full", "image_to_text_R@1" }, new[] { "retrieval", "full", "text_to_image_R@1" }),
+            ("HiMo@2 and @3", "rising, %", 100.0, ["himo", "himo@2"], ["himo", "himo@3"]),
+            ("HiMo@K", "Pearson", 1.0, ["himo", "himo@K"], ["margin", "himo@K"]),
+        })
+        {
+            foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups).Where(one => one.Any(group => group.Runs.Any(run => run.Evaluations.Count > 0))))
+            {
+                Panel panel = new($"{sameBase.Key}: {title}", "step", axis);
+                JsonObject? before = groups.FirstOrDefault(group => group.Base == sameBase.Key && group.Loss == "before")?.Runs[0].Evaluation;
+                foreach (RunGroup group in sameBase)
+                {
+                    AddEvaluations(panel, group, before, solid, scale, ReportFigures.Color(groups, group), "solid");
+                    AddEvaluations(panel, group, before, dotted, scale, ReportFigures.Color(groups, group), "dot");
+                }
+
+                panels.Add(panel);
+            }
+        }
+
+        return ReportFigures.Make(
+            "progress", "Retrieval and HiMo during training",
+            "Evaluations during the runs, the base model at step 0. First row, solid: image to text, dotted: text to image. Second row, solid: HiMo@2, dotted: HiMo@3. Third row, "
+            + "solid: HiMo@K, dotted: the same less the average image. Shaded: lowest to highest seed.",
+            ReportFigures.Legend(groups.Where(group => group.Loss != "before")), panels);
+    }
+
+    private readonly record struct Quantity(string Field, string Title, string Axis, bool IsLog = false, Func<double, double>? Map = null);
+
+    /// <summary>A panel for every quantity that the logs have and every base.</summary>
+    private static List<Panel> Panels(RunGroup[] groups, Quantity[] quantities)
+    {
+        List<Panel> panels = [];
+        foreach (Quantity quantity in quantities)
+        {
+            foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups).Where(one => one.Any(group => group.Steps(quantity.Field).Mean.Any(double.IsFinite))))
+            {
+                Panel panel = new($"{sameBase.Key}: {quantity.Title}", "step", quantity.Axis);
+                if (quantity.IsLog)
+                {
+                    panel.YAxis["type"] = "log";
+                }
+
+                foreach (RunGroup group in sameBase)
+                {
+                    Add(panel, group, quantity.Field, group.Label, ReportFigures.Color(groups, group), map: quantity.Map);
+                }
+
+                panels.Add(panel);
+            }
+        }
+
+        return panels;
+    }
+
+    private static void Add(Panel panel, RunGroup group, string field, string name, string color, string dash = "solid", Func<double, double>? map = null)
+    {
+        (double[] mean, double[] lowest, double[] highest) = group.Steps(field);
+        if (map is not null)
+        {
+            (mean, lowest, highest) = (Array.ConvertAll(mean, value => map(value)), Array.ConvertAll(lowest, value => map(value)), Array.ConvertAll(highest, value => map(value)));
+        }
+
+        panel.Line(name, group.Steps("step").Mean, mean, color, dash, markers: false, lowest, highest);
+    }
+
+    private static void AddEvaluations(Panel panel, RunGroup group, JsonObject? before, string[] path, double scale, string color, string dash)
+    {
+        (double Step, double Value)[][] series = [.. group.Runs.Select(run => Points(run, before, path, scale)).Where(points => points.Length > 0)];
+        if (series.Length == 0)
+        {
+            return;
+        }
+
+        (double[] mean, double[] lowest, double[] highest) = RunGroup.Envelope([.. series.Select(points => points.Select(point => point.Value).ToArray())]);
+        panel.Line($"{group.Label}, {string.Join(' ', path[^1].Split('_'))}", [.. series[0].Take(mean.Length).Select(point => point.Step)], mean, color, dash, markers: true, lowest, highest);
+    }
+
+    private static (double Step, double Value)[] Points(RunFolder run, JsonObject? before, string[] path, double scale)
+    {
+        double last = run.Steps.Count > 0 ? run.StepValues("step")[^1] : double.NaN;
+        IEnumerable<(double Step, JsonObject? Measures)> all = run.Evaluations.Select(entry => (RunFolder.Number(entry["step"]) ?? double.NaN, (JsonObject?)entry));
+        return
+        [
+            .. all.Prepend((Step: 0.0, Measures: before)).Append((Step: last, Measures: run.Evaluation)).Where(point => point.Measures is not null && double.IsFinite(point.Step)).DistinctBy(point => point.Step)
+                .Select(point => (point.Step, RunFolder.Number(RunFolder.Find(point.Measures, path)) * scale ?? double.NaN)),
+        ];
+    }
+}
