@@ -59,6 +59,11 @@ public sealed class ReaderFuzzTests
         "x.json", path => RetrievalSets.Load(Protocol.Coco, path, null));
 
     [Test]
+    public void Karpathy() => Text(
+        """{"images":[{"filepath":"val2014","filename":"a.jpg","split":"test","sentences":[{"raw":"caf\u00e9"},{"raw":"b"},{"raw":"c"},{"raw":"d"},{"raw":"e"}]},{"split":"train"}]}""",
+        "x.json", path => RetrievalSets.Load(Protocol.Karpathy, path, null));
+
+    [Test]
     public void Flickr30k() => Text(string.Concat(Enumerable.Range(0, 10).Select(i => $"{i / 5}.jpg#{i % 5}\tcaption {i}\n")), "x.token", path => RetrievalSets.Load(Protocol.Flickr30k, path, null));
 
     [Test]

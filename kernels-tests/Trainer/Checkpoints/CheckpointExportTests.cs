@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class CheckpointExportTests
+internal sealed class CheckpointExportTests
 {
     private string _folder = "";
 

@@ -92,6 +92,17 @@ public sealed class ProtocolEvaluationTests
     }
 
     [Test]
+    public void Karpathys_test_split()
+    {
+        object[] images =
+        [
+            new { filepath = "", filename = "none.png", split = "restval", sentences = new[] { new { raw = "of no test" } } },
+            .. Enumerable.Range(0, Scenes).Select(i => new { filepath = "images", filename = Image(i), split = "test", sentences = Enumerable.Range(0, 6).Select(k => new { raw = k == 5 ? "a sixth one" : _captions[i] }) }),
+        ];
+        AssertSameRecall(Run(Protocol.Karpathy, Save("karpathy/dataset_coco.json", JsonSerializer.Serialize(new { images })), Path.GetDirectoryName(Images)));
+    }
+
+    [Test]
     public void Flickr30k()
     {
         string file = Save("flickr/results_20130124.token", string.Concat(Enumerable.Range(0, 5 * Scenes).Select(i => $"{Image(i / 5)}#{i % 5}\t{_captions[i / 5]}\n")));
@@ -148,6 +159,9 @@ public sealed class ProtocolEvaluationTests
     }
 
     [TestCase("sharegpt4v", "[]", "holds no caption")]
+    [TestCase("karpathy", "{}", "has no list images")]
+    [TestCase("karpathy", "{\"images\":[]}", "no image of the split 'test'")]
+    [TestCase("karpathy", "{\"images\":[{\"split\":\"test\",\"filename\":\"a.png\",\"sentences\":[{\"raw\":\"x\"}]}]}", "a.png has 1 sentences")]
     [TestCase("docci", "{\"split\":\"test\",\"description\":\"x\"}", "line 1 has no image_file")]
     [TestCase("docci", "{\"split\":\"test\",\"image_file\":\"x\"}", "line 1 has no description")]
     [TestCase("docci", "{\"split\"", "line 1: is no JSON")]

@@ -8,7 +8,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>Loading takes memory for one copy of the weights: tensors are read one by one into their place.</summary>
 [Platform("Linux")]
-public sealed class LoadingMemoryTests
+internal sealed class LoadingMemoryTests
 {
     private const long Overhead = 64L << 20; // buffers of one piece, the header, the collector's slack
 

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace HiMo.Trainer;
 
 /// <summary>What other programs read.</summary>
-public enum ExportFormat
+internal enum ExportFormat
 {
     /// <summary>One file in OpenAI's names, ours.</summary>
     Safetensors,

@@ -44,13 +44,14 @@ internal static class CheckpointCommand
         Option<string> checkpoint = new("--checkpoint") { Description = "Weights of any kind that is read.", HelpName = "FILE", Required = true };
         Option<ExportFormat> format = ChoiceOption.Create("--format", ExportFormat.Safetensors, "For whom: one file in OpenAI's names, Long-CLIP's .pt, a folder for transformers, a folder for open_clip.");
         Option<int?> context = new("--context") { Description = "Text positions; 248 stretches a checkpoint of 77. [the checkpoint's own]", HelpName = "N" };
+        Option<StretchPrecision> stretch = ChoiceOption.Create("--stretch", StretchPrecision.F32, "Rounding of stretched positions; f16 gives the authors' bits.");
         Option<ActivationChoice> activation = ActivationOption.Create();
         Option<WeightType> type = ChoiceOption.Create("--type", WeightType.Float32, "Type of the weights in the file.");
         Option<string> output = new("--out") { Description = "File to write, for hugging-face and open-clip a folder.", HelpName = "PATH", Required = true };
-        Command command = new("export", "Write a checkpoint for other programs.") { checkpoint, format, context, activation, type, output };
+        Command command = new("export", "Write a checkpoint for other programs.") { checkpoint, format, context, stretch, activation, type, output };
         command.Set((parse, _) =>
         {
-            using ClipModel model = ClipModel.Load(parse.GetRequiredValue(checkpoint), parse.GetValue(context), activation: ActivationOption.Read(parse.GetValue(activation)));
+            using ClipModel model = ClipModel.Load(parse.GetRequiredValue(checkpoint), parse.GetValue(context), parse.GetValue(stretch), ActivationOption.Read(parse.GetValue(activation)));
             ScalarType stored = parse.GetValue(type) switch
             {
                 WeightType.Float16 => ScalarType.Float16,

@@ -22,6 +22,9 @@ internal enum Protocol
     /// <summary>COCO's annotations, the first five captions of every image.</summary>
     Coco,
 
+    /// <summary>The test split of Karpathy's dataset_coco.json (5,000 images of val2014) or dataset_flickr30k.json (1,000), the first five captions of every image.</summary>
+    Karpathy,
+
     /// <summary>Flickr30k's token file, five captions of every image.</summary>
     Flickr30k,
 

@@ -24,6 +24,7 @@ internal static partial class RetrievalSets
         Protocol.Docci => Docci(path, imageRoot),
         Protocol.LongDci => LongDci(path, imageRoot),
         Protocol.Coco => Coco(path, imageRoot),
+        Protocol.Karpathy => Karpathy(path, imageRoot),
         Protocol.Flickr30k => Flickr30k(path, imageRoot),
         _ => throw new ArgumentOutOfRangeException(nameof(protocol), protocol, "is no retrieval set"),
     };
@@ -88,7 +89,7 @@ internal static partial class RetrievalSets
         using JsonDocument annotations = ParseJson(file);
         if (Property(annotations.RootElement, "images") is not { ValueKind: JsonValueKind.Array } images || Property(annotations.RootElement, "annotations") is not { ValueKind: JsonValueKind.Array } captions)
         {
-            throw new UserError($"{file}: has no lists images and annotations; Karpathy's dataset_coco.json is another set and not read here");
+            throw new UserError($"{file}: has no lists images and annotations; Karpathy's dataset_coco.json is another set, read by the protocol karpathy");
         }
 
         SortedDictionary<long, (string Name, List<string> Captions)> byId = [];
@@ -121,6 +122,31 @@ internal static partial class RetrievalSets
             [.. byId.Values.Select(image => TextFile.Resolve(image.Name, root))],
             [.. byId.Values.SelectMany(image => image.Captions.Take(CaptionsPerImage))],
             RgbFirst: true);
+    }
+
+    private static RetrievalSet Karpathy(string path, string? imageRoot)
+    {
+        string file = CaptionFile(path, "dataset_coco.json", "dataset_flickr30k.json");
+        using JsonDocument document = ParseJson(file);
+        if (Property(document.RootElement, "images") is not { ValueKind: JsonValueKind.Array } all)
+        {
+            throw new UserError($"{file}: has no list images; COCO's own annotations are read by the protocol coco");
+        }
+
+        string root = ImageFolder(file, imageRoot, "images");
+        List<string> images = [];
+        List<string> captions = [];
+        foreach (JsonElement image in all.EnumerateArray().Where(image => Text(image, "split") == "test"))
+        {
+            string name = Text(image, "filename") ?? throw new UserError($"{file}: an image of the test split has no filename");
+            string[] own = Property(image, "sentences") is { ValueKind: JsonValueKind.Array } sentences
+                ? [.. sentences.EnumerateArray().Select(sentence => Text(sentence, "raw") ?? throw new UserError($"{file}: a sentence of {name} has no text 'raw'")).Take(CaptionsPerImage)]
+                : [];
+            images.Add(TextFile.Resolve(Path.Combine(Text(image, "filepath") ?? "", name), root));
+            captions.AddRange(own.Length == CaptionsPerImage ? own : throw new UserError($"{file}: {name} has {own.Length} sentences; the protocol takes the first {CaptionsPerImage}"));
+        }
+
+        return images.Count > 0 ? new RetrievalSet(images, captions, RgbFirst: true) : throw new UserError($"{file}: has no image of the split 'test'");
     }
 
     private static RetrievalSet Flickr30k(string path, string? imageRoot)
