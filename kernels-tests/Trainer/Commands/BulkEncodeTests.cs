@@ -62,7 +62,7 @@ public sealed class BulkEncodeTests
         string table = _scenes.Save("set.tsv", $"filepath\ttitle\n{_scenes.Images}/000000.png\ta\nnone.png\tb\n{_scenes.Images}/000001.png\tc\n{_scenes.Images}/000000.png\td\n{_scenes.Checkpoint}\te\n");
         HimoCall call = Encode(Out("broken"), "--data-images", table, "--batch", "2");
         (string Name, string? Error)[] index = [.. FeatureFolder.ReadIndex(Path.Combine(Out("broken"), "index.jsonl"))];
-        HimoCall refused = HimoCall.Run("encode", "--checkpoint", _scenes.Checkpoint, "--data-images", table, "--max-broken", "1", "--batch", "2", "--out", Out("refused"));
+        HimoCall refused = HimoCall.Run("encode", "--checkpoint", _scenes.Checkpoint, "--data-images", table, "--max-bad-images", "1", "--batch", "2", "--out", Out("refused"));
         Assert.Multiple(() =>
         {
             Assert.That(call.Error, Does.EndWith("features of 2 images; 2 could not be read, named with the reason in index.jsonl\n"));
@@ -70,7 +70,7 @@ public sealed class BulkEncodeTests
             Assert.That(index.Select(entry => (Path.GetFileName(entry.Name), entry.Error is null)), Is.EqualTo(new[] { ("000000.png", true), ("none.png", false), ("000001.png", true), ("model.safetensors", false) }));
             Assert.That(index[1].Error, Does.Contain("none.png: cannot be read"));
             Assert.That((refused.Code, File.Exists(Path.Combine(Out("refused"), "features.npy"))), Is.EqualTo((1, false)));
-            Assert.That(refused.Error, Does.Contain("more than 1 images cannot be read").And.Contain("--max-broken"));
+            Assert.That(refused.Error, Does.Contain("more than 1 images cannot be read").And.Contain("--max-bad-images"));
         });
     }
 

@@ -68,6 +68,24 @@ public sealed class QueryRecordsTests
     }
 
     [Test]
+    public void Float16_gives_scores_that_it_can_hold()
+    {
+        List<GrowingCaption> captions = _scenes.Captions;
+        string file = _scenes.Save("dci_long.csv", "filepath\ttitle\n" + string.Concat(captions.Select(caption => $"{Path.GetFileName(caption.ImagePath)}\t{caption.Captions[^1]}\n")));
+        (_, JsonNode[] full) = Run("long-dci", file, "--images", _scenes.Images);
+        (JsonNode result, JsonNode[] half) = Run("long-dci", file, "--images", _scenes.Images, "--parity", "f16");
+        float[] fullScores = [.. full.Select(record => (float)record["answer"]!["score"]!)], halfScores = [.. half.Select(record => (float)record["answer"]!["score"]!)];
+        Assert.Multiple(() =>
+        {
+            Assert.That(halfScores, Is.EqualTo(halfScores.Select(score => (float)(Half)score)), "float16 values");
+            Assert.That(fullScores, Is.Not.EqualTo(fullScores.Select(score => (float)(Half)score)));
+            Assert.That(halfScores, Is.EqualTo(fullScores).Within(4e-3f), "a few roundings of 2^-11 away");
+            Assert.That((string)result["parity"]!, Is.EqualTo("f16"));
+            Assert.That(HimoCall.Run("eval", "--checkpoint", _scenes.Checkpoint, "--data", _scenes.Data, "--parity", "f16").Error, Does.Contain("growing is no protocol of the authors"));
+        });
+    }
+
+    [Test]
     public void Nothing_is_written_where_the_evaluation_fails()
     {
         string records = Path.Combine(_scenes.Folder, "failed.jsonl");

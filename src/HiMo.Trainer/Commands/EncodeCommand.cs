@@ -21,13 +21,13 @@ internal static class EncodeCommand
         Option<string?> dataImages = new("--data-images") { Description = "In bulk: the images of a data set, as train reads it.", HelpName = "DATA" };
         Option<string?> dataCaptions = new("--data-captions") { Description = "In bulk: the captions of a data set.", HelpName = "DATA" };
         Option<int> batch = new("--batch") { Description = "Rows encoded at once; does not change the result.", HelpName = "N", DefaultValueFactory = _ => DefaultBatch };
-        Option<int> maxBroken = new("--max-broken") { Description = "In bulk: images that may be missing or damaged before the run fails.", HelpName = "N", DefaultValueFactory = _ => 100 };
+        Option<int> maxBadImages = new("--max-bad-images") { Description = "In bulk: images that may be missing or damaged before the run fails.", HelpName = "N", DefaultValueFactory = _ => 100 };
         Option<string> output = new("--out")
         {
             Description = "Of a .npy: receives the features as the encoder gives them, n x e, f4, not normalised. In bulk: a folder of unit features and their names, which a second call completes.",
             HelpName = "PATH", Required = true,
         };
-        Command command = new("encode", "Encode images or texts with a checkpoint, from a .npy or in bulk.") { images, texts, imageFolder, captionFile, dataImages, dataCaptions, batch, maxBroken, output };
+        Command command = new("encode", "Encode images or texts with a checkpoint, from a .npy or in bulk.") { images, texts, imageFolder, captionFile, dataImages, dataCaptions, batch, maxBadImages, output };
         options.AddTo(command);
         command.Set((parse, cancel) =>
         {
@@ -58,16 +58,16 @@ internal static class EncodeCommand
                 : input == captionFile ? EncodingSource.LinesOf(path)
                 : input == dataImages ? EncodingSource.ImagesOf(path)
                 : EncodingSource.CaptionsOf(path);
-            EncodeInBulk(parse, options, source, parse.GetRequiredValue(output), parse.GetValue(batch), parse.GetValue(maxBroken), cancel);
+            EncodeInBulk(parse, options, source, parse.GetRequiredValue(output), parse.GetValue(batch), parse.GetValue(maxBadImages), cancel);
         });
         return command;
     }
 
-    private static void EncodeInBulk(ParseResult parse, ModelOptions options, EncodingSource source, string folder, int batch, int maxBroken, CancellationToken cancel)
+    private static void EncodeInBulk(ParseResult parse, ModelOptions options, EncodingSource source, string folder, int batch, int maxBadImages, CancellationToken cancel)
     {
         using ClipModel model = options.LoadModel(parse);
         ITokenizer? tokenizer = source.Kind == EncodingSource.Text ? options.TokenizerOf(parse, model) : null;
-        BulkEncoder encoder = new(model, tokenizer, source, folder) { BatchSize = batch, MaxBroken = maxBroken };
+        BulkEncoder encoder = new(model, tokenizer, source, folder) { BatchSize = batch, MaxBadImages = maxBadImages };
         TextWriter messages = parse.InvocationConfiguration.Error;
         (int rows, int broken) result;
         using (Progress progress = new(source.Kind + "s", source.Names.Count, messages))

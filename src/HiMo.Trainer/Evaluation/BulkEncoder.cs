@@ -28,7 +28,7 @@ internal sealed class BulkEncoder(ClipModel model, ITokenizer? tokenizer, Encodi
     public int BatchSize { get; init; } = 32;
 
     /// <summary>Images that may be missing or damaged before the run fails.</summary>
-    public int MaxBroken { get; init; } = 100;
+    public int MaxBadImages { get; init; } = 100;
 
     private sealed record Loaded(float[] Pixels, (string Name, string? Error)[] Entries);
 
@@ -72,9 +72,9 @@ internal sealed class BulkEncoder(ClipModel model, ITokenizer? tokenizer, Encodi
             next = Load(done + batch.Entries.Length);
             float[] values = Features(batch);
             broken += batch.Entries.Count(entry => entry.Error is not null);
-            if (broken > MaxBroken)
+            if (broken > MaxBadImages)
             {
-                throw new UserError($"more than {MaxBroken} images cannot be read, the last one: {batch.Entries.Last(entry => entry.Error is not null).Error}; mend them, or allow more with --max-broken");
+                throw new UserError($"more than {MaxBadImages} images cannot be read, the last one: {batch.Entries.Last(entry => entry.Error is not null).Error}; mend them, or allow more with --max-bad-images");
             }
 
             features.Write(MemoryMarshal.AsBytes<float>(values));

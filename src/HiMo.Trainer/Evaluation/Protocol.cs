@@ -38,6 +38,19 @@ internal enum Protocol
     ZeroShot,
 }
 
+/// <summary>In which precision a set is scored.</summary>
+internal enum Parity
+{
+    /// <summary>float32 throughout.</summary>
+    None,
+
+    /// <summary>
+    /// As the authors' scripts on a GPU: products in float16, unit features and similarities rounded to float16. Different scores become equal then,
+    /// which changes ranks.
+    /// </summary>
+    F16,
+}
+
 /// <summary>What to evaluate on, and what its files do not say.</summary>
 /// <param name="Protocol">Which set it is.</param>
 /// <param name="Data">Its folder or file.</param>
@@ -45,6 +58,9 @@ internal sealed record EvaluationRequest(Protocol Protocol, string Data)
 {
     /// <summary>Folder of the images, or null for the set's usual place.</summary>
     public string? Images { get; init; }
+
+    /// <summary>The precision of features and scores.</summary>
+    public Parity Parity { get; init; }
 
     /// <summary>Zero-shot: file of prompt templates, or null for one.</summary>
     public string? Templates { get; init; }

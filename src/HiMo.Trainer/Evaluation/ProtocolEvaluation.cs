@@ -18,6 +18,11 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
     /// <exception cref="UserError">A file is missing or damaged.</exception>
     public JsonObject Run(EvaluationRequest request, CancellationToken cancel)
     {
+        if (request.Parity != Parity.None && request.Protocol is Protocol.Growing or Protocol.ZeroShot)
+        {
+            throw new UserError($"--parity f16: {ChoiceOption.Kebab(request.Protocol.ToString())} is no protocol of the authors' scripts, there is nothing to agree with");
+        }
+
         if (request.Protocol == Protocol.Growing)
         {
             return GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(request.Data, model.Config.ImageResolution, cancel), cancel, record);
@@ -25,23 +30,25 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
         using IDisposable constant = no_grad();
         using DisposeScope scope = NewDisposeScope();
+        model.ProductType = request.Parity == Parity.F16 ? ScalarType.Float16 : model.ProductType;
         JsonObject json = request.Protocol switch
         {
             Protocol.HimoDocci => HimoDocci(request, cancel),
             Protocol.Cola => Cola(request, cancel),
             Protocol.ZeroShot => ZeroShot.Run(model, tokenizer, ImageFolder.Load(request.Data, request.Classes), ZeroShot.Templates(request.Templates), record, cancel),
-            _ => Retrieve(RetrievalSets.Load(request.Protocol, request.Data, request.Images), cancel),
+            _ => Retrieve(RetrievalSets.Load(request.Protocol, request.Data, request.Images), request.Parity, cancel),
         };
         json.Insert(0, "protocol", ChoiceOption.Kebab(request.Protocol.ToString()));
         json.Insert(1, "data", request.Data);
+        json.Insert(2, "parity", ChoiceOption.Kebab(request.Parity.ToString()));
         return json;
     }
 
-    private JsonObject Retrieve(RetrievalSet set, CancellationToken cancel)
+    private JsonObject Retrieve(RetrievalSet set, Parity parity, CancellationToken cancel)
     {
-        Tensor images = FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel);
-        (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, set.Captions, cancel);
-        Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 0 : QueryRecords.Kept, cancel: cancel);
+        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel), parity);
+        (Tensor texts, int truncated) = Texts(set.Captions, parity, cancel);
+        Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 0 : QueryRecords.Kept, parity: parity, cancel: cancel);
         foreach (JsonObject query in QueryRecords.Of(retrieval, set))
         {
             record?.Invoke(query);
@@ -68,10 +75,10 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
             throw new UserError($"{request.Data}: none of its {all.Count} images is there, for example {all[0].ImagePath}; name their folder with --images");
         }
 
-        Tensor images = FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel);
-        (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, [.. found.SelectMany(caption => caption.Captions)], cancel);
+        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel), request.Parity);
+        (Tensor texts, int truncated) = Texts([.. found.SelectMany(caption => caption.Captions)], request.Parity, cancel);
         Tensor own = images.repeat_interleave(tensor(found.ConvertAll(caption => (long)caption.Captions.Length).ToArray()), 0);
-        float[] similarity = (texts * own).sum(1).data<float>().ToArray();
+        float[] similarity = Retrieval.Rounded((texts * own).sum(1), request.Parity).data<float>().ToArray();
         List<double[]> rows = [];
         int start = 0;
         foreach (GrowingCaption caption in found)
@@ -93,10 +100,10 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
     private JsonObject Cola(EvaluationRequest request, CancellationToken cancel)
     {
         List<ColaPair> pairs = ColaPairs.Load(request.Data, request.Images);
-        Tensor images = FeatureEncoder.Images(model, [.. pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage })], rgbFirst: false, cancel);
-        (Tensor texts, _) = FeatureEncoder.Texts(model, tokenizer, [.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })], cancel);
+        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage })], rgbFirst: false, cancel), request.Parity);
+        (Tensor texts, _) = Texts([.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })], request.Parity, cancel);
         Tensor scores = images.view(pairs.Count, 2, -1).matmul(texts.view(pairs.Count, 2, -1).transpose(1, 2)); // pair, image, caption
-        float[] values = scores.contiguous().data<float>().ToArray();
+        float[] values = Retrieval.Rounded(scores, request.Parity).contiguous().data<float>().ToArray();
         for (int i = 0; i < pairs.Count && record is not null; i++)
         {
             float[] four = values[(4 * i)..(4 * (i + 1))];
@@ -110,6 +117,12 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         }
 
         return new JsonObject { ["accuracy"] = ColaAccuracy(values), ["pairs"] = pairs.Count };
+    }
+
+    private (Tensor Features, int Truncated) Texts(IReadOnlyList<string> texts, Parity parity, CancellationToken cancel)
+    {
+        (Tensor features, int truncated) = FeatureEncoder.Texts(model, tokenizer, texts, cancel);
+        return (Retrieval.Rounded(features, parity), truncated);
     }
 
     /// <summary>Share of the pairs where each caption prefers its own image, strictly.</summary>

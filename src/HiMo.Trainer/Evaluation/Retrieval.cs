@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Numerics;
 using System.Text.Json.Nodes;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
@@ -96,8 +97,10 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
     /// <param name="texts">texts x e, as many for every image.</param>
     /// <param name="ties">What equal scores mean.</param>
     /// <param name="best">How many of the best candidates to keep for every query; 0 keeps no query.</param>
+    /// <param name="parity">Whether similarities are rounded to float16.</param>
     /// <param name="cancel">Stops between blocks.</param>
-    public static Retrieval FromFeatures(Tensor images, Tensor texts, TieRule ties = TieRule.LowerIndexFirst, int best = 0, CancellationToken cancel = default)
+    public static Retrieval FromFeatures(
+        Tensor images, Tensor texts, TieRule ties = TieRule.LowerIndexFirst, int best = 0, Parity parity = Parity.None, CancellationToken cancel = default)
     {
         int perImage = (int)(texts.shape[0] / images.shape[0]);
         int tied = 0;
@@ -128,14 +131,20 @@ internal sealed record Retrieval(RecallResult ImageToText, RecallResult TextToIm
             {
                 cancel.ThrowIfCancellationRequested();
                 int start = first;
-                using Tensor block = queries.narrow(0, start, Math.Min(BlockRows, count - start)).matmul(candidates.t());
-                float[] scores = block.data<float>().ToArray();
+                using DisposeScope scope = NewDisposeScope();
+                Tensor block = queries.narrow(0, start, Math.Min(BlockRows, count - start)).matmul(candidates.t());
+                float[] scores = Rounded(block, parity).data<float>().ToArray();
                 Parallel.For(0, scores.Length / columns, row => hits[start + row] = rank(scores.AsSpan(row * columns, columns), start + row));
             }
 
             return hits;
         }
     }
+
+    /// <summary>Values as a precision holds them, in float32.</summary>
+    /// <param name="values">Features or similarities.</param>
+    /// <param name="parity">The precision.</param>
+    public static Tensor Rounded(Tensor values, Parity parity) => parity == Parity.F16 ? values.to(float16).to(float32) : values;
 
     /// <summary>The six recalls, <c>image_to_text_R@1</c> to <c>text_to_image_R@10</c>, shares from 0 to 1.</summary>
     public JsonObject ToJson()

@@ -90,7 +90,7 @@ internal static class StepFigures
 
         return ReportFigures.Make(
             "progress", "Retrieval and HiMo during training",
-            "Evaluations during the runs, the base model at step 0. First row, solid: image to text, dotted: text to image. Second row, solid: HiMo@2, dotted: HiMo@3. Third row, "
+            "Evaluations during the runs, the base model at step 0. R@1, solid: image to text, dotted: text to image. Rising captions, solid: HiMo@2, dotted: HiMo@3. Pearson, "
             + "solid: HiMo@K, dotted: the same less the average image. Shaded: lowest to highest seed.",
             ReportFigures.Legend(groups.Where(group => group.Loss != "before")), panels);
     }
@@ -109,6 +109,7 @@ internal static class StepFigures
                 if (quantity.IsLog)
                 {
                     panel.YAxis["type"] = "log";
+                    panel.YAxis["dtick"] = "D2";
                 }
 
                 foreach (RunGroup group in sameBase)

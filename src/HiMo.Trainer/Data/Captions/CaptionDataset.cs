@@ -8,15 +8,17 @@ internal sealed class CaptionDataset
 {
     private readonly CaptionStore _records;
     private readonly string _root;
+    private readonly int _first; // records before it belong to another split
 
-    private CaptionDataset(string root, CaptionStore records)
+    private CaptionDataset(string root, CaptionStore records, int first = 0)
     {
         _root = root;
         _records = records;
+        _first = first;
     }
 
     /// <summary>Number of pairs.</summary>
-    public int Count => _records.Count;
+    public int Count => _records.Count - _first;
 
     /// <summary>The pair at a position, its image path made absolute.</summary>
     /// <param name="index">From 0 to <see cref="Count"/> - 1.</param>
@@ -24,7 +26,7 @@ internal sealed class CaptionDataset
     {
         get
         {
-            CaptionRecord record = _records[index];
+            CaptionRecord record = _records[_first + index];
             return record with { ImagePath = TextFile.Resolve(record.ImagePath, _root) };
         }
     }
@@ -60,7 +62,7 @@ internal sealed class CaptionDataset
 
     /// <summary>The pairs without the first ones.</summary>
     /// <param name="count">How many are left out, from 0 to below <see cref="Count"/>.</param>
-    public CaptionDataset After(int count) => count == 0 ? this : new CaptionDataset(_root, _records[count..]);
+    public CaptionDataset After(int count) => count == 0 ? this : new CaptionDataset(_root, _records, _first + count);
 
     /// <summary>The positions of all pairs in the order of one epoch.</summary>
     /// <param name="seed">The run's seed.</param>
