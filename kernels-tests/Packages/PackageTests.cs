@@ -91,7 +91,7 @@ public sealed class PackageTests
     [Test]
     public void Without_libtorch_the_message_names_the_package()
     {
-        string project = CreateConsumer("bare", ReadmeExample(0), s_loss, libtorch: "");
+        string project = CreateConsumer("bare", "using HiMo.Interop.MoLoLoss molo = new();", s_loss, libtorch: "");
         string error = RunProgram("dotnet", fails: true, "run", "--project", project);
         Assert.That(error, Does.Contain("DllNotFoundException: libtorch was not found or did not load. Add to your project: <PackageReference Include=\"libtorch-cpu-"));
     }

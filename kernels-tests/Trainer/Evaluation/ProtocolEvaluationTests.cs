@@ -110,10 +110,10 @@ public sealed class ProtocolEvaluationTests
     }
 
     [Test]
-    public void HiMo_docci_skips_and_counts_missing_images()
+    public void HiMo_docci_skips_and_counts_missing_and_broken_images()
     {
         string lines = File.ReadAllText(Path.Combine(_scenes.Data, "eval", "captions.jsonl"));
-        string file = Save("himo/himo_docci_data.json", lines + "{\"img_path\":\"none.jpg\",\"caption\":[\"a .\"]}\n");
+        string file = Save("himo/himo_docci_data.json", lines + "{\"img_path\":\"none.jpg\",\"caption\":[\"a .\"]}\n{\"img_path\":\"../../../model.safetensors\",\"caption\":[\"a .\"]}\n");
         JsonObject result = Run(Protocol.HimoDocci, file, Images);
         Assert.Multiple(() =>
         {
@@ -122,7 +122,7 @@ public sealed class ProtocolEvaluationTests
                 Assert.That((double)result[measure]!, Is.EqualTo((double)_expected["himo"]![measure]!).Within(1e-5), measure);
             }
 
-            Assert.That(((int)result["images"]!, (int)result["missing_images"]!), Is.EqualTo((Scenes, 1)));
+            Assert.That(((int)result["images"]!, (int)result["skipped_images"]!), Is.EqualTo((Scenes, 2)));
             Assert.That(() => Run(Protocol.HimoDocci, file, "/nowhere"), Throws.TypeOf<UserError>().With.Message.Contains("--images"));
         });
     }
@@ -154,7 +154,7 @@ public sealed class ProtocolEvaluationTests
         Assert.Multiple(() =>
         {
             Assert.That(code, Is.Zero);
-            Assert.That(output.ToString(), Does.Contain("image to text R@1, %").And.Contain("text to image median rank"));
+            Assert.That(output.ToString(), Does.Match(@"image to text R@1, %\s+\d+\.\d\s+\d+\.\d to \d+\.\d").And.Contain("text to image median rank"));
         });
     }
 

@@ -30,7 +30,7 @@ internal static class EvalCommand
             {
                 Images = parse.GetValue(images), Parity = parse.GetValue(parity), Templates = parse.GetValue(templates), Classes = parse.GetValue(classes),
             };
-            JsonObject result = QueryRecords.Write(parse.GetValue(records), record => Run(model, tokenizer, options.Checkpoint(parse), request, record, cancel));
+            JsonObject result = QueryRecords.Write(parse.GetValue(records), record => Run(model, tokenizer, options.Checkpoint(parse), request, record, cancel, parse.InvocationConfiguration.Error));
             if (parse.GetValue(output) is { } file)
             {
                 AtomicFile.WriteText(file, result.ToJsonString(JsonText.Readable) + "\n");
@@ -66,9 +66,9 @@ internal static class EvalCommand
         return Run(model, Tokenizers.For(model.Metadata, vocab, checkpoint), checkpoint, new EvaluationRequest(protocol, data) { Images = images }, record: null, cancel);
     }
 
-    private static JsonObject Run(ClipModel model, ITokenizer tokenizer, string checkpoint, EvaluationRequest request, Action<JsonObject>? record, CancellationToken cancel)
+    private static JsonObject Run(ClipModel model, ITokenizer tokenizer, string checkpoint, EvaluationRequest request, Action<JsonObject>? record, CancellationToken cancel, TextWriter? messages = null)
     {
-        JsonObject result = new ProtocolEvaluation(model, tokenizer, record).Run(request, cancel);
+        JsonObject result = new ProtocolEvaluation(model, tokenizer, record, messages).Run(request, cancel);
         result.Insert(0, "checkpoint", checkpoint);
         return result;
     }

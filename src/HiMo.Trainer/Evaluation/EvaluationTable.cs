@@ -19,15 +19,28 @@ internal static class EvaluationTable
             return;
         }
 
-        Table table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn(new TableColumn("").RightAligned());
+        Table table = new Table().Border(TableBorder.Simple).AddColumn("").AddColumn(new TableColumn("").RightAligned()).AddColumn(new TableColumn("95 % interval").RightAligned());
         foreach ((string name, JsonNode? value) in result.Where(pair => pair.Value?.GetValueKind() == System.Text.Json.JsonValueKind.Number))
         {
             bool share = name.Contains("R@", StringComparison.Ordinal) || name.Contains("top-", StringComparison.Ordinal) || name is "accuracy" or "himo@2" or "himo@3";
             bool real = share || name.Contains('@', StringComparison.Ordinal) || name.EndsWith("rank", StringComparison.Ordinal);
-            table.AddRow(name.Replace('_', ' ') + (share ? ", %" : ""), share ? Percent(value) : real ? Number(value) : value!.ToString());
+            table.AddRow(name.Replace('_', ' ') + (share ? ", %" : ""), share ? Percent(value) : real ? Number(value) : value!.ToString(), share ? Interval(result, name, (double)value!) : "");
         }
 
         AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer) }).Write(table);
+    }
+
+    /// <summary>Where the true share may lie, for the number of queries that the result names.</summary>
+    private static string Interval(JsonObject result, string name, double share)
+    {
+        string queries = name.StartsWith("text_to_image", StringComparison.Ordinal) ? "texts" : name == "accuracy" ? "pairs" : "images";
+        if (result[queries] is not { } count || name.StartsWith("mean_class", StringComparison.Ordinal))
+        {
+            return ""; // a mean over classes is no share of independent queries
+        }
+
+        (double low, double high) = Wilson.Interval(share, (int)count);
+        return $"{Percent(low)} to {Percent(high)}";
     }
 
     private static void PrintGrowing(JsonObject result, TextWriter writer)

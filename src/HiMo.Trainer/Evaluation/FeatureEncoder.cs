@@ -9,6 +9,7 @@ internal static class FeatureEncoder
 {
     private const int TextBatch = 256;
     private const int ImageBatch = 64;
+    private const int ShownFrom = 500;
 
     /// <summary>Features of preprocessed images.</summary>
     /// <param name="model">The model.</param>
@@ -22,22 +23,36 @@ internal static class FeatureEncoder
         return Images(model, images.Length / values, (first, count) => images[(first * values)..((first + count) * values)], cancel);
     }
 
-    /// <summary>Features of image files, which are read and preprocessed batch by batch.</summary>
+    /// <summary>Features of image files, which are read and preprocessed batch by batch, the next one while one is encoded.</summary>
     /// <param name="model">The model.</param>
     /// <param name="paths">The files.</param>
     /// <param name="rgbFirst">Whether they are converted to RGB before they are resized.</param>
     /// <param name="cancel">Stops between batches.</param>
+    /// <param name="messages">Shows how far a large set is; may be null.</param>
     /// <returns>n x e, rows of length 1.</returns>
     /// <exception cref="UserError">A file cannot be decoded, or a feature is not finite.</exception>
-    public static Tensor Images(ClipModel model, IReadOnlyList<string> paths, bool rgbFirst, CancellationToken cancel = default)
+    public static Tensor Images(ClipModel model, IReadOnlyList<string> paths, bool rgbFirst, CancellationToken cancel = default, TextWriter? messages = null)
     {
         ImagePreprocessor preprocessor = new(model.Config.ImageResolution, rgbFirst);
-        return Images(model, paths.Count, (first, count) =>
+        using Progress? progress = messages is null || paths.Count < ShownFrom ? null : new Progress("images", paths.Count, messages);
+        Task<float[]> next = Load(0);
+        Tensor features = Images(model, paths.Count, (first, count) =>
         {
-            float[] values = new float[count * preprocessor.ValuesPerImage];
-            preprocessor.Load([.. paths.Skip(first).Take(count)], values, cancel);
+            progress?.Report(first);
+            float[] values = next.GetAwaiter().GetResult();
+            next = Load(first + count);
             return values;
         }, cancel);
+        progress?.Report(paths.Count);
+        return features;
+
+        Task<float[]> Load(int first) => Task.Run(() =>
+        {
+            string[] batch = [.. paths.Skip(first).Take(ImageBatch)];
+            float[] values = new float[batch.Length * preprocessor.ValuesPerImage];
+            preprocessor.Load(batch, values, cancel);
+            return values;
+        });
     }
 
     private static Tensor Images(ClipModel model, int count, Func<int, int, float[]> load, CancellationToken cancel)

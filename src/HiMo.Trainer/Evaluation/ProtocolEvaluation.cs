@@ -9,7 +9,8 @@ namespace HiMo.Trainer;
 /// <param name="model">The model.</param>
 /// <param name="tokenizer">Its tokenizer.</param>
 /// <param name="record">Receives one object per query, or null.</param>
-internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, Action<JsonObject>? record = null)
+/// <param name="messages">Shows how far a large set is; may be null.</param>
+internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, Action<JsonObject>? record = null, TextWriter? messages = null)
 {
     /// <summary>Measures.</summary>
     /// <param name="request">The set.</param>
@@ -35,7 +36,7 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         {
             Protocol.HimoDocci => HimoDocci(request, cancel),
             Protocol.Cola => Cola(request, cancel),
-            Protocol.ZeroShot => ZeroShot.Run(model, tokenizer, ImageFolder.Load(request.Data, request.Classes), ZeroShot.Templates(request.Templates), record, cancel),
+            Protocol.ZeroShot => ZeroShot.Run(model, tokenizer, ImageFolder.Load(request.Data, request.Classes), ZeroShot.Templates(request.Templates), record, cancel, messages),
             _ => Retrieve(RetrievalSets.Load(request.Protocol, request.Data, request.Images), request.Parity, cancel),
         };
         json.Insert(0, "protocol", ChoiceOption.Kebab(request.Protocol.ToString()));
@@ -46,7 +47,7 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
     private JsonObject Retrieve(RetrievalSet set, Parity parity, CancellationToken cancel)
     {
-        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel), parity);
+        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel, messages), parity);
         (Tensor texts, int truncated) = Texts(set.Captions, parity, cancel);
         Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 0 : QueryRecords.Kept, parity: parity, cancel: cancel);
         foreach (JsonObject query in QueryRecords.Of(retrieval, set))
@@ -69,13 +70,13 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
     private JsonObject HimoDocci(EvaluationRequest request, CancellationToken cancel)
     {
         List<GrowingCaption> all = GrowingCaptions.Load(request.Data, request.Images);
-        List<GrowingCaption> found = [.. all.Where(caption => File.Exists(caption.ImagePath))]; // the authors skip what they cannot open
+        List<GrowingCaption> found = [.. all.AsParallel().AsOrdered().Where(caption => IsReadable(caption.ImagePath))]; // the authors skip what they cannot open
         if (found.Count == 0)
         {
-            throw new UserError($"{request.Data}: none of its {all.Count} images is there, for example {all[0].ImagePath}; name their folder with --images");
+            throw new UserError($"{request.Data}: none of its {all.Count} images can be read, for example {all[0].ImagePath}; name their folder with --images");
         }
 
-        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel), request.Parity);
+        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel, messages), request.Parity);
         (Tensor texts, int truncated) = Texts([.. found.SelectMany(caption => caption.Captions)], request.Parity, cancel);
         Tensor own = images.repeat_interleave(tensor(found.ConvertAll(caption => (long)caption.Captions.Length).ToArray()), 0);
         float[] similarity = Retrieval.Rounded((texts * own).sum(1), request.Parity).data<float>().ToArray();
@@ -90,7 +91,7 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
         JsonObject json = GrowthResult.From(rows).ToJson();
         json["images"] = found.Count;
-        json["missing_images"] = all.Count - found.Count;
+        json["skipped_images"] = all.Count - found.Count;
         json["captions"] = similarity.Length;
         json["truncated_captions"] = truncated;
         json["equal_neighbours"] = rows.Sum(row => row.Zip(row.Skip(1)).Count(pair => pair.First == pair.Second));
@@ -100,7 +101,7 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
     private JsonObject Cola(EvaluationRequest request, CancellationToken cancel)
     {
         List<ColaPair> pairs = ColaPairs.Load(request.Data, request.Images);
-        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage })], rgbFirst: false, cancel), request.Parity);
+        Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. pairs.SelectMany(pair => new[] { pair.FirstImage, pair.SecondImage })], rgbFirst: false, cancel, messages), request.Parity);
         (Tensor texts, _) = Texts([.. pairs.SelectMany(pair => new[] { pair.FirstCaption, pair.SecondCaption })], request.Parity, cancel);
         Tensor scores = images.view(pairs.Count, 2, -1).matmul(texts.view(pairs.Count, 2, -1).transpose(1, 2)); // pair, image, caption
         float[] values = Retrieval.Rounded(scores, request.Parity).contiguous().data<float>().ToArray();
@@ -117,6 +118,19 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         }
 
         return new JsonObject { ["accuracy"] = ColaAccuracy(values), ["pairs"] = pairs.Count };
+    }
+
+    private static bool IsReadable(string path)
+    {
+        try
+        {
+            ImageFile.Check(path, decode: true);
+            return true;
+        }
+        catch (UserError)
+        {
+            return false; // counted in the result
+        }
     }
 
     private (Tensor Features, int Truncated) Texts(IReadOnlyList<string> texts, Parity parity, CancellationToken cancel)

@@ -40,14 +40,16 @@ internal static class ZeroShot
     /// <param name="templates">At least one, each with <c>{}</c>.</param>
     /// <param name="record">Receives one object per image, or null.</param>
     /// <param name="cancel">Stops between batches.</param>
+    /// <param name="messages">Shows how far a large set is; may be null.</param>
     /// <returns>Shares <c>top-1</c> and <c>top-5</c> of all images, <c>mean_class_top-1</c> with every class of equal weight, counts, and the classes.</returns>
     /// <exception cref="UserError">An image cannot be read.</exception>
-    public static JsonObject Run(ClipModel model, ITokenizer tokenizer, ImageFolder set, IReadOnlyList<string> templates, Action<JsonObject>? record, CancellationToken cancel)
+    public static JsonObject Run(
+        ClipModel model, ITokenizer tokenizer, ImageFolder set, IReadOnlyList<string> templates, Action<JsonObject>? record, CancellationToken cancel, TextWriter? messages = null)
     {
         using IDisposable constant = no_grad();
         using DisposeScope scope = NewDisposeScope();
         (Tensor classes, int truncated) = Classes(model, tokenizer, set.Names, templates, cancel);
-        Tensor images = FeatureEncoder.Images(model, set.Images, rgbFirst: false, cancel);
+        Tensor images = FeatureEncoder.Images(model, set.Images, rgbFirst: false, cancel, messages);
         float[] scores = images.matmul(classes.t()).data<float>().ToArray();
         QueryHits[] hits = new QueryHits[set.Images.Count];
         int tied = 0;
