@@ -58,7 +58,7 @@ internal sealed class TrainingPresetsTests
 
         // Without a base the run cannot begin, but its configuration is written; names and numbers of the preset are in it.
         HimoCall call = HimoCall.Run("train", "--preset", name, "--data", data, "--out", folder, "--batch", "64", "--micro-batch", "0", "--warmup-steps", "0");
-        Assert.That(call.Error, Does.Contain("--base"));
+        Assert.That(call.Error, Does.Contain("--base").And.Not.Contain("the base is none"));
         TrainingConfig expected = TrainingPresets.Create(Enum.Parse<TrainingPreset>(preset)), config = TrainingConfig.Read(folder)!;
         Assert.That((config.Tau, config.Epochs, config.Precision, config.Captions, config.Model), Is.EqualTo((expected.Tau, expected.Epochs, expected.Precision, expected.Captions, expected.Model)));
     }

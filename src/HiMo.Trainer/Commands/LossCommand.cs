@@ -128,6 +128,11 @@ internal static class LossCommand
         {
             using TrainingStep step = new(options, threads: 1);
             _ = step.WorkspaceBytes(shape, precision);      // refuses what the GPU does not have, before a device is asked for
+            if (isEmulated && shape.Length > 1 << 15)
+            {
+                error.WriteLine($"himo: warning: emulation is for small batches, {shape} can take many minutes; Ctrl-C stops it");
+            }
+
             using Gpu gpu = isEmulated ? Gpu.OpenEmulated(warps: 4) : Gpu.OpenCuda();
             using GpuWorkspace workspace = step.CreateWorkspace(gpu, shape, precision);
             using MemoryBuffer1D<float, Stride1D.Dense> imageRows = gpu.Accelerator.Allocate1D(v);

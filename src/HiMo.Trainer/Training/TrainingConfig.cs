@@ -184,7 +184,7 @@ internal sealed partial record TrainingConfig
         Require(Prefetch is >= 1 and <= 1024, "--prefetch", Prefetch, "it lies from 1 to 1024");
         Require(MaxBadImages >= 0, "--max-bad-images", MaxBadImages, "it is a number of images");
         _ = Freezing.Parse(Freeze);
-        Require(WarmupSteps >= 0 && WarmupSteps <= Steps, "--warmup-steps", WarmupSteps, $"the warm-up has 0 to {Steps} steps");
+        Require(WarmupSteps >= 0 && WarmupSteps <= Steps, "--warmup-steps", WarmupSteps, $"the warm-up has 0 to {Steps} steps, those of the run; give fewer, or more --steps");
         Require(CooldownSteps >= 0 && WarmupSteps + CooldownSteps <= Steps, "--cooldown-steps", CooldownSteps, $"warm-up and cooldown have at most {Steps} steps together");
         Require(FinalRateShare is >= 0.0 and <= 1.0, "--final-rate-share", FinalRateShare, "it lies from 0 to 1");
         Require(Beta1 is >= 0.0 and < 1.0, "--beta1", Beta1, "it lies from 0 to below 1");

@@ -85,6 +85,11 @@ internal sealed class TrainingRun : IDisposable
     /// <exception cref="UserError">The base is missing or damaged, or there is neither a base nor a vocabulary.</exception>
     public ClipModel CreateModel()
     {
+        if (Config.Model.Length > 0 && Config.Base is null)
+        {
+            throw new UserError($"no --base given; the preset fine-tunes a {Config.Model}: give its checkpoint, or --model \"\" to start a small model from random weights");
+        }
+
         ClipModel model = Config.Base is { } file ? ClipModel.Load(file, Config.Context) : CreateSmallModel();
         try
         {
