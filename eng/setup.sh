@@ -35,13 +35,13 @@ unlock() {
   exec 9>&-
 }
 
-# build PROJECT, under the lock: restores and builds it in Release form.
+# build PROJECT [OPTION...], under the lock: restores and builds it in Release form.
 build() {
   local log=${signature_file%/*}/build.log wanted
   "$dotnet" --list-sdks | grep -q '^10\.' || fail "$dotnet has no .NET 10 SDK: https://dotnet.microsoft.com/download/dotnet/10.0"
   wanted=$(signature)   # taken before the build, so that a change during it is seen by the next start
   # No descriptor of the lock goes to the build, whose children could outlive it.
-  if ! "$dotnet" build "$root/$1" -c Release -v quiet -nologo -p:UseSharedCompilation=false >"$log" 2>&1 9>&-; then
+  if ! "$dotnet" build "$root/$1" -c Release -v quiet -nologo -p:UseSharedCompilation=false "${@:2}" >"$log" 2>&1 9>&-; then
     # The compiler's messages without the project that each line ends with; anything else that went wrong in full.
     grep -qE '(error|warning) [A-Z]+[0-9]+' "$log" && grep -E '(error|warning) [A-Z]+[0-9]+' "$log" | sed 's/ \[.*\]$//' | sort -u >&2 || cat "$log" >&2
     fail "the build failed; its whole output is in $log"

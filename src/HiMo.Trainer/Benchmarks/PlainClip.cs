@@ -12,6 +12,8 @@ namespace HiMo.Trainer;
 /// </summary>
 internal sealed class PlainClip : IDisposable
 {
+    private static readonly Scalar s_quickGelu = 1.702;
+
     private readonly ClipConfig _config;
     private readonly Dictionary<string, Parameter> _parameters;
 
@@ -76,7 +78,7 @@ internal sealed class PlainClip : IDisposable
         Tensor mixed = F.scaled_dot_product_attention(heard[0], heard[1], heard[2], is_casual: causal).transpose(1, 2).reshape(batch, length, width);
         x = x.Plus(Linear(mixed, $"{name}.attn.out_proj"));
         Tensor hidden = Linear(Norm(x, $"{name}.ln_2"), $"{name}.mlp.c_fc");
-        hidden = _config.Activation == ClipActivation.QuickGelu ? hidden.QuickGelu() : F.gelu(hidden);
+        hidden = _config.Activation == ClipActivation.QuickGelu ? hidden * hidden.mul(s_quickGelu).sigmoid() : F.gelu(hidden);
         return x.Plus(Linear(hidden, $"{name}.mlp.c_proj")).MoveToOuterDisposeScope();
     }
 

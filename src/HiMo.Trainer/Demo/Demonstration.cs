@@ -142,7 +142,7 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
         JsonArray results = [];
         foreach ((int rows, int columns) in plan.BenchmarkSizes)
         {
-            string[] command = ["bench", "loss", "--n", rows.ToString(CultureInfo.InvariantCulture), "--dim", columns.ToString(CultureInfo.InvariantCulture), "--repeats", "20", "--json"];
+            string[] command = ["bench", "loss", "--n", rows.ToString(CultureInfo.InvariantCulture), "--dim", columns.ToString(CultureInfo.InvariantCulture), "--repeats", "5", "--json"];
             results.Add(JsonNode.Parse(ChildProcess.RunAsync(command, _ => { }, oneThread: false, cancel).GetAwaiter().GetResult()));
             messages.WriteLine($"loss timed at {rows} x {columns}");
         }

@@ -13,18 +13,19 @@ internal static class TensorArithmetic
 {
     private static readonly Scalar s_one = 1;
     private static readonly Scalar s_quickGelu = 1.702;
+    private static readonly Scalar s_quickGeluInverse = 1.0 / 1.702;
 
     /// <summary>a + b.</summary>
     /// <param name="a">Any shape.</param>
     /// <param name="b">A shape that broadcasts with it.</param>
     public static Tensor Plus(this Tensor a, Tensor b) => a.add(b, s_one);
 
-    /// <summary>x sigmoid(1.702 x).</summary>
+    /// <summary>x sigmoid(1.702 x), as silu(1.702 x) / 1.702: three passes instead of five in backward, which keeps one tensor instead of three.</summary>
     /// <param name="x">Any shape.</param>
     public static Tensor QuickGelu(this Tensor x)
     {
         using DisposeScope scope = NewDisposeScope();
-        return (x * x.mul(s_quickGelu).sigmoid()).MoveToOuterDisposeScope();
+        return nn.functional.silu(x.mul(s_quickGelu)).mul(s_quickGeluInverse).MoveToOuterDisposeScope();
     }
 
     /// <summary>0 to count - 1, int64.</summary>
