@@ -31,11 +31,12 @@ internal static class Fuzzing
     /// <param name="read">Reads the bytes; may throw a <see cref="UserError"/> alone.</param>
     /// <param name="allowed">Managed bytes that one reading may allocate.</param>
     /// <param name="shortCount">Number of mutations unless the tests run in their long form.</param>
+    /// <param name="longCount">Their number in the long form.</param>
     /// <param name="asText">Whether tokens of text formats are put in as well.</param>
-    public static void Repeat(byte[] seed, Action<byte[]> read, long allowed = 1 << 20, int shortCount = ShortCount, bool asText = false)
+    public static void Repeat(byte[] seed, Action<byte[]> read, long allowed = 1 << 20, int shortCount = ShortCount, int longCount = LongCount, bool asText = false)
     {
         read(seed);
-        int count = TestLength.Pick(shortCount, LongCount);
+        int count = TestLength.Pick(shortCount, longCount);
         int current = 0;
         Task<(int Refused, long Largest)> work = Task.Run(() =>
         {

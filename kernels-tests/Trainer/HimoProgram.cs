@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Diagnostics;
 using System.Text;
+using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
@@ -10,25 +11,58 @@ internal sealed record ProgramResult(int ExitCode, string Output, string Error);
 /// <summary>Runs the built command line as a process of its own, as a script would.</summary>
 internal static class HimoProgram
 {
+    private static readonly UTF8Encoding s_utf8 = new(encoderShouldEmitUTF8Identifier: false);
+
     public static ProgramResult Run(string[] arguments, string input = "")
     {
-        UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
-        ProcessStartInfo start = new(Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), .. arguments])
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            StandardInputEncoding = utf8,
-            StandardOutputEncoding = utf8,
-            StandardErrorEncoding = utf8,
-        };
-        start.Environment["OMP_NUM_THREADS"] = "1";
-        using Process process = Process.Start(start)!;
+        using Process process = Start(arguments);
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         Task<string> error = process.StandardError.ReadToEndAsync();
         process.StandardInput.Write(input);
         process.StandardInput.Close();
         process.WaitForExit();
         return new ProgramResult(process.ExitCode, output.Result, error.Result);
+    }
+
+    /// <summary>The most memory that a successful call had at once, in bytes, read until shortly before its end (Linux).</summary>
+    public static long PeakMemory(string[] arguments)
+    {
+        using Process process = Start(arguments);
+        process.StandardInput.Close();
+        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        long peak = 0;
+        while (!process.WaitForExit(TimeSpan.FromMilliseconds(10)))
+        {
+            try
+            {
+                process.Refresh();
+                peak = Math.Max(peak, process.PeakWorkingSet64);
+            }
+            catch (InvalidOperationException)
+            {
+                break; // it ended between the two calls
+            }
+        }
+
+        process.WaitForExit();
+        Assert.That(process.ExitCode, Is.Zero, error.Result);
+        _ = output.Result;
+        return peak;
+    }
+
+    private static Process Start(string[] arguments)
+    {
+        ProcessStartInfo start = new(Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), .. arguments])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            StandardInputEncoding = s_utf8,
+            StandardOutputEncoding = s_utf8,
+            StandardErrorEncoding = s_utf8,
+        };
+        start.Environment["OMP_NUM_THREADS"] = "1";
+        return Process.Start(start)!;
     }
 }

@@ -25,7 +25,12 @@ internal sealed class BatchGradient : IDisposable
     {
         (_config, _model) = (config, model);
         _loss = new RankedLoss(config.MoLo, config.Ranks, config.Threads);
-        _tape = config.ActivationCheckpointing ? new ActivationTape() : null;
+        if (config.ActivationCheckpointing)
+        {
+            NativeHeap.ReturnFreedTensors();
+            _tape = new ActivationTape();
+        }
+
         model.Tape = _tape;
         model.ProductType = ProductType(config.Precision);
     }
