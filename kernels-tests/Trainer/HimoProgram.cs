@@ -13,6 +13,9 @@ internal static class HimoProgram
 {
     private static readonly UTF8Encoding s_utf8 = new(encoderShouldEmitUTF8Identifier: false);
 
+    /// <summary>What the dotnet host runs.</summary>
+    public static string File => Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll");
+
     public static ProgramResult Run(string[] arguments, string input = "")
     {
         using Process process = Start(arguments);
@@ -53,7 +56,7 @@ internal static class HimoProgram
 
     private static Process Start(string[] arguments)
     {
-        ProcessStartInfo start = new(Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), .. arguments])
+        ProcessStartInfo start = new(Environment.ProcessPath!, [File, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

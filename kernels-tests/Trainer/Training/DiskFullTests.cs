@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using HiMo.Trainer;
 using NUnit.Framework;
@@ -49,6 +50,38 @@ internal sealed partial class DiskFullTests
         TrainingScenes.Train(full, config, resume: true);
         Assert.That(TrainingScenes.Model(full), Is.EqualTo(TrainingScenes.Model(whole)));
         Assert.That(File.ReadAllBytes(Path.Combine(full, TrainingRun.AverageFile)), Is.EqualTo(File.ReadAllBytes(Path.Combine(whole, TrainingRun.AverageFile))));
+    }
+
+    /// <summary>A file system of 24 MB, on which each checkpoint leaves 3 MB of weights and 6 MB of state take turns: the fourth does not fit.</summary>
+    [Test]
+    public void A_full_file_system_is_named_and_the_run_goes_on_when_there_is_room()
+    {
+        string mount = _scenes.Folder("mount"), whole = _scenes.Folder("whole-of-8"), done = _scenes.Folder("done.safetensors");
+        Directory.CreateDirectory(mount);
+        TrainingScenes.Train(whole, _scenes.Config);
+        string[] train = _scenes.Arguments(Path.Combine(mount, "run"), "--save-every", "1", "--resume");
+        const string Script = """
+            mount -t tmpfs -o size=24m tmpfs "$1" || exit 99
+            mount=$1; done=$2; shift 2
+            "$@" 2>"$mount.log" && exit 98
+            find "$mount" -name '*.tmp' | grep . && exit 97
+            mount -o remount,size=100m "$mount" && "$@" 2>/dev/null && cp "$mount/run/model.safetensors" "$done"
+            """;
+        ProcessStartInfo start = new("unshare", ["--user", "--map-root-user", "--mount", "sh", "-c", Script, "sh", mount, done, Environment.ProcessPath!, HimoProgram.File, .. train])
+        {
+            RedirectStandardError = true,
+        };
+        using Process process = Process.Start(start)!;
+        string error = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        if (process.ExitCode is 1 or 99 && !File.Exists(mount + ".log"))
+        {
+            Assert.Ignore($"no file system can be mounted here: {error.Trim()}");
+        }
+
+        Assert.That(process.ExitCode, Is.Zero, error + File.ReadAllText(mount + ".log"));
+        Assert.That(File.ReadAllText(mount + ".log"), Does.Contain("cannot be written").And.Contain("No space left"));
+        Assert.That(File.ReadAllBytes(done), Is.EqualTo(TrainingScenes.Model(whole)));
     }
 
     /// <summary>While it lives, no file of this process grows beyond a size; writing more fails as on a full disk.</summary>

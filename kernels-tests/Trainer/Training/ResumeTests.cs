@@ -10,17 +10,30 @@ namespace HiMo.Kernels.Tests.Trainer;
 /// <summary>A run that was stopped or killed anywhere and continued ends in the bytes of the uninterrupted one.</summary>
 internal sealed class ResumeTests
 {
+    private const string Whole = "whole";
+
     private TrainingScenes _scenes = null!;
-    private byte[] _expected = [];
-    private string[] _losses = [];
+
+    /// <summary>All state that a run can have: moments, average, the factor on the loss and its count, parts of a batch, a frozen tower's blocks.</summary>
+    private TrainingConfig Everything => _scenes.Config with
+    {
+        Precision = Precision.Float16,
+        Accumulation = Accumulation.Cached,
+        Steps = 4,
+        Batch = 8,
+        MicroBatch = 4,
+        ActivationCheckpointing = true,
+        Ema = 0.9,
+        Freeze = "image:1",
+        Clip = 1.0,
+        WeightDecayPolicy = WeightDecayPolicy.All,
+    };
 
     [OneTimeSetUp]
     public void TrainWithoutInterruption()
     {
         _scenes = new TrainingScenes();
-        TrainingScenes.Train(_scenes.Folder("whole"), _scenes.Config);
-        _expected = TrainingScenes.Model(_scenes.Folder("whole"));
-        _losses = Losses("whole");
+        TrainingScenes.Train(_scenes.Folder(Whole), _scenes.Config);
     }
 
     [OneTimeTearDown]
@@ -45,52 +58,50 @@ internal sealed class ResumeTests
         AssertWhole(name);
     }
 
-    /// <summary>All state that a run can have: moments, average, the factor on the loss and its count, parts of a batch, a frozen tower's blocks.</summary>
     [TestCase("float16", "cached")]
     [TestCase("bfloat16", "plain")]
     public void Stopped_with_everything_switched_on_it_ends_in_the_same_bytes(string precision, string accumulation)
     {
-        TrainingConfig config = _scenes.Config with
+        TrainingConfig config = Everything with
         {
-            Precision = Enum.Parse<Precision>(precision, ignoreCase: true),
-            Accumulation = Enum.Parse<Accumulation>(accumulation, ignoreCase: true),
-            Steps = 4,
-            Batch = 8,
-            MicroBatch = 4,
-            ActivationCheckpointing = true,
-            Ema = 0.9,
-            Freeze = "image:1",
-            Clip = 1.0,
-            WeightDecayPolicy = WeightDecayPolicy.All,
+            Precision = Enum.Parse<Precision>(precision, ignoreCase: true), Accumulation = Enum.Parse<Accumulation>(accumulation, ignoreCase: true),
         };
-        string whole = _scenes.Folder($"all-{precision}"), stopped = _scenes.Folder($"all-{precision}-stopped");
-        TrainingScenes.Train(whole, config);
+        string whole = $"all-{precision}", stopped = $"all-{precision}-stopped";
+        TrainingScenes.Train(_scenes.Folder(whole), config);
         for (int i = 0; i < 2; i++)
         {
             using CancellationTokenSource stop = new();
             stop.Cancel(); // one step a call
-            Assert.That(() => TrainingScenes.Train(stopped, config, resume: true, stop.Token), Throws.InstanceOf<OperationCanceledException>());
+            Assert.That(() => TrainingScenes.Train(_scenes.Folder(stopped), config, resume: true, stop.Token), Throws.InstanceOf<OperationCanceledException>());
         }
 
-        TrainingScenes.Train(stopped, config, resume: true);
-        Assert.That(TrainingScenes.Model(stopped), Is.EqualTo(TrainingScenes.Model(whole)));
-        Assert.That(File.ReadAllBytes(Path.Combine(stopped, TrainingRun.AverageFile)), Is.EqualTo(File.ReadAllBytes(Path.Combine(whole, TrainingRun.AverageFile))));
-        Assert.That(Losses(Path.GetFileName(stopped)), Is.EqualTo(Losses(Path.GetFileName(whole))));
+        TrainingScenes.Train(_scenes.Folder(stopped), config, resume: true);
+        AssertSame(stopped, whole);
     }
 
     [Test]
-    public void Killed_at_random_moments_it_ends_in_the_same_bytes()
+    public void Killed_at_random_moments_it_ends_in_the_same_bytes() => KillAtRandomMoments("killed", Whole, _scenes.Config);
+
+    [Test]
+    public void Killed_with_everything_switched_on_it_ends_in_the_same_bytes()
+    {
+        TrainingScenes.Train(_scenes.Folder("all"), Everything);
+        string config = Path.Combine(_scenes.Folder("all"), "config.json");
+        KillAtRandomMoments("all-killed", "all", Everything, "--config", config, "--steps", "4", "--batch", "8");
+    }
+
+    private void KillAtRandomMoments(string prefix, string whole, TrainingConfig config, params string[] options)
     {
         Random random = new(11);
         int kills = TestLength.Pick(3, 20);
-        string name = "killed";
+        string name = prefix;
         int killed = 0;
         for (int i = 0; i < kills; i++)
         {
-            using Process process = Start(name);
+            using Process process = Start(name, options);
             for (int steps = random.Next(1, 4); steps > 0 && process.StandardError.ReadLine() is { } line;)
             {
-                steps -= line.Contains("/8 steps", StringComparison.Ordinal) ? 1 : 0;
+                steps -= line.Contains($"/{config.Steps} steps", StringComparison.Ordinal) ? 1 : 0;
             }
 
             Thread.Sleep(random.Next(0, 60)); // anywhere in a step, in the writing of weights or state, or between them
@@ -101,15 +112,15 @@ internal sealed class ResumeTests
             }
 
             process.WaitForExit();
-            if (TrainingRunIsComplete(name))
+            if (File.Exists(Path.Combine(_scenes.Folder(name), TrainingRun.ModelFile)))
             {
-                AssertWhole(name);
-                name = $"killed{i}";
+                AssertSame(name, whole);
+                name = $"{prefix}{i}";
             }
         }
 
-        TrainingScenes.Train(_scenes.Folder(name), _scenes.Config with { SaveEvery = 1 }, resume: true);
-        AssertWhole(name);
+        TrainingScenes.Train(_scenes.Folder(name), config with { SaveEvery = 1 }, resume: true);
+        AssertSame(name, whole);
         Assert.That(killed, Is.Positive, "every process had ended before it was to be killed");
         Assert.That(Directory.EnumerateFiles(Path.Combine(_scenes.Folder(name), "checkpoints"), "*.state").Count(), Is.EqualTo(1), "only the newest state is kept");
     }
@@ -159,13 +170,19 @@ internal sealed class ResumeTests
         AssertWhole("damaged");
     }
 
-    private void AssertWhole(string name)
-    {
-        Assert.That(TrainingScenes.Model(_scenes.Folder(name)), Is.EqualTo(_expected), $"{name}: the model's bytes");
-        Assert.That(Losses(name), Is.EqualTo(_losses), $"{name}: the log");
-    }
+    private void AssertWhole(string name) => AssertSame(name, Whole);
 
-    private bool TrainingRunIsComplete(string name) => File.Exists(Path.Combine(_scenes.Folder(name), TrainingRun.ModelFile));
+    private void AssertSame(string name, string whole)
+    {
+        Assert.That(TrainingScenes.Model(_scenes.Folder(name)), Is.EqualTo(TrainingScenes.Model(_scenes.Folder(whole))), $"{name}: the model's bytes");
+        string average = Path.Combine(_scenes.Folder(whole), TrainingRun.AverageFile);
+        if (File.Exists(average))
+        {
+            Assert.That(File.ReadAllBytes(Path.Combine(_scenes.Folder(name), TrainingRun.AverageFile)), Is.EqualTo(File.ReadAllBytes(average)), $"{name}: the average's bytes");
+        }
+
+        Assert.That(Losses(name), Is.EqualTo(Losses(whole)), $"{name}: the log");
+    }
 
     private string[] Losses(string name) =>
     [
@@ -173,11 +190,11 @@ internal sealed class ResumeTests
             .Select(line => JsonNode.Parse(line)!).Where(entry => (string?)entry["kind"] == "step").Select(entry => $"{entry["step"]} {entry["loss"]} {entry["grad_norm"]}"),
     ];
 
-    private Process Start(string name)
+    private Process Start(string name, params string[] options)
     {
         ProcessStartInfo start = new(
             Environment.ProcessPath!,
-            [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), .. _scenes.Arguments(_scenes.Folder(name), "--resume", "--save-every", "1")])
+            [Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll"), .. _scenes.Arguments(_scenes.Folder(name), ["--resume", "--save-every", "1", .. options])])
         {
             RedirectStandardError = true,
         };
