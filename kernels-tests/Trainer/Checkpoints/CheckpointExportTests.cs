@@ -133,9 +133,13 @@ internal sealed class CheckpointExportTests
             Assert.That(back.EncodeText(ids).equal(model.EncodeText(ids)).all().item<bool>(), Is.True);
             Assert.That(fromFolder.EncodeText(ids).equal(model.EncodeText(ids)).all().item<bool>(), Is.True);
         });
-        map["logit_scale"] = "../outside.safetensors";
-        File.WriteAllText(index, new JsonObject { ["weight_map"] = map.DeepClone() }.ToJsonString());
-        Assert.That(() => ClipModel.Load(index), Throws.TypeOf<UserError>().With.Message.Contains("outside its folder"));
+        foreach (string name in new[] { "../outside.safetensors", "", ".", "..", "a\0b" })
+        {
+            map["logit_scale"] = name;
+            File.WriteAllText(index, new JsonObject { ["weight_map"] = map.DeepClone() }.ToJsonString());
+            Assert.That(() => ClipModel.Load(index), Throws.TypeOf<UserError>().With.Message.Contains("outside its folder"), name);
+        }
+
         map["logit_scale"] = (string)map["visual_projection.weight"]! == "model-0.safetensors" ? "model-1.safetensors" : "model-0.safetensors";
         map["extra"] = "model-2.safetensors";
         File.WriteAllText(index, new JsonObject { ["weight_map"] = map.DeepClone() }.ToJsonString());

@@ -17,7 +17,7 @@ internal static class ShardIndex
         Dictionary<string, string> map = ReadMap(index);
         string folder = Path.GetDirectoryName(Path.GetFullPath(index.Path))!;
         string[] names = [.. map.Values.Distinct().Order(StringComparer.Ordinal)];
-        if (names.Length > MaxShards || names.FirstOrDefault(name => name.Length == 0 || name != Path.GetFileName(name) || name is "." or "..") is string)
+        if (names.Length > MaxShards || names.FirstOrDefault(name => name.Length == 0 || name.Contains('\0') || name != Path.GetFileName(name) || name is "." or "..") is string)
         {
             throw new UserError($"{index.Path}: names more than {MaxShards} files, or one outside its folder");
         }
