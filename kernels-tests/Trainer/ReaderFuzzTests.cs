@@ -9,23 +9,15 @@ using SkiaSharp;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>Every reader of data, vocabularies, images and results on mutated files; those of checkpoints are in CheckpointFuzzTests.</summary>
-public sealed class ReaderFuzzTests
+public sealed class ReaderFuzzTests : FolderTests
 {
     private const string Special = "\"<|startoftext|>\":3,\"<|endoftext|>\":4";
     private const long LargestImage = 4 * ImageFile.MaxPixels;
 
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-fuzz-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [Test]
     public void Npy([Values("f4", "i8")] string type)
     {
-        string path = Path.Combine(_folder, "seed.npy");
+        string path = Path.Combine(Folder, "seed.npy");
         if (type == "f4")
         {
             NpyFile.Write<float>(path, new float[6], 2, 3);
@@ -74,10 +66,10 @@ public sealed class ReaderFuzzTests
     {
         foreach (string name in new[] { "n01", "n02" })
         {
-            File.WriteAllText(Path.Combine(Directory.CreateDirectory(Path.Combine(_folder, "classes", name)).FullName, "a.png"), "");
+            File.WriteAllText(Path.Combine(Directory.CreateDirectory(Path.Combine(Folder, "classes", name)).FullName, "a.png"), "");
         }
 
-        Text("n01 tench, fish\nn02\tgoldfish\n", "names.txt", path => ImageFolder.Load(Path.Combine(_folder, "classes"), path));
+        Text("n01 tench, fish\nn02\tgoldfish\n", "names.txt", path => ImageFolder.Load(Path.Combine(Folder, "classes"), path));
     }
 
     [Test]
@@ -90,14 +82,14 @@ public sealed class ReaderFuzzTests
     [Test]
     public void Vocab_json()
     {
-        File.WriteAllText(Path.Combine(_folder, "merges.txt"), "#version: 0.2\na b</w>\n");
+        File.WriteAllText(Path.Combine(Folder, "merges.txt"), "#version: 0.2\na b</w>\n");
         Text($$"""{"a":0,"b</w>":1,"ab</w>":2,{{Special}}}""", "vocab.json", LoadAndUse);
     }
 
     [Test]
     public void Merges()
     {
-        string vocabulary = Path.Combine(_folder, "vocab.json");
+        string vocabulary = Path.Combine(Folder, "vocab.json");
         File.WriteAllText(vocabulary, $$"""{"a":0,"b</w>":1,"ab</w>":2,{{Special}}}""");
         Text("#version: 0.2\na b</w>\n", "merges.txt", _ => LoadAndUse(vocabulary));
     }
@@ -180,7 +172,7 @@ public sealed class ReaderFuzzTests
 
     private Action<byte[]> InFile(string name, Func<string, object?> read)
     {
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         return bytes =>
         {
             File.WriteAllBytes(path, bytes);

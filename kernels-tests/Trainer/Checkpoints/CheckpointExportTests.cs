@@ -9,26 +9,17 @@ using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
-internal sealed class CheckpointExportTests
+internal sealed class CheckpointExportTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-export-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [Test]
     public void Every_format_gives_the_same_features_when_read_again([Values] ExportFormat format, [Values] bool frozenPositions, [Values] ClipActivation activation)
     {
         using DisposeScope scope = NewDisposeScope();
         using ClipModel model = Model(ClipModelTests.Tiny with { HasFrozenPositions = frozenPositions, Activation = activation });
-        string path = Path.Combine(_folder, "exported");
+        string path = Path.Combine(Folder, "exported");
         if (format == ExportFormat.LongClip && activation == ClipActivation.Gelu)
         {
             Assert.That(() => CheckpointExport.Write(model, format, path, ScalarType.Float32), Throws.TypeOf<UserError>().With.Message.Contains("gelu"));
@@ -55,8 +46,8 @@ internal sealed class CheckpointExportTests
     {
         using DisposeScope scope = NewDisposeScope();
         using ClipModel model = Model(ClipModelTests.Tiny with { HasFrozenPositions = true });
-        CheckpointExport.Write(model, ExportFormat.HuggingFace, _folder, ScalarType.Float32);
-        using TensorFile file = TensorFile.Open(Path.Combine(_folder, "model.safetensors"));
+        CheckpointExport.Write(model, ExportFormat.HuggingFace, Folder, ScalarType.Float32);
+        using TensorFile file = TensorFile.Open(Path.Combine(Folder, "model.safetensors"));
         Dictionary<string, Parameter> own = model.named_parameters().ToDictionary();
         Tensor inProjection = own["visual.transformer.resblocks.1.attn.in_proj_weight"], bias = own["transformer.resblocks.0.attn.in_proj_bias"];
         Assert.Multiple(() =>
@@ -77,7 +68,7 @@ internal sealed class CheckpointExportTests
 
             // Two towers of two blocks with 16 tensors each; 7 more on the image side, 4 on the text side, 2 projections, the logit scale.
             Assert.That(file.Tensors, Has.Count.EqualTo((4 * 16) + 7 + 4 + 2 + 1));
-            JsonNode config = JsonNode.Parse(File.ReadAllText(Path.Combine(_folder, "config.json")))!;
+            JsonNode config = JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, "config.json")))!;
             Assert.That((int)config["text_config"]!["max_position_embeddings"]!, Is.EqualTo(40));
             Assert.That((int)config["text_config"]!["intermediate_size"]!, Is.EqualTo(48));
             Assert.That((int)config["vision_config"]!["num_attention_heads"]!, Is.EqualTo(2));
@@ -92,7 +83,7 @@ internal sealed class CheckpointExportTests
     {
         using DisposeScope scope = NewDisposeScope();
         using ClipModel model = Model(ClipModelTests.Tiny);
-        string path = Path.Combine(_folder, "long.pt");
+        string path = Path.Combine(Folder, "long.pt");
         CheckpointExport.Write(model, ExportFormat.LongClip, path, ScalarType.Float16);
         using TensorFile file = TensorFile.Open(path);
         Assert.Multiple(() =>
@@ -109,8 +100,8 @@ internal sealed class CheckpointExportTests
     {
         using DisposeScope scope = NewDisposeScope();
         using ClipModel model = Model(ClipModelTests.Tiny);
-        CheckpointExport.Write(model, ExportFormat.HuggingFace, _folder, ScalarType.Float32);
-        string whole = Path.Combine(_folder, "model.safetensors"), index = Path.Combine(_folder, "model.safetensors.index.json");
+        CheckpointExport.Write(model, ExportFormat.HuggingFace, Folder, ScalarType.Float32);
+        string whole = Path.Combine(Folder, "model.safetensors"), index = Path.Combine(Folder, "model.safetensors.index.json");
         JsonObject map = [];
         using (TensorFile file = TensorFile.Open(whole))
         {
@@ -119,14 +110,14 @@ internal sealed class CheckpointExportTests
             {
                 string name = $"model-{shard}.safetensors";
                 (string Name, Tensor)[] part = [.. all.Where((_, i) => i % 3 == shard)];
-                SafetensorsFile.Write(Path.Combine(_folder, name), part, new Dictionary<string, string>());
+                SafetensorsFile.Write(Path.Combine(Folder, name), part, new Dictionary<string, string>());
                 Array.ForEach(part, tensor => map[tensor.Name] = name);
             }
         }
 
         File.Delete(whole);
         File.WriteAllText(index, new JsonObject { ["weight_map"] = map }.ToJsonString());
-        using ClipModel back = ClipModel.Load(index), fromFolder = ClipModel.Load(_folder);
+        using ClipModel back = ClipModel.Load(index), fromFolder = ClipModel.Load(Folder);
         Tensor ids = Ids();
         Assert.Multiple(() =>
         {
@@ -151,7 +142,7 @@ internal sealed class CheckpointExportTests
     {
         using DisposeScope scope = NewDisposeScope();
         using ClipModel model = Model(ClipModelTests.Tiny);
-        string path = Path.Combine(_folder, "x.safetensors");
+        string path = Path.Combine(Folder, "x.safetensors");
         Tensor ids = Ids(), expected = model.EncodeText(ids);
         SafetensorsFile.Write(path, Renamed(name => "module." + name), new Dictionary<string, string>());
         using ClipModel parallel = ClipModel.Load(path);
@@ -174,9 +165,9 @@ internal sealed class CheckpointExportTests
     public void Configurations_that_the_model_cannot_follow_are_refused(string file, string content, string reason)
     {
         using ClipModel model = Model(ClipModelTests.Tiny);
-        CheckpointExport.Write(model, ExportFormat.HuggingFace, _folder, ScalarType.Float32);
-        File.WriteAllText(Path.Combine(_folder, file), content);
-        Assert.That(() => ClipModel.Load(_folder), Throws.TypeOf<UserError>().With.Message.Contains(reason).And.Message.Contains(file));
+        CheckpointExport.Write(model, ExportFormat.HuggingFace, Folder, ScalarType.Float32);
+        File.WriteAllText(Path.Combine(Folder, file), content);
+        Assert.That(() => ClipModel.Load(Folder), Throws.TypeOf<UserError>().With.Message.Contains(reason).And.Message.Contains(file));
     }
 
     [TestCase("{\"model_cfg\":{}}", ClipActivation.Gelu)]
@@ -184,9 +175,9 @@ internal sealed class CheckpointExportTests
     public void Open_clip_without_the_key_means_exact_GELU(string config, ClipActivation activation)
     {
         using ClipModel model = Model(ClipModelTests.Tiny);
-        CheckpointExport.Write(model, ExportFormat.OpenClip, _folder, ScalarType.BFloat16);
-        File.WriteAllText(Path.Combine(_folder, "open_clip_config.json"), config);
-        using ClipModel back = ClipModel.Load(_folder);
+        CheckpointExport.Write(model, ExportFormat.OpenClip, Folder, ScalarType.BFloat16);
+        File.WriteAllText(Path.Combine(Folder, "open_clip_config.json"), config);
+        using ClipModel back = ClipModel.Load(Folder);
         Assert.That(back.Config.Activation, Is.EqualTo(activation));
     }
 
@@ -195,7 +186,7 @@ internal sealed class CheckpointExportTests
     {
         CheckpointReport script = CheckpointInspector.Inspect(TestData.Get("golden", "model", "clip77", "weights_jit.pt"));
         HimoCall call = HimoCall.Run("checkpoint", "inspect", script.Path), doctor = HimoCall.Run("doctor", "--checkpoint", script.Path);
-        string broken = Path.Combine(_folder, "broken.safetensors");
+        string broken = Path.Combine(Folder, "broken.safetensors");
         using Tensor one = ones(1);
         SafetensorsFile.Write(broken, [("visual.proj", one)], new Dictionary<string, string>());
         Assert.Multiple(() =>
@@ -214,7 +205,7 @@ internal sealed class CheckpointExportTests
     [Test]
     public void The_command_exports_and_stretches()
     {
-        string output = Path.Combine(_folder, "long.pt");
+        string output = Path.Combine(Folder, "long.pt");
         HimoCall call = HimoCall.Run("checkpoint", "export", "--checkpoint", TestData.Get("golden", "model", "clip77", "weights_jit.pt"), "--format", "long-clip", "--context", "248", "--out", output);
         using ClipModel model = ClipModel.Load(output);
         Assert.That((call.Code, call.Output, call.Error), Is.EqualTo((0, "", "")));

@@ -9,26 +9,17 @@ using static TorchSharp.torch;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>Readers of checkpoints on mutated files, as <see cref="Fuzzing"/> says.</summary>
-public sealed class CheckpointFuzzTests
+public sealed class CheckpointFuzzTests : FolderTests
 {
     private const int ShortCount = 2_000;
 
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-fuzz-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [Test]
     public void Safetensors()
     {
-        string path = Path.Combine(_folder, "seed.safetensors");
+        string path = Path.Combine(Folder, "seed.safetensors");
         using Tensor matrix = arange(6, float32).reshape(2, 3), half = ones(4, float16), scale = tensor(1f);
         SafetensorsFile.Write(path, [("visual.proj", matrix), ("token_embedding.weight", half), ("logit_scale", scale)], new Dictionary<string, string> { ["a"] = "b" });
         Fuzz(File.ReadAllBytes(path), ".safetensors");
@@ -53,8 +44,8 @@ public sealed class CheckpointFuzzTests
     public void Hugging_Face_shards()
     {
         using Tensor matrix = arange(6, float32).reshape(2, 3), vector = ones(3);
-        SafetensorsFile.Write(Path.Combine(_folder, "m-1.safetensors"), [("visual_projection.weight", matrix)], new Dictionary<string, string>());
-        SafetensorsFile.Write(Path.Combine(_folder, "m-2.safetensors"), [("vision_model.encoder.layers.0.self_attn.q_proj.bias", vector)], new Dictionary<string, string>());
+        SafetensorsFile.Write(Path.Combine(Folder, "m-1.safetensors"), [("visual_projection.weight", matrix)], new Dictionary<string, string>());
+        SafetensorsFile.Write(Path.Combine(Folder, "m-2.safetensors"), [("vision_model.encoder.layers.0.self_attn.q_proj.bias", vector)], new Dictionary<string, string>());
         Fuzz("""{"metadata":{"total_size":36},"weight_map":{"visual_projection.weight":"m-1.safetensors","vision_model.encoder.layers.0.self_attn.q_proj.bias":"m-2.safetensors"}}"""u8.ToArray(), ".json");
     }
 
@@ -75,7 +66,7 @@ public sealed class CheckpointFuzzTests
 
     private void Fuzz(byte[] seed, string extension)
     {
-        string path = Path.Combine(_folder, "mutated" + extension);
+        string path = Path.Combine(Folder, "mutated" + extension);
         File.WriteAllBytes(path, seed);
         using (TensorFile intact = TensorFile.Open(path))
         {

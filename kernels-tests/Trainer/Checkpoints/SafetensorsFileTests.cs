@@ -8,19 +8,10 @@ using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class SafetensorsFileTests
+public sealed class SafetensorsFileTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-safetensors-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [Test]
     public void Every_type_and_shape_round_trips()
@@ -32,7 +23,7 @@ public sealed class SafetensorsFileTests
             ("bf16", tensor(new[] { 0.5f, -3f }).to(bfloat16)), ("f32", arange(24, float32).reshape(2, 3, 4)), ("view", arange(12, float32).reshape(3, 4).t()), ("scalar", tensor(4.6052)),
             ("i64", tensor(new[] { long.MinValue, 7L })), ("empty", zeros(3, 0)),
         ];
-        string path = Path.Combine(_folder, "new", "x.safetensors");
+        string path = Path.Combine(Folder, "new", "x.safetensors");
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string> { ["words"] = "a\nb \"ü\"" });
         using TensorFile file = TensorFile.Open(path);
         Assert.Multiple(() =>
@@ -57,7 +48,7 @@ public sealed class SafetensorsFileTests
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor large = randn((1L << 22) + 5);
-        string path = Path.Combine(_folder, "x.safetensors");
+        string path = Path.Combine(Folder, "x.safetensors");
         SafetensorsFile.Write(path, [("large", large), ("scalar", tensor(2.5f)), ("count", tensor(3L))], new Dictionary<string, string>(), ScalarType.Float16);
         using TensorFile file = TensorFile.Open(path);
         Tensor widened = empty(large.shape);
@@ -94,7 +85,7 @@ public sealed class SafetensorsFileTests
     public void The_end_of_a_file_is_noticed()
     {
         using DisposeScope scope = NewDisposeScope();
-        string path = Path.Combine(_folder, "short");
+        string path = Path.Combine(Folder, "short");
         File.WriteAllBytes(path, new byte[399]);
         using CheckpointFile file = new(path);
         StoredTensor tensor = new(file, "a", ScalarType.Float32, [100], [1], Offset: 0);
@@ -110,7 +101,7 @@ public sealed class SafetensorsFileTests
 
     private void Refuses(byte[] bytes, string reason)
     {
-        string path = Path.Combine(_folder, "given.safetensors");
+        string path = Path.Combine(Folder, "given.safetensors");
         File.WriteAllBytes(path, bytes);
         Assert.That(() => TensorFile.Open(path), Throws.TypeOf<UserError>().With.Message.Contains(reason).And.Message.Contains("given.safetensors"));
     }

@@ -9,19 +9,10 @@ using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class TorchArchiveTests
+public sealed class TorchArchiveTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-torch-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [Test]
     public void Containers_of_the_same_weights_hold_the_same_tensors()
@@ -94,7 +85,7 @@ public sealed class TorchArchiveTests
     [TestCase("torch.jit._pickle", "build_intlist")]
     public void Foreign_names_are_refused_and_nothing_runs(string module, string name)
     {
-        string marker = Path.Combine(_folder, "ran");
+        string marker = Path.Combine(Folder, "ran");
         Refuses(PickleBuilder.Dict("w", p => p.Global(module, name).Op('(').Text($"touch {marker}").Op('t').Op('R')), $"at byte 9 mentions '{module} {name}'");
         Assert.That(File.Exists(marker), Is.False);
     }
@@ -263,7 +254,7 @@ public sealed class TorchArchiveTests
 
     private string Save(byte[] content)
     {
-        string path = Path.Combine(_folder, $"{Guid.NewGuid():N}.pt");
+        string path = Path.Combine(Folder, $"{Guid.NewGuid():N}.pt");
         File.WriteAllBytes(path, content);
         return path;
     }

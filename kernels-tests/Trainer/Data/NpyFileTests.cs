@@ -5,16 +5,8 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class NpyFileTests
+public sealed class NpyFileTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-npy-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [TestCase(new int[0])]
     [TestCase(new[] { 0 })]
     [TestCase(new[] { 7 })]
@@ -25,7 +17,7 @@ public sealed class NpyFileTests
     {
         int count = shape.Aggregate(1, (product, size) => product * size);
         float[] floats = [.. Enumerable.Range(0, count).Select(i => (i * 0.37f) - 5.0f)];
-        string path = Path.Combine(_folder, "new", "x.npy");
+        string path = Path.Combine(Folder, "new", "x.npy");
         NpyFile.Write<float>(path, floats, shape);
         NpyArray<float> back = NpyFile.Read<float>(path);
         Assert.Multiple(() =>
@@ -92,7 +84,7 @@ public sealed class NpyFileTests
     [Test]
     public void Every_truncation_is_refused()
     {
-        string path = Path.Combine(_folder, "whole.npy");
+        string path = Path.Combine(Folder, "whole.npy");
         NpyFile.Write<double>(path, new double[] { 1, 2, 3 }, 3);
         byte[] whole = File.ReadAllBytes(path);
         Assert.That(whole.Length % 64, Is.EqualTo(24), "the header is padded to 64 bytes");
@@ -104,45 +96,45 @@ public sealed class NpyFileTests
     }
 
     [Test]
-    public void Missing_files_and_folders_are_named()
+    public void Missing_files_andFolders_are_named()
     {
-        string missing = Path.Combine(_folder, "missing.npy");
+        string missing = Path.Combine(Folder, "missing.npy");
         Assert.Multiple(() =>
         {
             Assert.That(() => NpyFile.Read<float>(missing), Throws.TypeOf<UserError>().With.Message.Contains("missing.npy"));
-            Assert.That(() => NpyFile.Read<float>(_folder), Throws.TypeOf<UserError>());
-            Assert.That(() => NpyFile.Write<float>(Path.Combine(_folder, "x.npy"), new float[3], 2, 2), Throws.ArgumentException);
+            Assert.That(() => NpyFile.Read<float>(Folder), Throws.TypeOf<UserError>());
+            Assert.That(() => NpyFile.Write<float>(Path.Combine(Folder, "x.npy"), new float[3], 2, 2), Throws.ArgumentException);
             Assert.That(
-                () => NpyFile.Write<float>(_folder, new float[3], 3),
-                Throws.TypeOf<UserError>().With.Message.StartsWith($"{_folder}: cannot be written (").And.Message.Not.Contains(".tmp"));
-            Assert.That(Directory.GetFileSystemEntries(_folder), Is.Empty);
+                () => NpyFile.Write<float>(Folder, new float[3], 3),
+                Throws.TypeOf<UserError>().With.Message.StartsWith($"{Folder}: cannot be written (").And.Message.Not.Contains(".tmp"));
+            Assert.That(Directory.GetFileSystemEntries(Folder), Is.Empty);
         });
     }
 
     [Test]
     public void A_failed_write_leaves_the_old_file()
     {
-        string path = Path.Combine(_folder, "kept.txt");
+        string path = Path.Combine(Folder, "kept.txt");
         AtomicFile.WriteText(path, "old");
         Assert.That(() => AtomicFile.Write(path, _ => throw new InvalidOperationException("stop")), Throws.InvalidOperationException);
         Assert.Multiple(() =>
         {
             Assert.That(File.ReadAllText(path), Is.EqualTo("old"));
-            Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+            Assert.That(Directory.GetFiles(Folder), Has.Length.EqualTo(1));
         });
     }
 
     private void RoundTrip<T>(T[] values)
         where T : unmanaged, System.Numerics.INumber<T>
     {
-        string path = Path.Combine(_folder, $"{typeof(T).Name}.npy");
+        string path = Path.Combine(Folder, $"{typeof(T).Name}.npy");
         NpyFile.Write<T>(path, values, values.Length);
         Assert.That(NpyFile.Read<T>(path).Elements, Is.EqualTo(values));
     }
 
     private string Save(byte[] bytes)
     {
-        string path = Path.Combine(_folder, "given.npy");
+        string path = Path.Combine(Folder, "given.npy");
         File.WriteAllBytes(path, bytes);
         return path;
     }

@@ -8,26 +8,17 @@ using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class ClipModelFilesTests
+public sealed class ClipModelFilesTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-model-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [Test]
     public void What_is_saved_is_loaded_again([Values] bool frozenPositions, [Values] ClipActivation activation)
     {
         ClipConfig config = ClipModelTests.Tiny with { HasFrozenPositions = frozenPositions, Activation = activation };
         using ClipModel model = ClipModel.Create(config, seed: 7);
-        string path = Path.Combine(_folder, "model.safetensors");
+        string path = Path.Combine(Folder, "model.safetensors");
         model.Save(path, new Dictionary<string, string> { ["himo.words"] = "red\nblue" }, ScalarType.Float32);
         using ClipModel loaded = ClipModel.Load(path);
         Assert.Multiple(() =>
@@ -47,7 +38,7 @@ public sealed class ClipModelFilesTests
     {
         using DisposeScope scope = NewDisposeScope();
         using ClipModel model = ClipModel.Create(ClipModelTests.Tiny, seed: 7);
-        string path = Path.Combine(_folder, "model.safetensors");
+        string path = Path.Combine(Folder, "model.safetensors");
         model.Save(path, new Dictionary<string, string>(), ScalarType.Float32);
         using ClipModel loaded = ClipModel.Load(path, activation: ClipActivation.Gelu);
         Tensor images = ones(1, 3, 24, 24), quick = model.EncodeImage(images), exact = loaded.EncodeImage(images);
@@ -65,7 +56,7 @@ public sealed class ClipModelFilesTests
         using DisposeScope scope = NewDisposeScope();
         WordTokenizer words = new(WordTokenizer.Layout(["red", "ball"]));
         using ClipModel model = ClipModel.Create(ClipModelTests.Tiny with { VocabSize = words.VocabSize }, seed: 7);
-        string path = Path.Combine(_folder, "model.safetensors"), image = Path.Combine(_folder, "a.png");
+        string path = Path.Combine(Folder, "model.safetensors"), image = Path.Combine(Folder, "a.png");
         model.Save(path, new Dictionary<string, string> { [WordTokenizer.MetadataKey] = string.Join('\n', WordTokenizer.Layout(["red", "ball"])) }, ScalarType.Float32);
         using (SkiaSharp.SKBitmap bitmap = new(30, 40))
         {
@@ -87,7 +78,7 @@ public sealed class ClipModelFilesTests
             Assert.That(GoldenModel.RelativeError(images[1..], expected.to(float64)), Is.LessThan(1e-6));
             Assert.That(GoldenModel.RelativeError(texts[1..], expectedText.to(float64)), Is.LessThan(1e-6));
             Assert.That(() => loaded.EncodeImages([]), Throws.InstanceOf<ArgumentException>());
-            Assert.That(() => loaded.EncodeImages([Path.Combine(_folder, "missing.png")]), Throws.TypeOf<UserError>().With.Message.Contains("missing.png"));
+            Assert.That(() => loaded.EncodeImages([Path.Combine(Folder, "missing.png")]), Throws.TypeOf<UserError>().With.Message.Contains("missing.png"));
             Assert.That(() => loaded.EncodeTexts(["red ball"], vocabulary: "x"), Throws.TypeOf<UserError>());
         });
     }
@@ -96,7 +87,7 @@ public sealed class ClipModelFilesTests
     public void Half_precision_halves_the_file_and_keeps_the_logit_scale()
     {
         using ClipModel model = ClipModel.Create(ClipModelTests.Tiny, seed: 8);
-        string full = Path.Combine(_folder, "full.safetensors"), half = Path.Combine(_folder, "half.safetensors");
+        string full = Path.Combine(Folder, "full.safetensors"), half = Path.Combine(Folder, "half.safetensors");
         model.Save(full, new Dictionary<string, string>(), ScalarType.Float32);
         model.Save(half, new Dictionary<string, string>(), ScalarType.Float16);
         using ClipModel loaded = ClipModel.Load(half);
@@ -155,14 +146,14 @@ public sealed class ClipModelFilesTests
     public void Unknown_activations_are_named()
     {
         using DisposeScope scope = NewDisposeScope();
-        string path = Path.Combine(_folder, "x.safetensors");
+        string path = Path.Combine(Folder, "x.safetensors");
         SafetensorsFile.Write(path, [("a", zeros(1))], new Dictionary<string, string> { ["himo.activation"] = "relu" });
         Assert.That(() => ClipModel.Load(path), Throws.TypeOf<UserError>().With.Message.Contains("relu"));
     }
 
     private UserError? LoadFails(Dictionary<string, Tensor> tensors)
     {
-        string path = Path.Combine(_folder, "given.safetensors");
+        string path = Path.Combine(Folder, "given.safetensors");
         SafetensorsFile.Write(path, tensors.Select(pair => (pair.Key, pair.Value)), new Dictionary<string, string>());
         return Assert.Throws<UserError>(() => ClipModel.Load(path));
     }

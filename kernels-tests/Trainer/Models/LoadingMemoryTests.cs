@@ -8,21 +8,12 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>Loading takes memory for one copy of the weights: tensors are read one by one into their place.</summary>
 [Platform("Linux")]
-internal sealed class LoadingMemoryTests
+internal sealed class LoadingMemoryTests : FolderTests
 {
     private const long Overhead = 64L << 20; // buffers of one piece, the header, the collector's slack
 
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-memory-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     /// <summary>ViT-L/14 in the long form, 1.7 GB; a model of a tenth of that in the short form.</summary>
     [TestCase(ExportFormat.Safetensors)]
@@ -34,7 +25,7 @@ internal sealed class LoadingMemoryTests
             EmbedDim = 768, ImageResolution = 224, PatchSize = 14, VisionWidth = TestLength.Pick(512, 1024), VisionLayers = TestLength.Pick(6, 24),
             ContextLength = 248, VocabSize = 49408, TextWidth = TestLength.Pick(256, 768), TextLayers = TestLength.Pick(4, 12), HasFrozenPositions = true,
         };
-        string path = Path.Combine(_folder, "model");
+        string path = Path.Combine(Folder, "model");
         long weights;
         using (ClipModel model = ClipModel.Create(config, seed: 0))
         {

@@ -5,20 +5,12 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class CaptionDatasetTests
+public sealed class CaptionDatasetTests : FolderTests
 {
     private const string ShareGpt = """
         [{"id":"000","image":"sam/images/sa_1.jpg","width":3,"conversations":[{"from":"human","value":"<image>\nDescribe."},{"from":"gpt","value":"The image.\n\nA dog."}]},
          {"id":7,"image":"b.png","conversations":[{"from":"human","value":""},{"from":"gpt","value":"caf\u00e9 \"x\""}, {"from":"human","value":"more"}]}]
         """;
-
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-captions-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
 
     [Test]
     public void ShareGpt4V_is_read()
@@ -27,10 +19,10 @@ public sealed class CaptionDatasetTests
         Assert.Multiple(() =>
         {
             Assert.That(data.Count, Is.EqualTo(2));
-            Assert.That(data[0], Is.EqualTo(new CaptionRecord(Path.Combine(_folder, "sam/images/sa_1.jpg"), "The image.  A dog.")));
+            Assert.That(data[0], Is.EqualTo(new CaptionRecord(Path.Combine(Folder, "sam/images/sa_1.jpg"), "The image.  A dog.")));
             Assert.That(data[1].Caption, Is.EqualTo("café \"x\""));
-            Assert.That(CaptionDataset.Load(_folder).Count, Is.EqualTo(2), "the folder stands for its captions.json");
-            Assert.That(CaptionDataset.Load(_folder, "/elsewhere")[1].ImagePath, Is.EqualTo(Path.GetFullPath("/elsewhere/b.png")));
+            Assert.That(CaptionDataset.Load(Folder).Count, Is.EqualTo(2), "the folder stands for its captions.json");
+            Assert.That(CaptionDataset.Load(Folder, "/elsewhere")[1].ImagePath, Is.EqualTo(Path.GetFullPath("/elsewhere/b.png")));
         });
     }
 
@@ -51,7 +43,7 @@ public sealed class CaptionDatasetTests
         Assert.Multiple(() =>
         {
             Assert.That(data.Count, Is.EqualTo(2));
-            Assert.That(data[0], Is.EqualTo(new CaptionRecord(Path.Combine(_folder, "a.png"), "A dog.")));
+            Assert.That(data[0], Is.EqualTo(new CaptionRecord(Path.Combine(Folder, "a.png"), "A dog.")));
             Assert.That(data[1].Caption, Is.EqualTo("A \"cat\"."));
         });
     }
@@ -62,7 +54,7 @@ public sealed class CaptionDatasetTests
         CaptionDataset data = CaptionDataset.Load(Save("captions.csv", "filepath,title\n\"a,1.png\",\"One,\ntwo\"\n/abs/b.png,x"));
         Assert.Multiple(() =>
         {
-            Assert.That(data[0], Is.EqualTo(new CaptionRecord(Path.Combine(_folder, "a,1.png"), "One, two")));
+            Assert.That(data[0], Is.EqualTo(new CaptionRecord(Path.Combine(Folder, "a,1.png"), "One, two")));
             Assert.That(data[1].ImagePath, Is.EqualTo("/abs/b.png"));
         });
     }
@@ -120,20 +112,20 @@ public sealed class CaptionDatasetTests
     public void Fields_without_end_and_bytes_that_are_no_text_are_refused()
     {
         string endless = Save("endless.tsv", "filepath\ttitle\na\t\"" + new string('x', 2 << 20));
-        string binary = Path.Combine(_folder, "binary.tsv");
+        string binary = Path.Combine(Folder, "binary.tsv");
         File.WriteAllBytes(binary, [.. "filepath\ttitle\n"u8, 0xC3, 0x28]);
         Assert.Multiple(() =>
         {
             Assert.That(() => CaptionDataset.Load(endless), Throws.TypeOf<UserError>().With.Message.Contains("longer than"));
             Assert.That(() => CaptionDataset.Load(binary), Throws.TypeOf<UserError>().With.Message.Contains("not UTF-8"));
-            Assert.That(() => CaptionDataset.Load(Path.Combine(_folder, "none.json")), Throws.TypeOf<UserError>().With.Message.Contains("cannot be read"));
-            Assert.That(() => CaptionDataset.Load(_folder), Throws.TypeOf<UserError>().With.Message.Contains("captions.json"));
+            Assert.That(() => CaptionDataset.Load(Path.Combine(Folder, "none.json")), Throws.TypeOf<UserError>().With.Message.Contains("cannot be read"));
+            Assert.That(() => CaptionDataset.Load(Folder), Throws.TypeOf<UserError>().With.Message.Contains("captions.json"));
         });
     }
 
     private string Save(string name, string content)
     {
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         File.WriteAllText(path, content);
         return path;
     }

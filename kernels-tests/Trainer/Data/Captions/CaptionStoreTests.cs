@@ -5,16 +5,8 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>A caption file of the published one's size is streamed, and takes no more memory than its text.</summary>
-public sealed class CaptionStoreTests
+public sealed class CaptionStoreTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-store-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [Test]
     public void Records_come_back_as_they_were()
     {
@@ -36,7 +28,7 @@ public sealed class CaptionStoreTests
     public void A_file_of_the_published_size_is_streamed_and_kept_in_about_its_own_size()
     {
         int count = TestLength.Pick(100_000, 1_246_000);
-        string path = Path.Combine(_folder, "captions.json");
+        string path = Path.Combine(Folder, "captions.json");
         Write(path, count);
         long size = new FileInfo(path).Length;
         long before = GC.GetTotalMemory(forceFullCollection: true);

@@ -6,16 +6,8 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class TarShardsTests
+public sealed class TarShardsTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-tar-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [TestCase(TarEntryFormat.Pax)]
     [TestCase(TarEntryFormat.Gnu)]
     [TestCase(TarEntryFormat.Ustar)]
@@ -64,7 +56,7 @@ public sealed class TarShardsTests
     public void Damage_gives_samples_or_one_clear_error()
     {
         byte[] whole = File.ReadAllBytes(Write("whole.tar", TarEntryFormat.Pax, ("000.png", new byte[700]), ("000.txt", Text("one")), ("001.json", Text("{\"caption\":\"two\"}")), ("001.png", new byte[5])));
-        string path = Path.Combine(_folder, "damaged.tar");
+        string path = Path.Combine(Folder, "damaged.tar");
         SeededRandom random = new(4);
         int refused = 0;
         int count = TestLength.Pick(300, 100_000);
@@ -119,7 +111,7 @@ public sealed class TarShardsTests
         Assert.That(() => TarShards.Read(Write("a.tar", TarEntryFormat.Pax, ("0.txt", [0xC3, 0x28]))).Count(), Throws.TypeOf<UserError>().With.Message.Contains("'0.txt'"));
         Assert.That(() => TarShards.Read(Write("b.tar", TarEntryFormat.Pax, ("0.json", Text("{")))).Count(), Throws.TypeOf<UserError>().With.Message.Contains("'0.json' is no JSON"));
         Assert.That(() => TarShards.Read(Write("c.tar", TarEntryFormat.Pax, ("0.txt", new byte[(1 << 20) + 1]))).Count(), Throws.TypeOf<UserError>().With.Message.Contains("too many for a caption"));
-        Assert.That(() => TarShards.Read(Path.Combine(_folder, "none.tar")).Count(), Throws.TypeOf<UserError>().With.Message.Contains("none.tar: cannot be read"));
+        Assert.That(() => TarShards.Read(Path.Combine(Folder, "none.tar")).Count(), Throws.TypeOf<UserError>().With.Message.Contains("none.tar: cannot be read"));
     });
 
     [TestCase("/a/b.png", null)]
@@ -137,7 +129,7 @@ public sealed class TarShardsTests
 
     private string Write(string name, TarEntryFormat format, params (string Name, byte[] Data)[] members)
     {
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         using FileStream stream = File.Create(path);
         using TarWriter writer = new(stream, format);
         foreach ((string member, byte[] data) in members)

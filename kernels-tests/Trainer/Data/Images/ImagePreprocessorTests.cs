@@ -8,16 +8,8 @@ using SkiaSharp;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>Decoding, resize, crop and normalisation against the authors' pixels, which must be equal.</summary>
-public sealed class ImagePreprocessorTests
+public sealed class ImagePreprocessorTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-images-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [TestCaseSource(nameof(GoldenOutputs))]
     public void Golden_pixels(string image, int size, string kind, string output)
     {
@@ -65,7 +57,7 @@ public sealed class ImagePreprocessorTests
 
         using SKImage image = SKImage.FromPixelCopy(info, pixels)!;
         using SKData encoded = image.PeekPixels()!.Encode(new SKWebpEncoderOptions(SKWebpEncoderCompression.Lossless, 70))!;
-        string path = Path.Combine(_folder, "x.webp");
+        string path = Path.Combine(Folder, "x.webp");
         File.WriteAllBytes(path, encoded.ToArray());
 
         Raster raster = ImageFile.Decode(path, rgbFirst: false);
@@ -98,7 +90,7 @@ public sealed class ImagePreprocessorTests
     [Test]
     public void More_than_25_million_pixels_are_refused_before_decoding()
     {
-        string path = Path.Combine(_folder, "huge.png");
+        string path = Path.Combine(Folder, "huge.png");
         File.WriteAllBytes(path, Png(30_000, 20_000, []));
         long before = GC.GetAllocatedBytesForCurrentThread();
         Assert.That(() => ImageFile.Decode(path, false), Throws.TypeOf<UserError>().With.Message.Contains("30000 x 20000").And.Message.Contains("25 million"));
@@ -118,7 +110,7 @@ public sealed class ImagePreprocessorTests
     public void Truncated_files_are_refused(string name)
     {
         byte[] whole = File.ReadAllBytes(TestData.Get("golden", "preprocess", "images", name));
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         int[] lengths = [0, 1, 8, 20, 26, 33, 100, whole.Length / 4, whole.Length / 2, whole.Length * 3 / 4];
         Assert.Multiple(() =>
         {
@@ -165,7 +157,7 @@ public sealed class ImagePreprocessorTests
     [TestCase("animation.gif", "GIF89a\u0001\0\u0001\0\0\0\0!\u00F9\u0004\u0001\0\0\0\0,\0\0\0\0\u0001\0\u0001\0\0\u0002\u0002D\u0001\0;")]
     public void Other_content_is_refused(string name, string content)
     {
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         File.WriteAllBytes(path, System.Text.Encoding.Latin1.GetBytes(content));
         Assert.That(() => ImageFile.Decode(path, false), Throws.TypeOf<UserError>().With.Message.StartsWith(path));
     }
