@@ -38,6 +38,23 @@ internal sealed class MoLoLossTests
         });
     }
 
+    [Test]
+    public void Progress_of_a_long_forward_goes_to_those_who_listen_during_it()
+    {
+        List<double> shares = [];
+        using TensorCase given = TensorCase.Random(LogitBranch.TileRows + 5, 4);
+        using MoLoLoss module = new();
+        module.Warning += _ => { };
+        module.Progress += shares.Add;
+        _ = given.Run(module);
+        Assert.That(shares, Is.Not.Empty.And.Ordered);
+        Assert.That(shares[^1], Is.EqualTo(1.0));
+        shares.Clear();
+        module.Progress -= shares.Add;
+        _ = given.Run(module);
+        Assert.That(shares, Is.Empty);
+    }
+
     [TestCase(ScalarType.Float64)]
     [TestCase(ScalarType.Float16)]
     [TestCase(ScalarType.BFloat16)]

@@ -68,6 +68,12 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         remove => _warnings.Listeners -= value;
     }
 
+    /// <summary>
+    /// Raised on the calling thread during a long forward on the CPU, with the share that is done, above 0 to 1; see <see cref="TrainingStep.Progress"/>
+    /// for which batches are long. An exception of a handler ends the call.
+    /// </summary>
+    public event Action<double>? Progress;
+
     /// <summary>Both branches, m, explained variance and more of the last call; the default before the first. On a GPU, asking waits for it,
     /// and is the moment when <see cref="Warning"/> may be raised.</summary>
     public MoLoResult LastResult => _last is { } last ? last.OnDevice?.Read() ?? last.Result : default;
@@ -145,14 +151,25 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     private MoLoResult Run(Tensor images, Tensor texts, double scale, Tensor? gradImages, Tensor? gradTexts)
     {
         Tensor imageRows = TensorMemory.RowMajorFloat32(images), textRows = TensorMemory.RowMajorFloat32(texts);
+        Action<double>? listeners = Progress;
         return _steps.Use(step =>
         {
-            MoLoResult result = step.Run(
-                TensorMemory.Read(imageRows),
-                TensorMemory.Read(textRows),
-                scale,
-                gradImages is null ? default : TensorMemory.Write(gradImages),
-                gradTexts is null ? default : TensorMemory.Write(gradTexts));
+            MoLoResult result;
+            step.Progress += listeners;
+            try
+            {
+                result = step.Run(
+                    TensorMemory.Read(imageRows),
+                    TensorMemory.Read(textRows),
+                    scale,
+                    gradImages is null ? default : TensorMemory.Write(gradImages),
+                    gradTexts is null ? default : TensorMemory.Write(gradTexts));
+            }
+            finally
+            {
+                step.Progress -= listeners;
+            }
+
             GC.KeepAlive(imageRows);
             GC.KeepAlive(textRows);
             _last = new Evaluation(result, step.Spectrum.ToArray(), OnDevice: null);
