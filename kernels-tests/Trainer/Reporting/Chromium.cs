@@ -21,6 +21,7 @@ internal sealed record Chromium(string Document, IReadOnlyList<string> Console)
         foreach (string argument in new[]
         {
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--allow-file-access-from-files", // a page may look into a frame of its own
             $"--user-data-dir={profile}", $"--window-size={width},2000", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", new Uri(page).AbsoluteUri,
         })
         {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using HiMo.Trainer;
 using NUnit.Framework;
@@ -33,11 +34,86 @@ internal sealed partial class ReportPageTests
         Assert.Multiple(() =>
         {
             Assert.That(seen.Console, Is.Empty);
-            Assert.That(panels, Is.EqualTo(2 + 4 + 2 + 2 + 6 + 2 + 6 + 8 + 1 + 1), "panels of the ten figures");
+            Assert.That(panels, Is.EqualTo(2 + 4 + 2 + 2 + 6 + 2 + 6 + 8 + 2 + 1), "panels of the ten figures");
             Assert.That(seen.Document, Does.Contain($"data-drawn=\"{panels}\""));
             Assert.That(MainSvg().Count(seen.Document), Is.GreaterThanOrEqualTo(panels), "every panel holds a drawing");
             Assert.That(TracePath().Count(seen.Document), Is.GreaterThanOrEqualTo(panels), "and a drawn line or bar in it");
+            Assert.That(seen.Document.Contains("<p class=\"hint\">", StringComparison.Ordinal), Is.EqualTo(width == 500), "the hint to scroll stands where a table does not fit");
         });
+    }
+
+    /// <summary>In a frame, because Chromium's own windows are not as narrow as a phone.</summary>
+    [Test]
+    public void Phone_shows_the_first_base_whole_and_scrolls_nothing_but_tables()
+    {
+        _ = Write("phone.html", _runs, Benchmarks());
+        string frame = Path.Combine(_folder, "frame.html");
+        File.WriteAllText(frame, """
+            <!doctype html><iframe src="phone.html" style="border:0;width:390px;height:800px"></iframe><pre></pre>
+            <script>
+            const look = () => {
+              const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+              if (!root.dataset.drawn) { setTimeout(look, 50); return; }
+              const outside = [...page.querySelectorAll("body *")].filter((one) => !one.closest(".wide") && one.getBoundingClientRect().right > 390.5);
+              const right = (one) => Math.round(one.getBoundingClientRect().right);
+              const table = page.querySelector("#results .wide");
+              document.querySelector("pre").textContent = JSON.stringify({
+                page: root.scrollWidth, outside: outside.map((one) => one.outerHTML.slice(0, 80)), scrolls: table.scrollWidth > table.clientWidth,
+                hint: !page.querySelector("#results .hint").hidden, edge: right(table), firstBase: right(page.querySelector("#results td.loss")),
+                names: getComputedStyle(page.querySelector("#results tbody tr:not(.section) th")).position });
+            };
+            onload = look;
+            </script>
+            """);
+
+        Chromium seen = Chromium.Open(frame, 500);
+        JsonNode measures = JsonNode.Parse(System.Net.WebUtility.HtmlDecode(Measures().Match(seen.Document).Groups[1].Value))!;
+
+        Assert.Multiple(() =>
+        {
+            Assert.That((int)measures["page"]!, Is.LessThanOrEqualTo(390), "the page itself does not scroll sideways");
+            Assert.That(measures["outside"]!.AsArray(), Is.Empty, "nothing sticks out");
+            Assert.That((bool)measures["scrolls"]!, Is.True, "two bases do not fit");
+            Assert.That((bool)measures["hint"]!, Is.True, "so the page says so");
+            Assert.That((int)measures["firstBase"]!, Is.LessThanOrEqualTo((int)measures["edge"]!), "before, plain, HiMo and their difference stand there at first sight");
+            Assert.That((string?)measures["names"], Is.EqualTo("sticky"), "the names of the rows stay");
+        });
+    }
+
+    [Test]
+    public void Short_bars_say_their_number()
+    {
+        string html = File.ReadAllText(Write("bars.html", _runs, Benchmarks()));
+        string time = Part(html, "time"), fused = Part(html, "fused");
+        Assert.Multiple(() =>
+        {
+            Assert.That(time, Does.Contain("3.0 ms \\u00B7 1.5 %").And.Contain("5.0 ms \\u00B7 2.5 %").And.Contain("200 ms in all"), "3 and 5 of 200 ms");
+            Assert.That(fused, Does.Contain("\"x\":[2.5,3]").And.Contain("\"text\":[\"2.5 ms\",\"6 ms\"]"), "multiples of the fused time, labelled with the time");
+        });
+    }
+
+    [Test]
+    public void Examples_mark_falls_and_give_each_pictures_correlation()
+    {
+        string html = Part(File.ReadAllText(Write("examples.html", _runs, null)), "examples");
+        Assert.Multiple(() =>
+        {
+            // Before: 0.31, then 0.06; plain: 0.31, 0.36; HiMo: 0.31, 0.46. Two captions correlate with 1, 2 by -1 or 1.
+            Assert.That(Fall().Count(html), Is.EqualTo(1));
+            Assert.That(html, Does.Contain("</b><b>0.060</b>").And.Contain("<tr><td>HiMo@2</td><td>−1.00</td><td>1.00</td><td>1.00</td></tr>"));
+        });
+    }
+
+    [Test]
+    public void Every_figure_has_titles_units_and_a_sentence()
+    {
+        foreach (Figure figure in ReportFigures.All(RunGroup.From([.. _runs.Select(RunFolder.Read)]), []))
+        {
+            Assert.That(figure.Title, Is.Not.Empty);
+            Assert.That(figure.Caption, Does.EndWith("."), figure.Title);
+            Assert.That(figure.Panels.Select(panel => panel.XTitle), Has.All.Not.Empty, figure.Title);
+            Assert.That(figure.Panels.Where(panel => panel.Traces[0]!["type"] is null).Select(panel => panel.YTitle), Has.All.Not.Empty, $"{figure.Title}: a chart that is no bars");
+        }
     }
 
     [Test]
@@ -89,7 +165,7 @@ internal sealed partial class ReportPageTests
     public void Failures_show_both_pictures_and_the_caption()
     {
         string html = File.ReadAllText(Write("failures.html", _runs, null));
-        string section = html[html.IndexOf("<section id=\"failures\"", StringComparison.Ordinal)..html.IndexOf("<section id=\"setting\"", StringComparison.Ordinal)];
+        string section = Part(html, "failures");
         Assert.Multiple(() =>
         {
             Assert.That(Failure().Count(section), Is.EqualTo(4), "two of plain and two of HiMo; the base before training is left out");
@@ -142,6 +218,13 @@ internal sealed partial class ReportPageTests
         });
     }
 
+    /// <summary>A section of the page.</summary>
+    private static string Part(string html, string id)
+    {
+        int start = html.IndexOf($"<section id=\"{id}\"", StringComparison.Ordinal);
+        return html[start..html.IndexOf("</section>", start, StringComparison.Ordinal)];
+    }
+
     private string Picture => Path.Combine(_folder, "data", "eval", "images", "000000.png");
 
     private string Write(string name, string[] runs, string? benchmarks)
@@ -160,6 +243,12 @@ internal sealed partial class ReportPageTests
             """);
         return path;
     }
+
+    [GeneratedRegex("<pre>(.*?)</pre>", RegexOptions.Singleline)]
+    private static partial Regex Measures();
+
+    [GeneratedRegex("<td class=\"bar\"><i[^>]*></i><b class=\"fall\"")]
+    private static partial Regex Fall();
 
     [GeneratedRegex("<div class=\"panel\"")]
     private static partial Regex PanelStart();

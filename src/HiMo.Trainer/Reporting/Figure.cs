@@ -64,19 +64,34 @@ internal sealed record Panel(string Title, string XTitle, string YTitle)
         });
     }
 
-    /// <summary>Adds bars, one a category.</summary>
-    public void Bars(string name, IReadOnlyList<string> categories, IReadOnlyList<double> y, string color)
+    /// <summary>Adds bars that lie, one a category, so that names and labels have room at any width; the first category is the top one.</summary>
+    /// <param name="name">Name in the legend.</param>
+    /// <param name="categories">Names at the left.</param>
+    /// <param name="values">Lengths; the axis starts at 0.</param>
+    /// <param name="color">A colour of the page.</param>
+    /// <param name="labels">Text at the bars' ends: a bar too short to be seen still says its number.</param>
+    public void Bars(string name, IReadOnlyList<string> categories, IReadOnlyList<double> values, string color, IReadOnlyList<string>? labels = null)
     {
-        JsonArray labels = [.. categories.Select(category => (JsonNode)category)];
-        Traces.Add(new JsonObject
+        YAxis["autorange"] = "reversed";
+        JsonObject trace = new()
         {
             ["type"] = "bar",
+            ["orientation"] = "h",
             ["name"] = name,
-            ["x"] = labels,
-            ["y"] = Numbers(y),
+            ["x"] = Numbers(values),
+            ["y"] = new JsonArray([.. categories.Select(category => (JsonNode)category)]),
             ["marker"] = new JsonObject { ["color"] = color },
-            ["hovertemplate"] = "%{y:.4g}<extra>" + name + "</extra>",
-        });
+            ["hovertemplate"] = "%{x:.4g}<extra>" + name + "</extra>",
+        };
+        if (labels is not null)
+        {
+            trace["text"] = new JsonArray([.. labels.Select(label => (JsonNode)label)]);
+            trace["textposition"] = Stacked ? "inside" : "outside";
+            trace["cliponaxis"] = false;
+            trace["textangle"] = 0;
+        }
+
+        Traces.Add(trace);
     }
 
     /// <summary>Numbers as JSON with six digits, which is more than a screen shows; what is not finite becomes a gap.</summary>

@@ -6,6 +6,8 @@ namespace HiMo.Trainer;
 /// <summary>Builds every figure of the report from the runs; a figure whose numbers no run has is left out.</summary>
 internal static class ReportFigures
 {
+    private const double RoomForLabels = 1.6, RoomForLongLabels = 2.3; // of the longest bar, for the text at its end at phone width
+
     /// <summary>All figures in the order of the page.</summary>
     /// <param name="groups">Runs grouped by base and loss.</param>
     /// <param name="benchmarks">Objects as <c>himo bench loss --json</c> prints them; may be empty.</param>
@@ -200,15 +202,23 @@ internal static class ReportFigures
         double[] loss = [.. trained.Select(group => Median(group.Steps("loss_ms").Mean))];
         double[] step = [.. trained.Select(group => Median(group.Steps("step_ms").Mean))];
         double[] waiting = [.. trained.Select(group => Median(group.Steps("data_ms").Mean) is var median && double.IsFinite(median) ? median : 0.0)];
-        Panel panel = new("", "", "ms a step, median") { Stacked = true };
-        panel.Bars("loss, forward and backward", names, loss, "himo");
-        panel.Bars("waiting for data", names, waiting, "plain");
-        panel.Bars("everything else", names, [.. step.Select((whole, i) => whole - loss[i] - waiting[i])], "before");
+        (string Name, double[] Values, string Color)[] small = [("loss, forward and backward", loss, "himo"), ("waiting for data", waiting, "plain")];
+
+        // The small parts on an axis of their own: beside the whole step they are a hair's breadth.
+        Panel parts = new("the loss and the wait alone", "ms a step, median", "");
+        Panel whole = new("the whole step", "ms a step, median", "") { Stacked = true };
+        parts.XAxis["range"] = new JsonArray(0, RoomForLongLabels * small.Max(part => part.Values.Where(double.IsFinite).DefaultIfEmpty(1.0).Max()));
+        foreach ((string name, double[] values, string color) in small)
+        {
+            parts.Bars(name, names, values, color, [.. values.Zip(step, (part, all) => FormattableString.Invariant($"{part:0.0#} ms · {100 * part / all:0.0} %"))]);
+            whole.Bars(name, names, values, color);
+        }
+
+        whole.Bars("everything else", names, [.. step.Select((all, i) => all - loss[i] - waiting[i])], "before", [.. step.Select(all => FormattableString.Invariant($"{all:0} ms in all"))]);
         return Make(
             "time", "Time of a step",
-            "The loss takes " + string.Join(", ", trained.Select((group, i) => FormattableString.Invariant($"{100 * loss[i] / step[i]:0.0} % ({names[i]})")))
-            + " of a step; the rest is the two encoders and the optimiser.",
-            [new LegendEntry("loss, forward and backward", "himo"), new LegendEntry("waiting for data", "plain"), new LegendEntry("everything else", "before")], [panel]);
+            "How long the loss, the wait for data and everything else (the two encoders and the optimiser) take of one training step. Percent are of the whole step.",
+            [.. small.Select(part => new LegendEntry(part.Name, part.Color)), new LegendEntry("everything else", "before")], [parts, whole]);
 
         static double Median(double[] values)
         {
@@ -225,17 +235,20 @@ internal static class ReportFigures
         }
 
         string[] sizes = [.. benchmarks.Select(entry => $"{entry["n"]} x {entry["dim"]}")];
-        Panel panel = new("", "batch x width", "ms, median, log scale");
-        panel.YAxis["type"] = "log";
-        panel.YAxis["dtick"] = "D2";
-        panel.Bars("fused", sizes, Field("fused_ms"), "himo");
-        panel.Bars("plain ops, eigh", sizes, Field("plain_eigh_ms"), "plain");
-        panel.Bars("plain ops, SVD (the authors' structure)", sizes, Field("plain_ms"), "before");
+        (string Name, string Field, string Color)[] forms = [("fused", "fused_ms", "himo"), ("plain ops, eigh", "plain_eigh_ms", "plain"), ("plain ops, SVD (the authors' structure)", "plain_ms", "before")];
+        double[] fused = Field("fused_ms");
+        double[][] multiples = [.. forms.Select(form => Field(form.Field).Zip(fused, (time, unit) => time / unit).ToArray())];
+        Panel panel = new("", "multiples of the fused loss's time", "batch x width");
+        panel.XAxis["range"] = new JsonArray(0, RoomForLabels * multiples.SelectMany(row => row).Where(double.IsFinite).DefaultIfEmpty(1.0).Max());
+        foreach (((string name, string field, string color), double[] values) in forms.Zip(multiples))
+        {
+            panel.Bars(name, sizes, values, color, [.. Field(field).Select(time => FormattableString.Invariant($"{time:G3} ms"))]);
+        }
+
         return Make(
             "fused", "The fused loss against plain TorchSharp operations",
-            "Forward and backward, interleaved in one process on this machine. Ratios to the faster plain form: "
-            + string.Join(", ", sizes.Zip(Field("ratio_eigh"), (size, ratio) => FormattableString.Invariant($"{size} {ratio:0.0}"))) + ".",
-            [new LegendEntry("fused", "himo"), new LegendEntry("plain ops, eigh", "plain"), new LegendEntry("plain ops, SVD (the authors' structure)", "before")], [panel]);
+            "Forward and backward, interleaved in one process on this machine, as multiples of the fused loss's time: a longer bar is slower. Labels: medians.",
+            [.. forms.Select(form => new LegendEntry(form.Name, form.Color))], [panel]);
 
         double[] Field(string name) => [.. benchmarks.Select(entry => RunFolder.Number(entry[name]) ?? double.NaN)];
     }

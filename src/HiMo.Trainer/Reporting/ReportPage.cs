@@ -110,7 +110,7 @@ internal static class ReportPage
             return "";
         }
 
-        StringBuilder html = new("<div class=\"wide\"><table><thead><tr><td></td>");
+        StringBuilder html = new("<table><thead><tr><td></td>");
         foreach (RunGroup group in trained)
         {
             html.Append(CultureInfo.InvariantCulture, $"<th scope=\"col\">{ResultTable.Html(group.Base)}<br>{ResultTable.Html(group.Label)}</th>");
@@ -134,7 +134,7 @@ internal static class ReportPage
             html.Append(CultureInfo.InvariantCulture, $"<td>{ResultTable.Html(string.Join(", ", group.Runs.Select(run => run.Config["seed"]?.ToString() ?? "–")))}</td>");
         }
 
-        return html.Append("</tr></tbody></table></div>").ToString();
+        return ResultTable.Scrolling("Setting", html.Append("</tr></tbody></table>").ToString());
     }
 
     private static string Resource(string name)

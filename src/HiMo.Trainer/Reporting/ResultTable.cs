@@ -41,7 +41,7 @@ internal static class ResultTable
         }
 
         StringBuilder html = new();
-        html.Append("<div class=\"wide\"><table><thead><tr><td></td>");
+        html.Append("<table><thead><tr><td></td>");
         foreach (IGrouping<string, RunGroup> one in bases)
         {
             html.Append(CultureInfo.InvariantCulture, $"<th scope=\"colgroup\" colspan=\"{Columns(one)}\" class=\"base\">{Html(one.Key)}</th>");
@@ -75,8 +75,14 @@ internal static class ResultTable
             html.Append("</tbody>");
         }
 
-        return html.Append("</table></div>").ToString();
+        return Scrolling("Results", html.Append("</table>").ToString());
     }
+
+    /// <summary>A table that scrolls within its place, with the hint that the page's script shows where it has to.</summary>
+    /// <param name="label">What a screen reader calls it.</param>
+    /// <param name="table">The table as HTML.</param>
+    internal static string Scrolling(string label, string table) =>
+        $"<p class=\"hint\" hidden>↔ more columns: scroll the table sideways</p><div class=\"wide\" role=\"region\" aria-label=\"{Html(label)}\" tabindex=\"0\">{table}</div>";
 
     /// <summary>Text made safe for HTML.</summary>
     /// <param name="text">Any text.</param>

@@ -43,7 +43,7 @@ internal static class StepFigures
             "m is the fewest principal components of the batch whose cumulative explained variance reaches tau; the gap between the last one kept and the first one dropped, "
             + "relative to the largest eigenvalue, says how well defined the subspace is. Shaded: lowest to highest seed.",
             ReportFigures.Legend(himo),
-            Panels(himo, [new("m", "kept components", "m"), new("explained_variance", "explained variance at m", "share"), new("relative_gap", "gap at the cut", "share of the largest", IsLog: true)]));
+            Panels(himo, [new("m", "kept components", "m, components"), new("explained_variance", "explained variance at m", "share of the variance"), new("relative_gap", "gap at the cut", "share of the largest eigenvalue", IsLog: true)]));
     }
 
     /// <summary>Whether training is sane: temperature, gradients, learning rate, throughput.</summary>
@@ -57,8 +57,8 @@ internal static class StepFigures
             ReportFigures.Legend(trained),
             Panels(trained,
             [
-                new("logit_scale", "scale of the logits", "exp(logit scale)", Map: Math.Exp), new("grad_norm", "gradient norm", "norm", IsLog: true),
-                new("lr", "learning rate", "rate"), new("samples_per_second", "speed", "pairs per second"),
+                new("logit_scale", "scale of the logits", "exp(logit scale)", Map: Math.Exp), new("grad_norm", "gradient norm", "L2 norm", IsLog: true),
+                new("lr", "learning rate", "step size"), new("samples_per_second", "speed", "pairs per second"),
             ]));
     }
 
@@ -70,8 +70,8 @@ internal static class StepFigures
         foreach ((string title, string axis, double scale, string[] solid, string[] dotted) in new[]
         {
             ("R@1 of full captions", "R@1, %", 100.0, new[] { "retrieval", "full", "image_to_text_R@1" }, new[] { "retrieval", "full", "text_to_image_R@1" }),
-            ("HiMo@2 and @3", "rising, %", 100.0, ["himo", "himo@2"], ["himo", "himo@3"]),
-            ("HiMo@K", "Pearson", 1.0, ["himo", "himo@K"], ["margin", "himo@K"]),
+            ("HiMo@2 and @3", "images that rise, %", 100.0, ["himo", "himo@2"], ["himo", "himo@3"]),
+            ("HiMo@K", "Pearson correlation", 1.0, ["himo", "himo@K"], ["margin", "himo@K"]),
         })
         {
             foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups).Where(one => one.Any(group => group.Runs.Any(run => run.Evaluations.Count > 0))))
