@@ -238,7 +238,7 @@ internal static class ReportFigures
         (string Name, string Field, string Color)[] forms = [("fused", "fused_ms", "himo"), ("plain ops, eigh", "plain_eigh_ms", "plain"), ("plain ops, SVD (the authors' structure)", "plain_ms", "before")];
         double[] fused = Field("fused_ms");
         double[][] multiples = [.. forms.Select(form => Field(form.Field).Zip(fused, (time, unit) => time / unit).ToArray())];
-        Panel panel = new("", "multiples of the fused loss's time", "batch x width");
+        Panel panel = new("", "multiples of the fused time", "batch x width");
         panel.XAxis["range"] = new JsonArray(0, RoomForLabels * multiples.SelectMany(row => row).Where(double.IsFinite).DefaultIfEmpty(1.0).Max());
         foreach (((string name, string field, string color), double[] values) in forms.Zip(multiples))
         {
