@@ -53,6 +53,30 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void Every_file_in_an_example_is_shipped_or_made_by_another_or_has_a_source()
+    {
+        (string Example, string[] Words)[] examples =
+            [.. Entries.SelectMany(entry => entry.Examples).Select(example => (example, CommandLineParser.SplitCommandLine(example).Skip(1).ToArray()))];
+        string[] written = [.. examples.SelectMany(example => example.Words.Zip(example.Words.Skip(1)).Where(pair => pair.First is "--out" or "--records").Select(pair => pair.Second))];
+        string[] read = [.. examples.SelectMany(example => example.Words).Where(IsPath).Distinct().Where(path => !written.Any(made => path == made || path.StartsWith(made + "/", StringComparison.Ordinal)))];
+        string[] unknown = [.. read.Where(path => !Path.Exists(Path.Combine(TestData.RepositoryRoot, path)) && !CommandLine.Origins.Any(origin => path == origin.Name || path.StartsWith(origin.Name + "/", StringComparison.Ordinal)))];
+
+        Assert.Multiple(() =>
+        {
+            Assert.That(read, Has.Length.GreaterThan(10), "paths are found in the examples");
+            Assert.That(unknown, Is.Empty);
+            Assert.That(written, Has.All.StartWith("out/"), "examples write below out/");
+            Assert.That(CommandLine.Origins.Where(origin => !examples.Any(example => example.Example.Contains(origin.Name, StringComparison.Ordinal))), Is.Empty, "sources of nothing");
+        });
+
+        static bool IsPath(string word) => !word.Contains(' ') && (word.Contains('/') || (Path.HasExtension(word) && !double.TryParse(word, System.Globalization.CultureInfo.InvariantCulture, out _)));
+    }
+
+    [Test]
+    public void Help_of_a_command_says_where_the_files_of_its_examples_come_from() =>
+        Assert.That(Run("score", "--help"), Does.Contain("Where the files come from\n  out/demo  ./himo demo makes it"));
+
+    [Test]
     public void Every_command_and_option_is_described()
     {
         Assert.Multiple(() =>

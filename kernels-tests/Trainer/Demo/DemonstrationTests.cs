@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.CommandLine.Parsing;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
@@ -62,6 +63,23 @@ internal sealed class DemonstrationTests
         Assert.That(again.ExitCode, Is.Zero, again.Error);
         Assert.That(again.Error, Does.Contain("there already").And.Contain("4 of them there already"));
         Assert.That(runs.ToDictionary(run => run, run => File.GetLastWriteTimeUtc(Path.Combine(_root, "runs", run, "eval.json"))), Is.EqualTo(written));
+        RunReadme();
+    }
+
+    /// <summary>README's lines as they stand, on a tiny demonstration in place of the whole one.</summary>
+    private void RunReadme()
+    {
+        string readme = File.ReadAllText(Path.Combine(TestData.RepositoryRoot, "README.md"));
+        string[] calls = [.. readme.Split("### With what the demonstration trained")[1].Split("```")[1].Split('\n').Where(line => line.StartsWith("./himo ", StringComparison.Ordinal))];
+        Assert.That(calls.Select(call => call.Split(' ')[1]), Is.EqualTo(new[] { "score", "encode", "search", "eval", "report" }));
+        foreach (string call in calls)
+        {
+            string here = call.Replace(" out/demo/", $" {_root}/", StringComparison.Ordinal).Replace(" out/", $" {_root}/walk/", StringComparison.Ordinal);
+            ProgramResult result = HimoProgram.Run([.. CommandLineParser.SplitCommandLine(here).Skip(1)]);
+            Assert.That(result.ExitCode, Is.Zero, $"{call}\n{result.Error}");
+        }
+
+        Assert.That(File.ReadAllText(Path.Combine(_root, "walk", "report.html")), Does.Contain("</html>"));
     }
 
     [Test]

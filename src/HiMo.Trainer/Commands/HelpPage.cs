@@ -87,6 +87,8 @@ internal sealed class HelpPage : SynchronousCommandLineAction
         {
             output.WriteLine($"  {example}");
         }
+
+        WriteTable("Where the files come from", CommandLine.Origins.Where(origin => examples.Any(example => example.Contains(origin.Name, StringComparison.Ordinal))), output);
     }
 
     private static void WriteTable(string title, IEnumerable<(string Name, string Text)> rows, TextWriter output)
