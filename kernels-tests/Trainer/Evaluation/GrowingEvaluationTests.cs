@@ -204,6 +204,22 @@ public sealed class GrowingEvaluationTests
     }
 
     [Test]
+    public void Images_are_read_from_the_folder_that_is_named()
+    {
+        string captions = Path.Combine(Directory.CreateDirectory(Path.Combine(_scenes.Folder, "apart")).FullName, "captions.jsonl");
+        File.Copy(Path.Combine(_scenes.Data, "eval", "captions.jsonl"), captions, overwrite: true);
+        string images = Path.Combine(_scenes.Data, "eval", "images");
+        JsonObject usual = EvalCommand.Run(_scenes.Checkpoint, _scenes.Data, null, null, CancellationToken.None);
+        JsonObject named = EvalCommand.Run(_scenes.Checkpoint, captions, null, null, CancellationToken.None, images: images);
+        Assert.Multiple(() =>
+        {
+            Assert.That((string?)named["image_folder"], Is.EqualTo(images));
+            Assert.That(JsonNode.DeepEquals(named["himo"], usual["himo"]) && JsonNode.DeepEquals(named["retrieval"], usual["retrieval"]));
+            Assert.That(() => EvaluationSet.Load(captions, 36), Throws.TypeOf<UserError>(), "they are not beside the captions");
+        });
+    }
+
+    [Test]
     public void HiMo_Docci_is_read()
     {
         List<GrowingCaption> captions = GrowingCaptions.Load(TestData.Get("data", "himo_docci_data.json"));

@@ -162,6 +162,24 @@ internal sealed partial class ReportPageTests
     }
 
     [Test]
+    public void Models_that_were_only_evaluated_stand_side_by_side()
+    {
+        string[] models = [.. _runs.Where(run => Path.GetFileName(run).StartsWith("base", StringComparison.Ordinal))];
+        string trained = Directory.CreateDirectory(Path.Combine(_folder, "only")).FullName; // as 'himo eval' measures a run's model
+        File.Copy(Path.Combine(_runs.First(run => run.Contains("himo-base1-seed0", StringComparison.Ordinal)), "eval.json"), Path.Combine(trained, "eval.json"), overwrite: true);
+        string html = File.ReadAllText(Write("models.html", [.. models, trained], null));
+
+        RunGroup[] groups = [.. RunGroup.From([.. models.Append(trained).Select(RunFolder.Read)])];
+        Assert.Multiple(() =>
+        {
+            Assert.That(groups.Select(group => group.Label), Is.EqualTo(new[] { "demo-base-1", "demo-base-2", "himo-base1-seed0" }));
+            Assert.That(groups.Select(group => ReportFigures.Color(groups, group)), Is.Unique, "each in a colour of its own");
+            Assert.That(PanelStart().Count(html), Is.EqualTo(1 + 2 + 1 + 1), "one panel holds all three");
+            Assert.That(html, Does.Contain("Three models side by side").And.Not.Contain("− plain"));
+        });
+    }
+
+    [Test]
     public void Failures_show_both_pictures_and_the_caption()
     {
         string html = File.ReadAllText(Write("failures.html", _runs, null));
@@ -188,6 +206,17 @@ internal sealed partial class ReportPageTests
         string source = Picture64().Match(File.ReadAllText(page)).Groups[1].Value;
         Raster shown = ImageFile.Decode(Convert.FromBase64String(source), "shown", rgbFirst: true);
         Assert.That((data.Size > 1_000_000, shown.Width, shown.Height), Is.EqualTo((true, 256, 170)));
+    }
+
+    [Test]
+    public void Pictures_are_found_in_the_folder_that_the_evaluation_was_given()
+    {
+        string run = Directory.CreateDirectory(Path.Combine(_folder, "given")).FullName;
+        JsonObject evaluation = JsonNode.Parse(File.ReadAllText(Path.Combine(_runs[0], "eval.json")))!.AsObject();
+        (evaluation["data"], evaluation["image_folder"]) = ("nowhere/captions.jsonl", Path.Combine(_folder, "data", "eval"));
+        File.WriteAllText(Path.Combine(run, "eval.json"), evaluation.ToJsonString());
+
+        Assert.That(ReportCommand.Write([run], null, Path.Combine(_folder, "given.html"), "himo report"), Is.Empty);
     }
 
     [Test]

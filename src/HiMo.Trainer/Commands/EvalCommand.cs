@@ -15,7 +15,7 @@ internal static class EvalCommand
         Option<string?> output = new("--out") { Description = "Writes the measures to a JSON file.", HelpName = "FILE" };
         Option<bool> json = new("--json") { Description = "Prints JSON instead of the table." };
         Option<Protocol> protocol = ChoiceOption.Create("--protocol", Protocol.Growing, "Which set --data holds; growing takes every measure on a data folder's evaluation split.");
-        Option<string?> images = new("--images") { Description = "Folder of the images, for protocols other than growing. [the set's usual one]", HelpName = "DIR" };
+        Option<string?> images = new("--images") { Description = "Folder of the images. [the set's usual one]", HelpName = "DIR" };
         Option<Parity> parity = ChoiceOption.Create("--parity", Parity.None, "f16 scores as the authors' scripts do on a GPU, with the ties that float16 makes.");
         Option<string?> templates = new("--templates") { Description = $"Zero-shot: file of prompts, one a line, {{}} for the class. [{ZeroShot.DefaultTemplate}]", HelpName = "FILE" };
         Option<string?> classes = new("--classes") { Description = $"Zero-shot: file with folder and name of every class, as ImageNet's LOC_synset_mapping.txt. [{ImageFolder.NamesFile} of the folder, else the folders' names]", HelpName = "FILE" };

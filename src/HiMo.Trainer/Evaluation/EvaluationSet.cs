@@ -24,13 +24,14 @@ internal sealed class EvaluationSet
     /// <param name="path">See <see cref="GrowingCaptions.Load"/>.</param>
     /// <param name="imageSize">The model's resolution.</param>
     /// <param name="cancel">Stops between images.</param>
+    /// <param name="images">Folder of the images, or null for the set's usual one.</param>
     /// <exception cref="UserError">A file is missing or damaged.</exception>
-    public static EvaluationSet Load(string path, int imageSize, CancellationToken cancel = default)
+    public static EvaluationSet Load(string path, int imageSize, CancellationToken cancel = default, string? images = null)
     {
-        List<GrowingCaption> captions = GrowingCaptions.Load(path);
+        List<GrowingCaption> captions = GrowingCaptions.Load(path, images);
         ImagePreprocessor preprocessor = new(imageSize, rgbFirst: true); // as the authors' HiMo@K script
-        float[] images = new float[(long)captions.Count * preprocessor.ValuesPerImage];
-        preprocessor.Load([.. captions.Select(caption => caption.ImagePath)], images, cancel);
-        return new EvaluationSet(path, captions, images);
+        float[] pixels = new float[(long)captions.Count * preprocessor.ValuesPerImage];
+        preprocessor.Load([.. captions.Select(caption => caption.ImagePath)], pixels, cancel);
+        return new EvaluationSet(path, captions, pixels);
     }
 }

@@ -26,7 +26,13 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
         if (request.Protocol == Protocol.Growing)
         {
-            return GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(request.Data, model.Config.ImageResolution, cancel), cancel, record);
+            JsonObject growing = GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(request.Data, model.Config.ImageResolution, cancel, request.Images), cancel, record);
+            if (request.Images is { } folder)
+            {
+                growing["image_folder"] = folder; // where a page finds the pictures
+            }
+
+            return growing;
         }
 
         using IDisposable constant = no_grad();

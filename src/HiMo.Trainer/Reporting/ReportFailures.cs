@@ -16,7 +16,7 @@ internal static class ReportFailures
     public static string Html(IReadOnlyList<RunGroup> groups, ICollection<string> missing)
     {
         RunGroup[] shown = [.. groups.Where(group => Failures(group.Runs[0]).Count > 0)];
-        shown = [.. shown.Where(group => group.Loss != "before" || shown.All(other => other.Loss == "before"))];
+        shown = [.. shown.Where(group => group.IsTrained || !shown.Any(other => other.IsTrained))];
         if (shown.Length == 0)
         {
             return "";

@@ -34,12 +34,12 @@ internal static class ReportFigures
     /// <param name="group">One of them.</param>
     public static string Color(IReadOnlyList<RunGroup> groups, RunGroup group)
     {
-        if (group.Loss != "himo")
+        if (group.Loss is not ("himo" or RunGroup.Evaluated))
         {
-            return group.Loss == "plain" ? "plain" : "before";
+            return group.Loss == "plain" ? "plain" : RunFolder.Before;
         }
 
-        string[] settings = [.. groups.Where(other => other.Loss == "himo").Select(other => other.Setting).Distinct()];
+        string[] settings = [.. groups.Where(other => other.Loss == group.Loss).Select(other => other.Setting).Distinct()];
         int place = Array.IndexOf(settings, group.Setting);
         return place == 0 ? "himo" : $"extra{(place - 1) % 3}";
     }
@@ -192,7 +192,7 @@ internal static class ReportFigures
 
     private static Figure? TimeShare(IReadOnlyList<RunGroup> groups)
     {
-        RunGroup[] trained = [.. groups.Where(group => group.Loss != "before" && group.Steps("step_ms").Mean.Length > 0)];
+        RunGroup[] trained = [.. groups.Where(group => group.IsTrained && group.Steps("step_ms").Mean.Length > 0)];
         if (trained.Length == 0)
         {
             return null;

@@ -52,10 +52,11 @@ internal static class ReportPage
     private static string Introduction(IReadOnlyList<RunGroup> groups)
     {
         int seeds = groups.Max(group => group.Runs.Count);
+        int models = groups.Count;
         int bases = groups.Select(group => group.Base).Distinct().Count();
-        string losses = string.Join(" and ", groups.Where(group => group.Loss != "before").Select(group => group.Label).Distinct());
+        string losses = string.Join(" and ", groups.Where(group => group.IsTrained).Select(group => group.Label).Distinct());
         string what = losses.Length == 0
-            ? string.Create(CultureInfo.InvariantCulture, $"{Count(bases, "model")}, evaluated without training.")
+            ? string.Create(CultureInfo.InvariantCulture, $"{Count(models, "model")} side by side, evaluated as they are.")
             : string.Create(CultureInfo.InvariantCulture, $"{Count(bases, "base model")} fine-tuned with {losses}, {Count(seeds, "seed").ToLowerInvariant()} each: same data, same order, same number of steps.");
         return "<p class=\"lead\">CLIP treats a caption as flat. HiMo-CLIP adds a second contrastive loss, between images and what the batch’s leading principal components "
             + "keep of the texts, so that fuller captions match their image more strongly. " + what + "</p>";
@@ -104,7 +105,7 @@ internal static class ReportPage
 
     private static string Settings(IReadOnlyList<RunGroup> groups)
     {
-        RunGroup[] trained = [.. groups.Where(group => group.Loss != "before")];
+        RunGroup[] trained = [.. groups.Where(group => group.IsTrained)];
         if (trained.Length == 0)
         {
             return "";

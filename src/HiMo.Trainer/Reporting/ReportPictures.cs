@@ -26,12 +26,13 @@ internal static class ReportPictures
         return $"<img alt=\"scene {ResultTable.Html(Path.GetFileNameWithoutExtension(image))}\" src=\"{source}\">";
     }
 
-    /// <summary>The data folder as written is relative to where the run was started: here, or in a folder above the run.</summary>
+    /// <summary>The data's folder or file, and the images' own folder, as written are relative to where the run was started: here, or in a folder above the run.</summary>
     private static string? Find(RunFolder run, string image)
     {
         string data = (string?)run.Evaluation?["data"] ?? (string?)run.Config["data"] ?? "";
+        string[] roots = [(string?)run.Evaluation?["image_folder"] ?? data, data, Path.GetDirectoryName(data) ?? data];
         return Ancestors(run.FolderPath).Prepend(Directory.GetCurrentDirectory())
-            .Select(folder => Path.Combine(folder, data))
+            .SelectMany(folder => roots.Select(root => Path.Combine(folder, root)))
             .SelectMany(folder => new[] { image, Path.Combine("eval", image), Path.Combine("eval", "images", image), Path.Combine("images", image) }.Select(part => Path.Combine(folder, part)))
             .FirstOrDefault(File.Exists);
     }

@@ -7,6 +7,9 @@ namespace HiMo.Trainer;
 /// <summary>What one run left on disk, as the report reads it: <c>config.json</c>, <c>log.jsonl</c> and <c>eval.json</c>.</summary>
 internal sealed class RunFolder
 {
+    /// <summary>What <see cref="Loss"/> is without training.</summary>
+    public const string Before = "before";
+
     private RunFolder(string path, JsonObject config, IReadOnlyList<JsonObject> log, JsonObject? evaluation)
     {
         FolderPath = path;
@@ -33,15 +36,17 @@ internal sealed class RunFolder
     public JsonObject? Evaluation { get; }
 
     /// <summary><c>plain</c>, <c>himo</c>, or <c>before</c> for a model that was evaluated without being trained here.</summary>
-    public string Loss => Steps.Count == 0 ? "before" : (string?)Config["loss"] ?? "unknown";
+    public string Loss => Steps.Count == 0 ? Before : (string?)Config["loss"] ?? "unknown";
 
-    /// <summary>Name of the model that the run started from; for a model that was only evaluated its own.</summary>
+    /// <summary>Name of the model that the run started from; for a model that was only evaluated its own. A run's model has the name of its run.</summary>
     public string Base
     {
         get
         {
             string? source = (string?)(Steps.Count == 0 ? Evaluation?["checkpoint"] : Config["base"]);
-            return string.IsNullOrEmpty(source) ? "from scratch" : Path.GetFileNameWithoutExtension(source);
+            return string.IsNullOrEmpty(source) ? "from scratch"
+                : Path.GetFileName(source) == TrainingRun.ModelFile && Path.GetFileName(Path.GetDirectoryName(source)) is { Length: > 0 } run ? run
+                : Path.GetFileNameWithoutExtension(source);
         }
     }
 

@@ -3,22 +3,36 @@ namespace HiMo.Trainer;
 
 /// <summary>Runs that differ in nothing but the seed: one base model, one loss.</summary>
 /// <param name="Base">Name of the model they started from.</param>
-/// <param name="Loss"><c>before</c>, <c>plain</c> or <c>himo</c>.</param>
-/// <param name="Setting">Options in which runs of this loss differ on this page, for example <c>tau 0.6</c>; usually empty.</param>
+/// <param name="Loss"><c>before</c>, <c>plain</c>, <c>himo</c>, or <c>evaluated</c> on a page of models of which none was trained here.</param>
+/// <param name="Setting">Options in which runs of this loss differ on this page, for example <c>tau 0.6</c>; usually empty. Of an evaluated model its name.</param>
 /// <param name="Runs">At least one run.</param>
 internal sealed record RunGroup(string Base, string Loss, string Setting, IReadOnlyList<RunFolder> Runs)
 {
-    private static readonly string[] s_order = ["before", "plain", "himo"];
+    /// <summary>What <see cref="Loss"/> is on a page without fine-tunings.</summary>
+    public const string Evaluated = "evaluated";
+
+    private static readonly string[] s_order = [RunFolder.Before, "plain", "himo"];
     private static readonly string[] s_options =
         ["tau", "lambda", "global_weight", "basis_gradient", "label_smoothing", "component_normalization", "learning_rate", "steps", "batch"];
 
     /// <summary>Name for readers.</summary>
-    public string Label => (Loss == "himo" ? "HiMo" : Loss) + (Setting.Length > 0 ? ", " + Setting : "");
+    public string Label => Loss == Evaluated ? Setting : (Loss == "himo" ? "HiMo" : Loss) + (Setting.Length > 0 ? ", " + Setting : "");
 
-    /// <summary>Groups runs by base, loss and the options that vary; bases by name, then before, plain, HiMo, others.</summary>
+    /// <summary>Whether its runs are fine-tunings.</summary>
+    public bool IsTrained => Loss is not (RunFolder.Before or Evaluated);
+
+    /// <summary>
+    /// Groups runs by base, loss and the options that vary; bases by name, then before, plain, HiMo, others. Where none was trained, every model
+    /// is a group of its own beside the others, as in the paper's figure 3.
+    /// </summary>
     /// <param name="runs">Any order.</param>
     public static IReadOnlyList<RunGroup> From(IReadOnlyList<RunFolder> runs)
     {
+        if (runs.All(run => run.Loss == RunFolder.Before))
+        {
+            return [.. runs.GroupBy(run => run.Base).Select(group => new RunGroup("evaluated models", Evaluated, group.Key, [.. group]))];
+        }
+
         Dictionary<string, string[]> varying = runs.GroupBy(run => run.Loss).ToDictionary(
             group => group.Key,
             group => s_options.Where(option => group.Select(run => Option(run, option)).Distinct().Count() > 1).ToArray());

@@ -30,7 +30,7 @@ internal static class StepFigures
             "loss", "Loss by branch",
             "Training loss of each step, mean of the seeds. Solid: the global branch, images against full texts; dotted: the component branch, images against "
             + "their reconstruction from m components. Label smoothing keeps both above zero.",
-            ReportFigures.Legend(groups.Where(group => group.Loss != "before")), panels);
+            ReportFigures.Legend(groups.Where(group => group.IsTrained)), panels);
     }
 
     /// <summary>What HiDe keeps of a batch.</summary>
@@ -50,7 +50,7 @@ internal static class StepFigures
     /// <param name="groups">Runs grouped by base and loss.</param>
     public static Figure? Health(IReadOnlyList<RunGroup> groups)
     {
-        RunGroup[] trained = [.. groups.Where(group => group.Loss != "before")];
+        RunGroup[] trained = [.. groups.Where(group => group.IsTrained)];
         return ReportFigures.Make(
             "health", "Temperature, gradients, learning rate, speed",
             "The logits are cosines times exp(logit scale), the inverse temperature. Norm of all gradients before clipping. Pairs per second, the wait for data included. Shaded: lowest to highest seed.",
@@ -77,7 +77,7 @@ internal static class StepFigures
             foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups).Where(one => one.Any(group => group.Runs.Any(run => run.Evaluations.Count > 0))))
             {
                 Panel panel = new($"{sameBase.Key}: {title}", "step", axis);
-                JsonObject? before = groups.FirstOrDefault(group => group.Base == sameBase.Key && group.Loss == "before")?.Runs[0].Evaluation;
+                JsonObject? before = groups.FirstOrDefault(group => group.Base == sameBase.Key && group.Loss == RunFolder.Before)?.Runs[0].Evaluation;
                 foreach (RunGroup group in sameBase)
                 {
                     AddEvaluations(panel, group, before, solid, scale, ReportFigures.Color(groups, group), "solid");
@@ -92,7 +92,7 @@ internal static class StepFigures
             "progress", "Retrieval and HiMo during training",
             "Evaluations during the runs, the base model at step 0. R@1, solid: image to text, dotted: text to image. Rising captions, solid: HiMo@2, dotted: HiMo@3. Pearson, "
             + "solid: HiMo@K, dotted: the same less the average image. Shaded: lowest to highest seed.",
-            ReportFigures.Legend(groups.Where(group => group.Loss != "before")), panels);
+            ReportFigures.Legend(groups.Where(group => group.IsTrained)), panels);
     }
 
     private readonly record struct Quantity(string Field, string Title, string Axis, bool IsLog = false, Func<double, double>? Map = null);
