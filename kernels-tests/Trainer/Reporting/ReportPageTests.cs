@@ -175,7 +175,7 @@ internal sealed partial class ReportPageTests
             Assert.That(groups.Select(group => group.Label), Is.EqualTo(new[] { "demo-base-1", "demo-base-2", "himo-base1-seed0" }));
             Assert.That(groups.Select(group => ReportFigures.Color(groups, group)), Is.Unique, "each in a colour of its own");
             Assert.That(PanelStart().Count(html), Is.EqualTo(1 + 2 + 1 + 1), "one panel holds all three");
-            Assert.That(html, Does.Contain("Three models side by side").And.Not.Contain("− plain"));
+            Assert.That(html, Does.Contain("How models follow a growing caption").And.Contain("Three models side by side").And.Not.Contain("− plain").And.Not.Contain("A difference is coloured"));
         });
     }
 

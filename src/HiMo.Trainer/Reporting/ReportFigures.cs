@@ -107,8 +107,8 @@ internal static class ReportFigures
 
         return Make(
             "completeness", "Does a fuller caption match its image more strongly?",
-            "Mean similarity of growing captions with their own image (the paper's figures 1 and 3). The second row takes the similarity with the average "
-            + "image away: what remains is specific to the image. Shaded: lowest to highest seed.",
+            "Mean similarity of growing captions with their own image (the paper's figures 1 and 3). Less the average image: the similarity "
+            + "with it taken away, so that what remains is specific to the image. Shaded: lowest to highest seed.",
             Legend(groups), panels);
     }
 

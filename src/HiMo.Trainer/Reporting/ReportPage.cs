@@ -33,9 +33,8 @@ internal static class ReportPage
         StringBuilder html = new();
         html.Append("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
         html.Append("<title>HiMo-CLIP fine-tuning report</title><link rel=\"icon\" href=\"data:,\"><style>").Append(Resource("report.css")).Append("</style></head><body>");
-        html.Append("<header><p class=\"kicker\">HiMo.Kernels</p><h1>What HiMo-CLIP’s loss did</h1>").Append(Introduction(groups)).Append("</header><main>");
-        Section(html, "results", "Results", "<p>Mean over seeds, with the sample standard deviation. A difference is coloured only where it exceeds both deviations together; rows that HiMo loses stay in.</p>"
-            + ResultTable.Html(groups));
+        html.Append("<header><p class=\"kicker\">HiMo.Kernels</p><h1>").Append(groups.Any(group => group.IsTrained) ? "What HiMo-CLIP’s loss did" : "How models follow a growing caption").Append("</h1>").Append(Introduction(groups)).Append("</header><main>");
+        Section(html, "results", "Results", ResultTable.Html(groups) is { Length: > 0 } table ? $"<p>{Reading(groups)}</p>{table}" : "");
         for (int i = 0; i < figures.Count; i++)
         {
             AppendFigure(html, figures[i], i + 1);
@@ -49,6 +48,11 @@ internal static class ReportPage
         return html.ToString();
     }
 
+    /// <summary>How to read the table, as far as it has seeds and differences.</summary>
+    private static string Reading(IReadOnlyList<RunGroup> groups) => "Measures on the held-out images"
+        + (groups.Any(group => group.Runs.Count > 1) ? ", mean over seeds with the sample standard deviation. " : ". ")
+        + (ResultTable.Compares(groups) ? "A difference is coloured only where it exceeds both deviations together; rows that HiMo loses stay in." : "");
+
     private static string Introduction(IReadOnlyList<RunGroup> groups)
     {
         int seeds = groups.Max(group => group.Runs.Count);
@@ -57,7 +61,7 @@ internal static class ReportPage
         string losses = string.Join(" and ", groups.Where(group => group.IsTrained).Select(group => group.Label).Distinct());
         string what = losses.Length == 0
             ? string.Create(CultureInfo.InvariantCulture, $"{Count(models, "model")} side by side, evaluated as they are.")
-            : string.Create(CultureInfo.InvariantCulture, $"{Count(bases, "base model")} fine-tuned with {losses}, {Count(seeds, "seed").ToLowerInvariant()} each: same data, same order, same number of steps.");
+            : string.Create(CultureInfo.InvariantCulture, $"{Count(bases, "base model")} fine-tuned with {losses}{(groups.Sum(group => group.Runs.Count) > 1 ? $", {Count(seeds, "seed").ToLowerInvariant()} each" : "")}.");
         return "<p class=\"lead\">CLIP treats a caption as flat. HiMo-CLIP adds a second contrastive loss, between images and what the batch’s leading principal components "
             + "keep of the texts, so that fuller captions match their image more strongly. " + what + "</p>";
 

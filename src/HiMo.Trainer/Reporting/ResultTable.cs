@@ -78,6 +78,10 @@ internal static class ResultTable
         return Scrolling("Results", html.Append("</table>").ToString());
     }
 
+    /// <summary>Whether the table has a column with HiMo's difference to plain.</summary>
+    /// <param name="groups">Runs grouped by base and loss.</param>
+    internal static bool Compares(IReadOnlyList<RunGroup> groups) => groups.GroupBy(group => group.Base).Any(one => Pair(one) is not null);
+
     /// <summary>A table that scrolls within its place, with the hint that the page's script shows where it has to.</summary>
     /// <param name="label">What a screen reader calls it.</param>
     /// <param name="table">The table as HTML.</param>
