@@ -26,7 +26,7 @@ internal static unsafe class L2NormalizeCpu
     /// <param name="dots">Receives y_i . direction, N values; null with the direction.</param>
     /// <returns>False if an element is NaN or infinite.</returns>
     public static bool Forward(
-        WorkerPool pool, float* x, int rows, int columns, double* inverse, float* y, double* direction = null, float* dots = null)
+        WorkerPool pool, float* x, int rows, int columns, double* inverse, float* y, double* direction = null, double* dots = null)
     {
         Normalize work = new() { X = x, Rows = rows, Columns = columns, Inverse = inverse, Y = y, Direction = direction, Dots = dots };
         pool.Run(ref work, RowBlocks.Count(rows, columns));
@@ -102,7 +102,7 @@ internal static unsafe class L2NormalizeCpu
         public double* Inverse;
         public float* Y;
         public double* Direction;
-        public float* Dots;
+        public double* Dots;
 
         public readonly void Run(int task, int thread)
         {
@@ -118,7 +118,7 @@ internal static unsafe class L2NormalizeCpu
                     double dot = WideRows.Scale(source, inverse, Direction, Y + ((nint)i * Columns), Columns);
                     if (Dots != null)
                     {
-                        Dots[i] = (float)dot;
+                        Dots[i] = dot;
                     }
                 }
             }

@@ -13,19 +13,12 @@ internal static unsafe class BatchMeanCpu
 {
     private const int ColumnChunk = 64;
 
-    /// <summary>mu and X.</summary>
-    /// <param name="pool">Threads.</param>
-    /// <param name="source">N x d.</param>
-    /// <param name="rows">N.</param>
-    /// <param name="columns">d.</param>
-    /// <param name="inverse">N factors that make unit rows of the source; null: the source is used as it is.</param>
-    /// <param name="mean">Receives mu, d.</param>
-    /// <param name="centered">Receives X, N x d.</param>
-    public static void Forward(WorkerPool pool, float* source, int rows, int columns, double* inverse, double* mean, float* centered)
+    /// <summary>mu and X of a batch, into its memory.</summary>
+    public static void Forward(WorkerPool pool, in CenteredBatch batch)
     {
-        WeightedSum(pool, source, rows, columns, inverse, 1.0 / rows, mean);
-        Center work = new() { Source = source, Rows = rows, Columns = columns, Inverse = inverse, Mean = mean, Centered = centered };
-        pool.Run(ref work, RowBlocks.Count(rows, columns));
+        WeightedSum(pool, batch.Source, batch.Rows, batch.Columns, batch.Inverse, 1.0 / batch.Rows, batch.Mean);
+        Center work = new() { Batch = batch };
+        pool.Run(ref work, RowBlocks.Count(batch.Rows, batch.Columns));
     }
 
     /// <summary>factor sum_i weight_i source_i; weights null: all 1.</summary>
@@ -86,19 +79,16 @@ internal static unsafe class BatchMeanCpu
 
     private struct Center : IParallelWork
     {
-        public float* Source;
-        public int Rows;
-        public int Columns;
-        public double* Inverse;
-        public double* Mean;
-        public float* Centered;
+        public CenteredBatch Batch;
 
         public readonly void Run(int task, int thread)
         {
-            (int from, int to) = RowBlocks.Range(task, Rows, Columns);
+            int columns = Batch.Columns;
+            (int from, int to) = RowBlocks.Range(task, Batch.Rows, columns);
             for (int i = from; i < to; i++)
             {
-                WideRows.Center(Source + ((nint)i * Columns), Inverse == null ? 1.0 : Inverse[i], Mean, Centered + ((nint)i * Columns), Columns);
+                double inverse = Batch.Inverse == null ? 1.0 : Batch.Inverse[i];
+                WideRows.Center(Batch.Source + ((nint)i * columns), inverse, Batch.Mean, Batch.Centered + ((nint)i * columns), columns);
             }
         }
     }

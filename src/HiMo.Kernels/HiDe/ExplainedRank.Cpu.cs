@@ -19,7 +19,7 @@ internal readonly record struct ExplainedRank(int M, int Defined, double Share, 
 // Number of kept components.  m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, all of them if none reaches tau
 // Source     HiMo-CLIP (arXiv:2511.06653), equation 1; the floor of 1e-8 and "all if none" as in the authors' code.
 // Shapes     lambda: n = min(N,d) values, descending, not negative.
-// Precision  float32 eigenvalues, summed in float64.
+// Precision  float64 sums of eigenvalues that are mostly float32's.
 internal static unsafe class ExplainedRankCpu
 {
     /// <summary>A kept direction this far below the largest eigenvalue is rounding noise in float32.</summary>
@@ -30,7 +30,7 @@ internal static unsafe class ExplainedRankCpu
 
     private const double MinTotal = 1e-8;
 
-    public static ExplainedRank Forward(float* values, int count, double tau)
+    public static ExplainedRank Forward(double* values, int count, double tau)
     {
         double total = 0.0;
         for (int i = 0; i < count; i++)
@@ -47,12 +47,18 @@ internal static unsafe class ExplainedRankCpu
             share = kept / Math.Max(total, MinTotal);
         }
 
+        return At(m, share, values, count);
+    }
+
+    /// <summary>The cut behind m values, once they are known better than when m was found.</summary>
+    public static ExplainedRank At(int m, double share, double* values, int count)
+    {
         int defined = 0;
         while (defined < m && values[defined] > Math.Max(RelativeFloor * values[0], AbsoluteFloor))
         {
             defined++;
         }
 
-        return new(m, defined, share, m == count ? double.PositiveInfinity : values[0] > 0.0f ? ((double)values[m - 1] - values[m]) / values[0] : 0.0);
+        return new(m, defined, share, m == count ? double.PositiveInfinity : values[0] > 0.0 ? (values[m - 1] - values[m]) / values[0] : 0.0);
     }
 }

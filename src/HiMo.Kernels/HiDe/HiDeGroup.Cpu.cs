@@ -12,11 +12,14 @@ namespace HiMo.Kernels;
 // Determinism  independent of the number of threads.
 internal unsafe struct HiDeGroup
 {
-    public int Rows;
-    public int Columns;
-    public double* Mean;
-    public float* Centered;
+    public CenteredBatch Batch;        // its source is read until Forward is done
     public PrincipalComponents Components;
+
+    private readonly int Rows => Batch.Rows;
+
+    private readonly int Columns => Batch.Columns;
+
+    private readonly float* Centered => Batch.Centered;
 
     /// <summary>Takes memory for the state that Backward needs, and centres the batch.</summary>
     /// <param name="pool">Threads.</param>
@@ -27,9 +30,12 @@ internal unsafe struct HiDeGroup
     /// <param name="inverse">N factors that make unit rows of the source; null: the source is used as it is.</param>
     public static HiDeGroup Center(WorkerPool pool, Workspace workspace, float* source, int rows, int columns, double* inverse)
     {
-        HiDeGroup group = new() { Rows = rows, Columns = columns, Mean = workspace.Doubles(columns), Centered = workspace.Floats(rows, columns) };
-        BatchMeanCpu.Forward(pool, source, rows, columns, inverse, group.Mean, group.Centered);
-        return group;
+        CenteredBatch batch = new()
+        {
+            Source = source, Inverse = inverse, Mean = workspace.Doubles(columns), Centered = workspace.Floats(rows, columns), Rows = rows, Columns = columns,
+        };
+        BatchMeanCpu.Forward(pool, batch);
+        return new() { Batch = batch };
     }
 
     /// <summary>u' of a centred batch.</summary>
@@ -42,10 +48,10 @@ internal unsafe struct HiDeGroup
     /// <param name="reconstruction">Receives u', N x d.</param>
     public void Forward(WorkerPool pool, Workspace workspace, Workspace temporary, PrincipalAxes axes, double tau, bool exact, float* reconstruction)
     {
-        Components = axes.Decompose(workspace, temporary, Centered, Rows, Columns, tau, exact, default(NoWork), 0);
+        Components = axes.Decompose(workspace, temporary, Batch, tau, exact, default(NoWork), 0);
         Project(pool, temporary, Centered, Components.M, reconstruction);
         Span<float> mean = new(temporary.Floats(Columns), Columns);
-        TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(Mean, Columns), mean);
+        TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(Batch.Mean, Columns), mean);
         for (int i = 0; i < Rows; i++)
         {
             Span<float> row = new(reconstruction + ((nint)i * Columns), Columns);

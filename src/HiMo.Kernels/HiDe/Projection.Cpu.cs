@@ -16,7 +16,7 @@ internal static unsafe class ProjectionCpu
     /// <param name="block">m x (n - m).</param>
     public static void Couple(in PrincipalComponents components, float* block)
     {
-        float* values = components.Values;
+        double* values = components.WideValues;
         double tie = RelativeTie * values[0];
         int dropped = components.Dropped;
         for (int i = 0; i < components.M; i++)
@@ -30,7 +30,7 @@ internal static unsafe class ProjectionCpu
 
             for (int j = 0; j < dropped; j++)
             {
-                double difference = (double)values[i] - values[components.M + j];
+                double difference = values[i] - values[components.M + j];
                 row[j] = difference > tie ? (float)(row[j] / difference) : 0.0f;
             }
         }

@@ -13,7 +13,7 @@ public sealed partial class TrainingStep
         int d = frame.Columns;
         bool split = !_options.GatherWithGrad;
         BeginProgress(frame);
-        HiDeGroup texts = new() { Rows = n, Columns = d, Mean = frame.Mean, Centered = frame.Centered };
+        HiDeGroup texts = new() { Batch = frame.Batch };
         HiDeGroup images = HiDeGroup.Center(_pool, _workspace, frame.Queries, n, d, frame.QueryInverse);
         Reconstruction left = Reconstruct(frame, ref images);
         Reconstruction right = Reconstruct(frame, ref texts);
@@ -34,7 +34,7 @@ public sealed partial class TrainingStep
         };
         if (HasGlobal)
         {
-            global.Loss = Begin(frame, _options.GlobalWeight, frame.Bias, null);
+            global.Loss = Begin(frame, _options.GlobalWeight, frame.RelativeBias, null);
             global.TakeTile(_workspace, split && frame.WantsGradient);
             frame.GlobalLoss = Half(global.Forward(_pool, columnDirection: true));
         }

@@ -29,7 +29,7 @@ public sealed partial class TrainingStep
         GemmStrips firstTile = default;
         if (HasGlobal)
         {
-            global.Loss = Begin(frame, _options.GlobalWeight, frame.Bias, null);
+            global.Loss = Begin(frame, _options.GlobalWeight, frame.RelativeBias, null);
             global.TakeTile(_workspace, split && frame.WantsGradient);
             firstTile = global.FirstTile(_pool);
         }
@@ -40,7 +40,7 @@ public sealed partial class TrainingStep
         {
             bool all = frame.GradKeys != null && IsExact;
             frame.Components = _axes.Decompose(
-                _workspace, _workspace, frame.Centered, n, d, _options.Tau, all, firstTile, HasGlobal ? firstTile.Tasks : 0);
+                _workspace, _workspace, frame.Batch, _options.Tau, all, firstTile, HasGlobal ? firstTile.Tasks : 0);
             PrincipalComponents components = frame.Components;
             int needed = all ? d : components.M;
             float* y = _workspace.Floats(n, d);
@@ -55,7 +55,7 @@ public sealed partial class TrainingStep
             }
 
             component = new() { Queries = v, QueryStride = d, Keys = y, KeyStride = d, Width = components.M, GradStride = components.M, Progress = _progress };
-            component.Loss = Begin(frame, _options.Lambda, frame.Bias, r);
+            component.Loss = Begin(frame, _options.Lambda, IsCosine ? frame.Bias : frame.RelativeBias, r);
             component.TakeTile(_workspace, split && frame.WantsGradient);
             frame.ComponentLoss = Half(component.Forward(_pool, columnDirection: true));
         }

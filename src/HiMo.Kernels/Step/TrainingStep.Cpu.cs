@@ -32,6 +32,7 @@ public sealed partial class TrainingStep
         public double* Mean;               // mu, d
         public float* MeanSingle;
         public float* Bias;                // b, N
+        public float* RelativeBias;        // b less its largest, N
         public double* Scratch;            // d doubles a thread
 
         public ContrastiveLossCpu Global;
@@ -43,6 +44,9 @@ public sealed partial class TrainingStep
         public float* KeyPerRow;           // weights of mu in the keys' gradient; null: none
         public double* QueryConstant;      // added to every row of the queries' gradient; null: none
         public double* KeyConstant;        // added to every row of the keys' gradient; null: none
+
+        public readonly CenteredBatch Batch =>
+            new() { Source = Keys, Inverse = KeyInverse, Mean = Mean, Centered = Centered, Rows = Rows, Columns = Columns };
 
         public readonly bool WantsGradient => GradQueries != null || GradKeys != null;
     }
@@ -118,17 +122,26 @@ public sealed partial class TrainingStep
         frame.Mean = _workspace.Doubles(d);
         frame.MeanSingle = _workspace.Floats(d);
         frame.Bias = _workspace.Floats(n);
+        frame.RelativeBias = _workspace.Floats(n);
+        double* bias = _workspace.Doubles(n);
         if (!L2NormalizeCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, null))
         {
             ThrowNotFinite(frame);
         }
 
-        BatchMeanCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, frame.Mean, frame.Centered);
+        BatchMeanCpu.Forward(_pool, frame.Batch);
         TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(frame.Mean, d), new Span<float>(frame.MeanSingle, d));
-        if (!L2NormalizeCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, frame.UnitQueries, frame.Mean, frame.Bias))
+        if (!L2NormalizeCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, frame.UnitQueries, frame.Mean, bias))
         {
             ThrowNotFinite(frame);
         }
+
+        // Where no column has a scale of its own, one number taken from all logits changes neither loss nor gradient. The largest bias taken out in float64
+        // leaves float32 the digits that tell the logits apart: those of one row when the texts are alike, or a common direction of both sides.
+        Span<double> wide = new(bias, n);
+        TensorPrimitives.ConvertTruncating<double, float>(wide, new Span<float>(frame.Bias, n));
+        TensorPrimitives.Subtract(wide, TensorPrimitives.Max<double>(wide), wide);
+        TensorPrimitives.ConvertTruncating<double, float>(wide, new Span<float>(frame.RelativeBias, n));
     }
 
     // What is left in both gradients is the way back through the mean and the norms.

@@ -29,7 +29,7 @@ public sealed partial class TrainingStep
         if (HasComponent)
         {
             bool all = frame.GradKeys != null && IsExact;
-            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Centered, n, d, _options.Tau, all, products, products.Tasks);
+            frame.Components = _axes.Decompose(_workspace, _workspace, frame.Batch, _options.Tau, all, products, products.Tasks);
             PrincipalComponents components = frame.Components;
             int needed = all ? n : components.M;
             aw = _workspace.Floats(n, n);
@@ -44,7 +44,7 @@ public sealed partial class TrainingStep
                 r = GramCosineScale(frame, meanAlong);
             }
 
-            frame.Component = Begin(frame, _options.Lambda, frame.Bias, r);
+            frame.Component = Begin(frame, _options.Lambda, IsCosine ? frame.Bias : frame.RelativeBias, r);
             frame.Component.Accumulate(_pool, componentTile, columnDirection: true);
             (double rows, double columns) = frame.Component.Finish(columnDirection: true);
             frame.ComponentLoss = 0.5 * (rows + columns);
@@ -56,7 +56,7 @@ public sealed partial class TrainingStep
 
         if (HasGlobal)
         {
-            frame.Global = Begin(frame, _options.GlobalWeight, frame.Bias, null);
+            frame.Global = Begin(frame, _options.GlobalWeight, frame.RelativeBias, null);
             frame.Global.Accumulate(_pool, globalTile, columnDirection: true);
             (double rows, double columns) = frame.Global.Finish(columnDirection: true);
             frame.GlobalLoss = 0.5 * (rows + columns);

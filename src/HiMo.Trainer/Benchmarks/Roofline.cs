@@ -35,6 +35,7 @@ internal sealed unsafe class Roofline(int threads, double seconds)
         float* grad = workspace.Floats(rows, columns);
         double* inverse = workspace.Doubles(rows);
         double* mean = workspace.Doubles(columns);
+        CenteredBatch batch = new() { Source = texts, Inverse = inverse, Mean = mean, Centered = centered, Rows = rows, Columns = columns };
         double* scratch = workspace.Doubles(pool.Threads, columns);
         int stride = LogitTile.StrideFor(rows);
         float* product = workspace.Floats(rows, stride);
@@ -59,7 +60,7 @@ internal sealed unsafe class Roofline(int threads, double seconds)
 
         Add("unit rows", 4 * all, 8 * all, () => L2NormalizeCpu.Forward(pool, images, rows, columns, inverse, unit));
         L2NormalizeCpu.Forward(pool, texts, rows, columns, inverse, null);
-        Add("mean and centring", 5 * all, 8 * all, () => BatchMeanCpu.Forward(pool, texts, rows, columns, inverse, mean, centered));
+        Add("mean and centring", 5 * all, 8 * all, () => BatchMeanCpu.Forward(pool, batch));
         Add("Gram or covariance", all * k, 4 * (all + (k * k / 2)), () => CenteredGramCpu.Forward(pool, centered, rows, columns, side, gram));
         Add("eigensystem", 14.0 / 3.0 * k * k * k, 8 * k * k, () => eigen.Decompose(gram, values, vectors));
         Add("logits' product", 2 * logits * d, 4 * ((2 * all) + logits), () => Gemm.Multiply(pool, rows, rows, columns, 1.0f, unit, columns, 1, centered, 1, columns, 0.0f, product, stride));
