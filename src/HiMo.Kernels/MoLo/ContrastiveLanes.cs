@@ -7,7 +7,7 @@ namespace HiMo.Kernels;
 internal static unsafe class ContrastiveLanes<T>
     where T : struct, ILanes<T>
 {
-    /// <summary>x_j becomes (x_j + bias) r_j scale; returns the sum.</summary>
+    /// <summary>x_j becomes (scale x_j + bias) r_j; returns the sum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static double Logits(float* x, float* r, int count, float scale, float bias)
     {
@@ -17,7 +17,7 @@ internal static unsafe class ContrastiveLanes<T>
         int j = 0;
         for (; j + T.Count <= count; j += T.Count)
         {
-            T logit = T.Multiply(T.Multiply(T.Add(T.Load(x + j), b), T.Load(r + j)), s);
+            T logit = T.Multiply(T.MultiplyAdd(T.Load(x + j), s, b), T.Load(r + j));
             T.Store(logit, x + j);
             sum = T.Add(sum, logit);
         }
@@ -25,7 +25,7 @@ internal static unsafe class ContrastiveLanes<T>
         double total = T.Sum(sum);
         for (; j < count; j++)
         {
-            x[j] = (x[j] + bias) * r[j] * scale;
+            x[j] = MathF.FusedMultiplyAdd(x[j], scale, bias) * r[j];
             total += x[j];
         }
 

@@ -29,7 +29,7 @@ internal unsafe struct ContrastiveLossCpu
     public float RowWeight;            // w_r, w_c
     public float ColumnWeight;
 
-    public float* RowBias;             // b, null: 0
+    public float* RowBias;             // s b, null: 0
     public float* ColumnScale;         // r, zeros in the padding
     public float* Target;              // S_i,t(i), zeros in the padding
     public float* RowMax;
@@ -52,7 +52,7 @@ internal unsafe struct ContrastiveLossCpu
     /// <param name="bias">b, rows values; null: 0.</param>
     /// <param name="columnScale">r, columns values; null: 1.</param>
     public static ContrastiveLossCpu Begin(
-        Workspace workspace, int rows, int columns, int offset, double scale, double labelSmoothing, float* bias, float* columnScale)
+        Workspace workspace, int rows, int columns, int offset, double scale, double labelSmoothing, double* bias, float* columnScale)
     {
         int padded = LogitTile.Pad(columns);
         ContrastiveLossCpu loss = new()
@@ -63,7 +63,7 @@ internal unsafe struct ContrastiveLossCpu
             Scale = (float)scale,
             Excluded = (float)(-256.0 - (4.0 * scale)),
             LabelSmoothing = (float)labelSmoothing,
-            RowBias = bias,
+            RowBias = bias == null ? null : workspace.Floats(rows),
             ColumnScale = workspace.Floats(padded),
             Target = workspace.Floats(LogitTile.Pad(rows)),
             RowMax = workspace.Floats(rows),
@@ -76,6 +76,11 @@ internal unsafe struct ContrastiveLossCpu
             RowSumOfGradient = workspace.Floats(2, rows),
             RowScaleGradient = workspace.Doubles(rows),
         };
+        for (int i = 0; bias != null && i < rows; i++)
+        {
+            loss.RowBias[i] = (float)(scale * bias[i]);
+        }
+
         Span<float> r = new(loss.ColumnScale, padded);
         if (columnScale == null)
         {

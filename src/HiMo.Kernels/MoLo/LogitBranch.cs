@@ -33,6 +33,9 @@ internal unsafe struct LogitBranch
     /// <summary>Receives D^T Q (its column part without gatherWithGrad), columns x width; null: not wanted.</summary>
     public float* GradKeys;
 
+    /// <summary>b, rows values; read where WeightedColumns are wanted.</summary>
+    public float* Weights;
+
     /// <summary>Receives sum_i D_ij b_i as it moves the keys, columns values; null: not wanted.</summary>
     public float* WeightedColumns;
 
@@ -121,7 +124,7 @@ internal unsafe struct LogitBranch
                 if (WeightedColumns != null)
                 {
                     Gemm.Multiply(
-                        pool, tile.Columns, 1, tile.Rows, 1.0f, columnPart, 1, tile.Stride, Loss.RowBias + row, 1, 1, row == 0 ? 0.0f : 1.0f, WeightedColumns + column, 1);
+                        pool, tile.Columns, 1, tile.Rows, 1.0f, columnPart, 1, tile.Stride, Weights + row, 1, 1, row == 0 ? 0.0f : 1.0f, WeightedColumns + column, 1);
                 }
 
                 if (GradKeys != null)

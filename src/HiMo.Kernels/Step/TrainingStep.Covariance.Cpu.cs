@@ -120,7 +120,13 @@ public sealed partial class TrainingStep
         component.GradQueries = j;
         component.GradQueriesFromColumns = coupled && split ? jOfKeys : null;
         component.GradKeys = l;
-        component.WeightedColumns = IsCosine && l != null ? _workspace.Floats(n) : null;
+        if (IsCosine && l != null)
+        {
+            component.WeightedColumns = _workspace.Floats(n);
+            component.Weights = _workspace.Floats(n);
+            TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(frame.Bias, n), new Span<float>(component.Weights, n));
+        }
+
         component.Backward(_pool);
         frame.Component = component.Loss;
         if (frame.GradQueries != null)

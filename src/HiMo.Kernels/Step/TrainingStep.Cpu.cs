@@ -31,8 +31,8 @@ public sealed partial class TrainingStep
         public float* Centered;            // X, N x d
         public double* Mean;               // mu, d
         public float* MeanSingle;
-        public float* Bias;                // b, N
-        public float* RelativeBias;        // b less its largest, N
+        public double* Bias;               // b, N
+        public double* RelativeBias;       // b less its largest, N
         public double* Scratch;            // d doubles a thread
 
         public ContrastiveLossCpu Global;
@@ -121,9 +121,8 @@ public sealed partial class TrainingStep
         frame.Centered = _workspace.Floats(n, d);
         frame.Mean = _workspace.Doubles(d);
         frame.MeanSingle = _workspace.Floats(d);
-        frame.Bias = _workspace.Floats(n);
-        frame.RelativeBias = _workspace.Floats(n);
-        double* bias = _workspace.Doubles(n);
+        frame.Bias = _workspace.Doubles(n);
+        frame.RelativeBias = _workspace.Doubles(n);
         if (!L2NormalizeCpu.Forward(_pool, frame.Keys, n, d, frame.KeyInverse, null))
         {
             ThrowNotFinite(frame);
@@ -131,17 +130,15 @@ public sealed partial class TrainingStep
 
         BatchMeanCpu.Forward(_pool, frame.Batch);
         TensorPrimitives.ConvertTruncating(new ReadOnlySpan<double>(frame.Mean, d), new Span<float>(frame.MeanSingle, d));
-        if (!L2NormalizeCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, frame.UnitQueries, frame.Mean, bias))
+        if (!L2NormalizeCpu.Forward(_pool, frame.Queries, n, d, frame.QueryInverse, frame.UnitQueries, frame.Mean, frame.Bias))
         {
             ThrowNotFinite(frame);
         }
 
         // Where no column has a scale of its own, one number taken from all logits changes neither loss nor gradient. The largest bias taken out in float64
         // leaves float32 the digits that tell the logits apart: those of one row when the texts are alike, or a common direction of both sides.
-        Span<double> wide = new(bias, n);
-        TensorPrimitives.ConvertTruncating<double, float>(wide, new Span<float>(frame.Bias, n));
-        TensorPrimitives.Subtract(wide, TensorPrimitives.Max<double>(wide), wide);
-        TensorPrimitives.ConvertTruncating<double, float>(wide, new Span<float>(frame.RelativeBias, n));
+        ReadOnlySpan<double> bias = new(frame.Bias, n);
+        TensorPrimitives.Subtract(bias, TensorPrimitives.Max(bias), new Span<double>(frame.RelativeBias, n));
     }
 
     // What is left in both gradients is the way back through the mean and the norms.
@@ -179,7 +176,7 @@ public sealed partial class TrainingStep
     private void BeginProgress(in Frame frame) =>
         _progress.Begin(frame.Rows, ((HasGlobal ? 1 : 0) + (HasComponent ? 1 : 0)) * (frame.WantsGradient ? 2 : 1));
 
-    private unsafe ContrastiveLossCpu Begin(in Frame frame, double weight, float* bias, float* columnScale)
+    private unsafe ContrastiveLossCpu Begin(in Frame frame, double weight, double* bias, float* columnScale)
     {
         ContrastiveLossCpu loss = ContrastiveLossCpu.Begin(
             _workspace, frame.Rows, frame.Rows, 0, frame.Scale, _options.LabelSmoothing, bias, columnScale);

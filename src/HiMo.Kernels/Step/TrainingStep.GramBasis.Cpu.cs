@@ -114,7 +114,7 @@ public sealed partial class TrainingStep
             float* row = basis.ColumnPart + (i * basis.Stride);
             for (int j = 0; j < n; j++)
             {
-                bias[j] += (double)row[j] * frame.Bias[i];
+                bias[j] += row[j] * frame.Bias[i];
             }
         }
 
