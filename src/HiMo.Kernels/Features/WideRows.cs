@@ -90,25 +90,6 @@ internal static unsafe class WideRows
         }
     }
 
-    /// <summary>y = factor x - mean, not rounded to float32.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Center(float* x, double factor, double* mean, double* y, int count)
-    {
-        Vector<double> scale = new(factor);
-        int k = 0;
-        for (; k + Vector<float>.Count <= count; k += Vector<float>.Count)
-        {
-            Vector.Widen(Vector.Load(x + k), out Vector<double> lower, out Vector<double> upper);
-            ((lower * scale) - Vector.Load(mean + k)).Store(y + k);
-            ((upper * scale) - Vector.Load(mean + k + Vector<double>.Count)).Store(y + k + Vector<double>.Count);
-        }
-
-        for (; k < count; k++)
-        {
-            y[k] = (x[k] * factor) - mean[k];
-        }
-    }
-
     /// <summary>sum += factor x.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void AddScaled(float* x, double factor, double* sum, int count)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Numerics;
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 
 namespace HiMo.Kernels;
 
@@ -7,18 +9,18 @@ namespace HiMo.Kernels;
 // divides by the gap: at a gap of 1e-6 nothing would be left of the term that turns the subspace.
 // Method     Rayleigh-Ritz (Parlett, The Symmetric Eigenvalue Problem, chapter 11): with V the k vectors nearest to the cut, made orthonormal, B = X^T V or
 //            X V, and B^T B = R^T diag(theta) R, the vectors become R V and their eigenvalues theta. What V misses of the true subspace enters squared.
-// Shapes     V: k x n, B: k x max(N, d), k at most 8. X comes from the batch itself: its float32 form has float32's rounding again.
+// Shapes     V: k x n, B: k x max(N, d), k at most 4, rows of zeros up to that. X comes from the batch itself: its float32 form is rounded again.
 // Mapping    B by chunks of columns or blocks of rows; the rest on one thread.
 // Precision  float64 up to the rounding of the vectors; eigenvalues stay float64.
 // Determinism  independent of the number of threads.
 internal static unsafe class CutRefinementCpu
 {
     /// <summary>Most vectors taken on one side of the cut; a long flat spectrum has more of them near.</summary>
-    private const int MostOnASide = 4;
+    private const int MostOnASide = 2;
 
-    private const int Most = 2 * MostOnASide;
-    private const double Narrow = 1e-2;                   // of lambda_1: beyond it float32 keeps five digits
-    private const int Chunk = 128;
+    private const int Most = 2 * MostOnASide;             // what the two products below hold in registers
+    private const double Narrow = 1.0 / 32;               // of lambda_1: beyond it float32 keeps five digits
+    private const int Chunk = 64;
 
     /// <summary>The vectors that the cut's width asks for: the first and how many; none where the cut is wide or lies in rounding noise.</summary>
     public static (int First, int Count) Range(double* values, int size, in ExplainedRank cut)
@@ -52,7 +54,7 @@ internal static unsafe class CutRefinementCpu
     /// <param name="pool">Threads.</param>
     /// <param name="batch">X, N x d.</param>
     /// <param name="side">Whether the vectors belong to X X^T or to X^T X.</param>
-    /// <param name="count">k, 1 to 8.</param>
+    /// <param name="count">k, 2 to 4.</param>
     /// <param name="values">k eigenvalues, descending, also on return.</param>
     /// <param name="vectors">Their eigenvectors as rows, k x min(N, d).</param>
     /// <param name="memory"><see cref="Doubles"/> of them.</param>
@@ -60,10 +62,11 @@ internal static unsafe class CutRefinementCpu
     {
         int size = Math.Min(batch.Rows, batch.Columns);
         int width = Math.Max(batch.Rows, batch.Columns);
-        double* products = memory + (count * size);
+        double* products = memory + (Most * size);
         TensorPrimitives.ConvertTruncating(new ReadOnlySpan<float>(vectors, count * size), new Span<double>(memory, count * size));
         Orthonormalize(memory, count, size);
-        ProductWork work = new() { Batch = batch, Side = side, Count = count, Vectors = memory, Products = products };
+        new Span<double>(memory + (count * size), (Most - count) * size).Clear();
+        ProductWork work = new() { Batch = batch, Side = side, Vectors = memory, Products = products };
         pool.Run(ref work, side == GramSide.Gram ? RowBlocks.CeilDiv(width, Chunk) : RowBlocks.Count(batch.Rows, batch.Columns));
 
         Span<double> quotient = stackalloc double[Most * Most];
@@ -131,7 +134,6 @@ internal static unsafe class CutRefinementCpu
     {
         public CenteredBatch Batch;
         public GramSide Side;
-        public int Count;
         public double* Vectors;
         public double* Products;
 
@@ -147,42 +149,96 @@ internal static unsafe class CutRefinementCpu
             }
         }
 
-        // B_a = sum_i V_ai x_i, a chunk of it
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Add(Vector<double> lower, Vector<double> upper, double weight, double* sum)
+        {
+            Vector.MultiplyAddEstimate(lower, new(weight), Vector.Load(sum)).Store(sum);
+            Vector.MultiplyAddEstimate(upper, new(weight), Vector.Load(sum + Vector<double>.Count)).Store(sum + Vector<double>.Count);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Dot(Vector<double> lower, Vector<double> upper, double* weights, ref Vector<double> low, ref Vector<double> high)
+        {
+            low = Vector.MultiplyAddEstimate(lower, Vector.Load(weights), low);
+            high = Vector.MultiplyAddEstimate(upper, Vector.Load(weights + Vector<double>.Count), high);
+        }
+
+        // B_a = sum_i V_ai x_i, a chunk of columns of it: row by row, so that memory is read in its order
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void Columns(int from)
         {
-            Span<double> wide = stackalloc double[Math.Min(Chunk, Batch.Columns - from)];
-            for (int a = 0; a < Count; a++)
+            int n = Batch.Rows;
+            int d = Batch.Columns;
+            int to = Math.Min(d, from + Chunk);
+            double* mean = Batch.Mean;
+            double* b0 = Products, b1 = b0 + d, b2 = b1 + d, b3 = b2 + d;
+            for (int a = 0; a < Most; a++)
             {
-                Row(Products, a, Batch.Columns).Slice(from, wide.Length).Clear();
+                new Span<double>(Products + ((nint)a * d) + from, to - from).Clear();
             }
 
-            for (int i = 0; i < Batch.Rows; i++)
+            for (int i = 0; i < n; i++)
             {
-                Batch.Widen(i, from, wide);
-                for (int a = 0; a < Count; a++)
+                double v0 = Vectors[i], v1 = Vectors[n + i], v2 = Vectors[(2 * n) + i], v3 = Vectors[(3 * n) + i];
+                float* x = Batch.Row(i);
+                double factor = Batch.Factor(i);
+                int k = from;
+                for (; k + Vector<float>.Count <= to; k += Vector<float>.Count)
                 {
-                    Span<double> sum = Row(Products, a, Batch.Columns).Slice(from, wide.Length);
-                    TensorPrimitives.MultiplyAdd(wide, Vectors[((nint)a * Batch.Rows) + i], sum, sum);
+                    CenteredBatch.Load(x + k, factor, mean + k, out Vector<double> lower, out Vector<double> upper);
+                    Add(lower, upper, v0, b0 + k);
+                    Add(lower, upper, v1, b1 + k);
+                    Add(lower, upper, v2, b2 + k);
+                    Add(lower, upper, v3, b3 + k);
+                }
+
+                for (; k < to; k++)
+                {
+                    double element = (x[k] * factor) - mean[k];
+                    b0[k] += v0 * element;
+                    b1[k] += v1 * element;
+                    b2[k] += v2 * element;
+                    b3[k] += v3 * element;
                 }
             }
         }
 
         // B_ai = V_a . x_i
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void Rows(int task)
         {
-            Span<double> room = stackalloc double[Chunk];
-            (int start, int end) = RowBlocks.Range(task, Batch.Rows, Batch.Columns);
-            for (int i = start; i < end; i++)
+            nint n = Batch.Rows;
+            int d = Batch.Columns;
+            double* mean = Batch.Mean;
+            double* v = Vectors;
+            double* b = Products;
+            (int from, int to) = RowBlocks.Range(task, Batch.Rows, d);
+            for (int i = from; i < to; i++)
             {
-                for (int from = 0; from < Batch.Columns; from += Chunk)
+                Vector<double> low0 = Vector<double>.Zero, low1 = low0, low2 = low0, low3 = low0;
+                Vector<double> high0 = low0, high1 = low0, high2 = low0, high3 = low0;
+                float* x = Batch.Row(i);
+                double factor = Batch.Factor(i);
+                int k = 0;
+                for (; k + Vector<float>.Count <= d; k += Vector<float>.Count)
                 {
-                    Span<double> wide = room[..Math.Min(Chunk, Batch.Columns - from)];
-                    Batch.Widen(i, from, wide);
-                    for (int a = 0; a < Count; a++)
+                    CenteredBatch.Load(x + k, factor, mean + k, out Vector<double> lower, out Vector<double> upper);
+                    Dot(lower, upper, v + k, ref low0, ref high0);
+                    Dot(lower, upper, v + d + k, ref low1, ref high1);
+                    Dot(lower, upper, v + (2 * d) + k, ref low2, ref high2);
+                    Dot(lower, upper, v + (3 * d) + k, ref low3, ref high3);
+                }
+
+                b[i] = Vector.Sum(low0 + high0);
+                b[n + i] = Vector.Sum(low1 + high1);
+                b[(2 * n) + i] = Vector.Sum(low2 + high2);
+                b[(3 * n) + i] = Vector.Sum(low3 + high3);
+                for (; k < d; k++)
+                {
+                    double element = (x[k] * factor) - mean[k];
+                    for (int a = 0; a < Most; a++)
                     {
-                        double part = TensorPrimitives.Dot<double>(Row(Vectors, a, Batch.Columns).Slice(from, wide.Length), wide);
-                        ref double sum = ref Products[((nint)a * Batch.Rows) + i];
-                        sum = from == 0 ? part : sum + part;
+                        b[(a * n) + i] += v[(a * d) + k] * element;
                     }
                 }
             }

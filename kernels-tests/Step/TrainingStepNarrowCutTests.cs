@@ -6,7 +6,7 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>Cuts so narrow that a float32 Gram or covariance matrix does not know the subspace, but the rows do.</summary>
-internal sealed class NarrowCutTests
+internal sealed class TrainingStepNarrowCutTests
 {
     private const double LogitScale = 2.6593;
     private const double Tolerance = 1e-4;                // 2^-24 over the gap would be 6e-3 and 6e-2
