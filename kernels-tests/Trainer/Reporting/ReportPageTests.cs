@@ -135,6 +135,8 @@ internal sealed partial class ReportPageTests
     {
         string html = ResultTable.Html(RunGroup.From([.. _runs.Select(RunFolder.Read)]));
 
+        Assert.That(html, Does.Contain("<th scope=\"col\">HiMo<br>−&nbsp;plain</th>"));
+
         // Full captions, image to text: plain 0.9 + {0, .004, .008}, HiMo 0.88 + the same; a sample deviation of 0.4 points each, so -2 is clear.
         Assert.That(html, Does.Contain("<th scope=\"row\">full captions, image to text</th><td>96.0</td><td>90.4<small> ± 0.4</small></td><td>88.4<small> ± 0.4</small></td><td class=\"loss\">−2.0</td>"));
         // First half: no difference at all, hence neither a win nor a loss.
@@ -175,7 +177,7 @@ internal sealed partial class ReportPageTests
             Assert.That(groups.Select(group => group.Label), Is.EqualTo(new[] { "demo-base-1", "demo-base-2", "himo-base1-seed0" }));
             Assert.That(groups.Select(group => ReportFigures.Color(groups, group)), Is.Unique, "each in a colour of its own");
             Assert.That(PanelStart().Count(html), Is.EqualTo(1 + 2 + 1 + 1), "one panel holds all three");
-            Assert.That(html, Does.Contain("How models follow a growing caption").And.Contain("Three models side by side").And.Not.Contain("− plain").And.Not.Contain("A difference is coloured"));
+            Assert.That(html, Does.Contain("How models follow a growing caption").And.Contain("Three models side by side").And.Not.Contain("−&nbsp;plain").And.Not.Contain("A difference is coloured"));
         });
     }
 

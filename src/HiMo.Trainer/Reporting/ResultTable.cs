@@ -58,7 +58,7 @@ internal static class ResultTable
 
             if (Pair(one) is not null)
             {
-                html.Append("<th scope=\"col\">HiMo<br>− plain</th>");
+                html.Append("<th scope=\"col\">HiMo<br>−&nbsp;plain</th>");
             }
         }
 
