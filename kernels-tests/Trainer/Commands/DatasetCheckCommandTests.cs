@@ -4,26 +4,17 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class DatasetCheckCommandTests
+public sealed class DatasetCheckCommandTests : FolderTests
 {
-    private string _folder = "";
-
     [SetUp]
-    public void CreateFolder()
-    {
-        _folder = Directory.CreateTempSubdirectory("himo-check-").FullName;
-        SyntheticDataset.Write(Path.Combine(_folder, "data"), count: 3, seed: 1, threads: 1, evaluationCount: 2);
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    public void WriteScenes() => SyntheticDataset.Write(Path.Combine(Folder, "data"), count: 3, seed: 1, threads: 1, evaluationCount: 2);
 
     [TestCase("3 images, 3 captions; 0 images missing or broken, 0 captions blank")]
     [TestCase("2 images, ", "--protocol", "growing")]
     [TestCase("3 images, 3 captions", "--decode")]
     public void A_sound_set_passes(string expected, params string[] options)
     {
-        (int code, string output, string error) = Run([Path.Combine(_folder, "data"), .. options]);
+        (int code, string output, string error) = Run([Path.Combine(Folder, "data"), .. options]);
         Assert.Multiple(() =>
         {
             Assert.That(code, Is.Zero, error);
@@ -34,12 +25,12 @@ public sealed class DatasetCheckCommandTests
     [Test]
     public void Missing_and_broken_images_and_blank_captions_are_counted()
     {
-        string images = Path.Combine(_folder, "data", "images");
+        string images = Path.Combine(Folder, "data", "images");
         File.Delete(Path.Combine(images, "000000.png"));
         File.WriteAllText(Path.Combine(images, "000001.png"), "no image");
         byte[] whole = File.ReadAllBytes(Path.Combine(images, "000002.png"));
         File.WriteAllBytes(Path.Combine(images, "000002.png"), whole[..(whole.Length / 2)]);
-        string data = Path.Combine(_folder, "data");
+        string data = Path.Combine(Folder, "data");
         string captions = File.ReadAllText(Path.Combine(data, "captions.json"));
         int start = captions.LastIndexOf("\"value\": \"", StringComparison.Ordinal) + "\"value\": \"".Length;
         File.WriteAllText(Path.Combine(data, "captions.json"), captions[..start] + " " + captions[captions.IndexOf('"', start)..]);

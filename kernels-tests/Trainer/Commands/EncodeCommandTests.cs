@@ -8,21 +8,12 @@ using static TorchSharp.torch;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>The contract of <c>./himo encode</c>, checked with the authors' numbers.</summary>
-public sealed class EncodeCommandTests
+public sealed class EncodeCommandTests : FolderTests
 {
-    private string _folder = "";
+    private string Features => Path.Combine(Folder, "f.npy");
 
-    private string Features => Path.Combine(_folder, "f.npy");
-
-    [SetUp]
-    public void CreateFolder()
-    {
-        TorchLoader.EnsureLoaded();
-        _folder = Directory.CreateTempSubdirectory("himo-encode-").FullName;
-    }
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+    [OneTimeSetUp]
+    public void LoadTorch() => TorchLoader.EnsureLoaded();
 
     [TestCase("himo248", "weights.safetensors", "", "f32")]
     [TestCase("himo248", "weights.pt", "", "f16")]
@@ -48,8 +39,8 @@ public sealed class EncodeCommandTests
     public void No_rows_give_no_features()
     {
         string checkpoint = SaveModel();
-        NpyFile.Write<long>(Path.Combine(_folder, "ids.npy"), Array.Empty<long>(), 0, 5);
-        HimoCall call = HimoCall.Run("encode", "--checkpoint", checkpoint, "--texts", Path.Combine(_folder, "ids.npy"), "--out", Features);
+        NpyFile.Write<long>(Path.Combine(Folder, "ids.npy"), Array.Empty<long>(), 0, 5);
+        HimoCall call = HimoCall.Run("encode", "--checkpoint", checkpoint, "--texts", Path.Combine(Folder, "ids.npy"), "--out", Features);
         Assert.That(call.Code, Is.Zero, call.Error);
         Assert.That(NpyFile.Read<float>(Features).Shape, Is.EqualTo(new[] { 0, 16 }));
     }
@@ -57,21 +48,21 @@ public sealed class EncodeCommandTests
     [Test]
     public void Bad_input_is_named_and_nothing_is_written()
     {
-        string checkpoint = SaveModel(), ids = Path.Combine(_folder, "ids.npy"), images = Path.Combine(_folder, "x.npy");
+        string checkpoint = SaveModel(), ids = Path.Combine(Folder, "ids.npy"), images = Path.Combine(Folder, "x.npy");
         NpyFile.Write<long>(ids, new long[] { 1, 2, 50, 4 }, 1, 4);
         NpyFile.Write<float>(images, new float[3 * 24 * 23], 1, 3, 24, 23);
         Assert.Multiple(() =>
         {
             Fails("range from 1 to 50", "--texts", ids);
             Fails("1 x 3 x 24 x 23", "--images", images);
-            Fails("is 1 x 4; images", "--images", ids.Replace("ids", "ids4"), () => NpyFile.Write<float>(Path.Combine(_folder, "ids4.npy"), new float[4], 1, 4));
+            Fails("is 1 x 4; images", "--images", ids.Replace("ids", "ids4"), () => NpyFile.Write<float>(Path.Combine(Folder, "ids4.npy"), new float[4], 1, 4));
             Fails("pixels must be finite", "--images", images, () => NpyFile.Write<float>(images, Enumerable.Repeat(float.NaN, 3 * 24 * 24).ToArray(), 1, 3, 24, 24));
             Fails("token ids are n x T", "--texts", ids, () => NpyFile.Write<long>(ids, new long[4], 4));
             Fails("either --images or --texts");
             Fails("either --images or --texts", "--texts", ids, null, "--images", images);
             Fails("stretch to 100; a context of 248", "--texts", ids, null, "--context", "248");
             Fails("--batch 0", "--texts", ids, null, "--batch", "0");
-            Fails("missing.npy", "--texts", Path.Combine(_folder, "missing.npy"));
+            Fails("missing.npy", "--texts", Path.Combine(Folder, "missing.npy"));
             Assert.That(File.Exists(Features), Is.False);
         });
 
@@ -88,7 +79,7 @@ public sealed class EncodeCommandTests
 
     private string SaveModel()
     {
-        string path = Path.Combine(_folder, "model.safetensors");
+        string path = Path.Combine(Folder, "model.safetensors");
         using ClipModel model = ClipModel.Create(ClipModelTests.Tiny, seed: 1);
         model.Save(path, new Dictionary<string, string>(), ScalarType.Float32);
         return path;

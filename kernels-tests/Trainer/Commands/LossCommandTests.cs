@@ -7,16 +7,8 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>The contract of <c>./himo loss</c>, checked with the authors' numbers.</summary>
-public sealed class LossCommandTests
+public sealed class LossCommandTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-loss-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [TestCase("n8_d16", "base", "reference")]
     [TestCase("n8_d16", "lam2_ls0_t007", "reference")]
     [TestCase("n8_d16", "global_only", "reference")]
@@ -59,9 +51,9 @@ public sealed class LossCommandTests
 
         (JsonElement Json, double[] GradTexts) Evaluate(params string[] backend)
         {
-            HimoCall call = HimoCall.Run(["loss", "--images", images, "--texts", texts, "--out", _folder, "--tau", "0.6", "--backend", .. backend]);
+            HimoCall call = HimoCall.Run(["loss", "--images", images, "--texts", texts, "--out", Folder, "--tau", "0.6", "--backend", .. backend]);
             Assert.That(call.Code, Is.Zero, call.Error);
-            return (ReadLoss(), NpyFile.Read<double>(Path.Combine(_folder, "grad_texts.npy")).Elements);
+            return (ReadLoss(), NpyFile.Read<double>(Path.Combine(Folder, "grad_texts.npy")).Elements);
         }
     }
 
@@ -80,8 +72,8 @@ public sealed class LossCommandTests
 
         void Fails(string message, params string[] arguments)
         {
-            HimoCall call = HimoCall.Run(["loss", "--images", tall, "--texts", tall, "--out", Path.Combine(_folder, "out"), .. arguments]);
-            Assert.That((call.Code, Directory.Exists(Path.Combine(_folder, "out"))), Is.EqualTo((1, false)));
+            HimoCall call = HimoCall.Run(["loss", "--images", tall, "--texts", tall, "--out", Path.Combine(Folder, "out"), .. arguments]);
+            Assert.That((call.Code, Directory.Exists(Path.Combine(Folder, "out"))), Is.EqualTo((1, false)));
             Assert.That(call.Error, Does.StartWith("himo: ").And.Contain(message).And.Matches(@"^[^\n]*\n$"));
         }
     }
@@ -92,10 +84,10 @@ public sealed class LossCommandTests
         GoldenLoss given = GoldenLoss.Open("n8_d16", "base");
         double[] images = [.. given.Images().Select(value => (double)value)];
         double[] texts = [.. given.Texts().Select(value => (double)value)];
-        NpyFile.Write<double>(Path.Combine(_folder, "v8.npy"), images, 8, 16);
-        NpyFile.Write<double>(Path.Combine(_folder, "u8.npy"), texts, 8, 16);
+        NpyFile.Write<double>(Path.Combine(Folder, "v8.npy"), images, 8, 16);
+        NpyFile.Write<double>(Path.Combine(Folder, "u8.npy"), texts, 8, 16);
         HimoCall call = HimoCall.Run(
-            "loss", "--images", Path.Combine(_folder, "v8.npy"), "--texts", Path.Combine(_folder, "u8.npy"), "--out", _folder,
+            "loss", "--images", Path.Combine(Folder, "v8.npy"), "--texts", Path.Combine(Folder, "u8.npy"), "--out", Folder,
             "--backend", "reference", "--logit-scale", "4.6052");
         Assert.That(call.Code, Is.Zero, call.Error);
         JsonElement json = ReadLoss();
@@ -124,7 +116,7 @@ public sealed class LossCommandTests
         string wide = Save("wide.npy", [1.0, 2.0, 3.0, 4.0], 1, 4);
         string flat = Save("flat.npy", [1.0, 2.0], 2);
         string empty = Save("empty.npy", [], 0, 3);
-        string text = Path.Combine(_folder, "text.npy");
+        string text = Path.Combine(Folder, "text.npy");
         File.WriteAllText(text, "no array");
         Assert.Multiple(() =>
         {
@@ -133,17 +125,17 @@ public sealed class LossCommandTests
             Fails(flat, good, "flat.npy: is 2; features are a matrix N x d");
             Fails(good, empty, "empty.npy: is 0 x 3; features are a matrix N x d");
             Fails(good, text, "text.npy");
-            Fails(good, Path.Combine(_folder, "none.npy"), "none.npy");
+            Fails(good, Path.Combine(Folder, "none.npy"), "none.npy");
             Fails(good, good, "Tau must be in (0, 1]; it is 1.5", "--tau", "1.5");
             Fails(good, good, "LabelSmoothing must be in [0, 1); it is 1", "--label-smoothing", "1");
             Fails(good, good, "Lambda must be finite; it is NaN", "--lambda", "NaN");
             Fails(good, good, "logitScale must be from -100 to", "--logit-scale", "301");
-            Assert.That(Directory.Exists(Path.Combine(_folder, "out")), Is.False);
+            Assert.That(Directory.Exists(Path.Combine(Folder, "out")), Is.False);
         });
 
         void Fails(string images, string texts, string message, params string[] more)
         {
-            string[] arguments = ["loss", "--images", images, "--texts", texts, "--out", Path.Combine(_folder, "out"), "--backend", backend, .. more];
+            string[] arguments = ["loss", "--images", images, "--texts", texts, "--out", Path.Combine(Folder, "out"), "--backend", backend, .. more];
             HimoCall call = HimoCall.Run(arguments);
             Assert.That(call.Code, Is.EqualTo(1), message);
             Assert.That(call.Error, Does.StartWith("himo: ").And.Contain(message));
@@ -175,7 +167,7 @@ public sealed class LossCommandTests
 
                 foreach (GoldenGradient gradient in group)
                 {
-                    NpyArray<double> written = NpyFile.Read<double>(Path.Combine(_folder, gradient.IsImage ? "grad_images.npy" : "grad_texts.npy"));
+                    NpyArray<double> written = NpyFile.Read<double>(Path.Combine(Folder, gradient.IsImage ? "grad_images.npy" : "grad_texts.npy"));
                     Assert.That(written.StoredType, Is.EqualTo(isReference ? "f8" : "f4"));
                     Assert.That(written.Shape, Is.EqualTo(new[] { given.Rows, given.Columns }));
                     double tolerance = isReference && gradient.IsRounded ? 5e-8 : gradientTolerance;
@@ -195,7 +187,7 @@ public sealed class LossCommandTests
             _ => "image",
         };
         return HimoCall.Run(
-            "loss", "--images", Path.Combine(data, "v.npy"), "--texts", Path.Combine(data, "u.npy"), "--out", _folder, "--backend", backend,
+            "loss", "--images", Path.Combine(data, "v.npy"), "--texts", Path.Combine(data, "u.npy"), "--out", Folder, "--backend", backend,
             "--logit-scale", Text(given.LogitScale), "--tau", Text(given.Options.Tau), "--lambda", Text(given.Options.Lambda),
             "--global-weight", Text(given.Options.GlobalWeight), "--label-smoothing", Text(given.Options.LabelSmoothing),
             "--components", component,
@@ -206,11 +198,11 @@ public sealed class LossCommandTests
 
     private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);
 
-    private JsonElement ReadLoss() => JsonDocument.Parse(File.ReadAllText(Path.Combine(_folder, "loss.json"))).RootElement;
+    private JsonElement ReadLoss() => JsonDocument.Parse(File.ReadAllText(Path.Combine(Folder, "loss.json"))).RootElement;
 
     private string Save(string name, double[] values, params int[] shape)
     {
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         NpyFile.Write<double>(path, values, shape);
         return path;
     }

@@ -4,21 +4,13 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class PreprocessCommandTests
+public sealed class PreprocessCommandTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-preprocess-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [Test]
     public void The_program_writes_the_golden_tensors()
     {
         string[] names = ["11_bilevel", "02_noise"];
-        string output = Path.Combine(_folder, "x.npy");
+        string output = Path.Combine(Folder, "x.npy");
         ProgramResult result = HimoProgram.Run(["preprocess", "--size", "64", "--out", output, .. names.Select(name => TestData.Get("golden", "preprocess", "images", $"{name}.png"))]);
         Assert.That(result.ExitCode, Is.Zero, result.Error);
         NpyArray<float> written = NpyFile.Read<float>(output);
@@ -34,7 +26,7 @@ public sealed class PreprocessCommandTests
     [Test]
     public void Rgb_first_is_another_result()
     {
-        string output = Path.Combine(_folder, "x.npy");
+        string output = Path.Combine(Folder, "x.npy");
         string image = TestData.Get("golden", "preprocess", "images", "06_palette.png");
         Assert.That(Run("preprocess", "--size", "64", "--rgb-first", "--out", output, image).Code, Is.Zero);
         byte[] pixels = NpyFile.Read<byte>(TestData.Get("golden", "preprocess", "out64", "06_palette.rgb_first.rgb8.npy")).Elements;
@@ -46,8 +38,8 @@ public sealed class PreprocessCommandTests
     [Test]
     public void One_bad_file_is_named_and_nothing_is_written()
     {
-        string output = Path.Combine(_folder, "x.npy");
-        string bad = Path.Combine(_folder, "bad.png");
+        string output = Path.Combine(Folder, "x.npy");
+        string bad = Path.Combine(Folder, "bad.png");
         File.WriteAllText(bad, "no image");
         (int code, string error) = Run("preprocess", "--out", output, TestData.Get("golden", "preprocess", "images", "07_tiny.png"), bad, "/nowhere.png");
         Assert.Multiple(() =>

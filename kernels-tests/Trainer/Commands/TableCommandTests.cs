@@ -5,16 +5,8 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class TableCommandTests
+public sealed class TableCommandTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-table-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     [Test]
     public void Results_stand_below_the_papers_rows()
     {
@@ -39,7 +31,7 @@ public sealed class TableCommandTests
     public void Json_holds_the_same_numbers()
     {
         string result = Save("r.json", """{"checkpoint":"a.pt","protocol":"coco","image_to_text_R@1":0.5,"text_to_image_R@1":0.25,"images":100,"texts":500}""");
-        string output = Path.Combine(_folder, "table.json");
+        string output = Path.Combine(Folder, "table.json");
         HimoCall call = HimoCall.Run("table", result, "--json", "--out", output);
         Assert.That((call.Code, call.Output), Is.EqualTo((0, "")), call.Error);
         JsonNode table = JsonNode.Parse(File.ReadAllText(output))!.AsArray().Single()!;
@@ -84,7 +76,7 @@ public sealed class TableCommandTests
 
     private string Save(string name, string content)
     {
-        string path = Path.Combine(_folder, name);
+        string path = Path.Combine(Folder, name);
         File.WriteAllText(path, content);
         return path;
     }

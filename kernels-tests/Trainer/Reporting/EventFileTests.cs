@@ -4,23 +4,15 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests.Trainer.Reporting;
 
-internal sealed class EventFileTests
+internal sealed class EventFileTests : FolderTests
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("himo-events-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
-
     /// <summary>The bytes that other writers make.</summary>
     [Test]
     public void Known_records()
     {
         double now = 0.0;
         string path;
-        using (EventFile file = new(_folder, () => now += 1.0))
+        using (EventFile file = new(Folder, () => now += 1.0))
         {
             file.Scalar("loss", 0.5, 5);
             path = file.Path;
@@ -38,7 +30,7 @@ internal sealed class EventFileTests
         double[] values = [0.0, 0.3, 0.3, 0.31, 2.0, -1.0];
         byte[] png = [1, 2, 3];
         string path;
-        using (EventFile file = new(_folder))
+        using (EventFile file = new(Folder))
         {
             file.Start(7);
             file.Histogram("h", values, 8);
@@ -75,7 +67,7 @@ internal sealed class EventFileTests
     public void A_flipped_bit_is_seen_by_the_reader()
     {
         string path;
-        using (EventFile file = new(_folder))
+        using (EventFile file = new(Folder))
         {
             file.Scalar("x", 1.0, 1);
             path = file.Path;

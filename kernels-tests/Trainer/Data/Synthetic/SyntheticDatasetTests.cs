@@ -5,16 +5,8 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests.Trainer;
 
-internal sealed class SyntheticDatasetTests
+internal sealed class SyntheticDatasetTests : FolderTests
 {
-    private string _root = "";
-
-    [SetUp]
-    public void CreateFolder() => _root = Directory.CreateTempSubdirectory("himo-scenes-").FullName;
-
-    [TearDown]
-    public void DeleteFolder() => Directory.Delete(_root, recursive: true);
-
     [Test]
     public void Same_seed_gives_the_same_bytes_for_any_number_of_threads_and_another_seed_other_ones()
     {
@@ -67,14 +59,14 @@ internal sealed class SyntheticDatasetTests
     [Test]
     public void A_stopped_run_leaves_nothing_and_remains_of_killed_ones_go()
     {
-        string folder = Path.Combine(_root, "data");
+        string folder = Path.Combine(Folder, "data");
         string abandoned = $"{folder}.{int.MaxValue}.partial";
         _ = Directory.CreateDirectory(Path.Combine(abandoned, "images"));
         using CancellationTokenSource stop = new();
         Assert.That(
             () => SyntheticDataset.Write(folder, 400, 7, progress: done => { if (done == 20) { stop.Cancel(); } }, cancel: stop.Token),
             Throws.InstanceOf<OperationCanceledException>());
-        Assert.That(Directory.EnumerateFileSystemEntries(_root), Is.Empty);
+        Assert.That(Directory.EnumerateFileSystemEntries(Folder), Is.Empty);
     }
 
     [Test]
@@ -84,14 +76,14 @@ internal sealed class SyntheticDatasetTests
         DatasetDescription description = DatasetDescription.Read(folder)!;
         Assert.That(description, Has.Property(nameof(DatasetDescription.Seed)).EqualTo(7).And.Property(nameof(DatasetDescription.Context)).EqualTo(88));
         Assert.That(description.Words, Is.EqualTo(WordTokenizer.Layout(SceneVocabulary.Words)));
-        Assert.That(DatasetDescription.Read(_root), Is.Null);
+        Assert.That(DatasetDescription.Read(Folder), Is.Null);
         File.WriteAllText(Path.Combine(folder, DatasetDescription.FileName), "{");
         Assert.That(() => DatasetDescription.Read(folder), Throws.TypeOf<UserError>().With.Message.Contains(DatasetDescription.FileName));
     }
 
     private string Make(string name, long seed = 7, int threads = 0)
     {
-        string folder = Path.Combine(_root, name);
+        string folder = Path.Combine(Folder, name);
         Assert.That(SyntheticDataset.Write(folder, 40, seed, threads, evaluationCount: 10), Is.True);
         return folder;
     }
