@@ -102,8 +102,11 @@ internal static class TarShards
     {
         using FileStream stream = TextFile.Open(shard);
         using TarReader reader = new(stream);
+        TarHeaderCheck headers = new(stream, shard);
+        headers.Check(0);
         while (Next(reader, shard) is { } entry)
         {
+            headers.Check(entry.DataOffset + entry.Length);
             if (entry.EntryType is not (TarEntryType.RegularFile or TarEntryType.V7RegularFile or TarEntryType.ContiguousFile))
             {
                 continue;

@@ -127,7 +127,7 @@ internal sealed class ClipVocabulary
             }
         }
 
-        List<string> merges = [.. pairs.EnumerateArray().Select(pair => pair.ValueKind == JsonValueKind.Array ? $"{pair[0].GetString()} {pair[1].GetString()}" : pair.GetString()!)];
+        List<string> merges = [.. pairs.EnumerateArray().Select(pair => pair.ValueKind == JsonValueKind.Array ? string.Join(' ', pair.EnumerateArray().Select(token => token.GetString())) : pair.GetString()!)];
         return new ClipVocabulary(path, ids, CheckMerges(merges, ids, path));
     }
 

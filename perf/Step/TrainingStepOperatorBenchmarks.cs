@@ -11,7 +11,7 @@ namespace HiMo.Kernels.Perf;
 /// <summary>The step's three operators alone, forward and backward, each against plain operations of libtorch: unit rows, HiDe, the contrast in both directions.</summary>
 [GroupBenchmarksBy(BenchmarkLogicalGroupRule.ByCategory, BenchmarkLogicalGroupRule.ByParams)]
 [CategoriesColumn]
-public class OperatorBenchmarks
+public class TrainingStepOperatorBenchmarks
 {
     private const string Norms = "unit rows";
     private const string Components = "HiDe";
