@@ -87,8 +87,7 @@ internal static unsafe class BatchMeanCpu
             (int from, int to) = RowBlocks.Range(task, Batch.Rows, columns);
             for (int i = from; i < to; i++)
             {
-                double inverse = Batch.Inverse == null ? 1.0 : Batch.Inverse[i];
-                WideRows.Center(Batch.Source + ((nint)i * columns), inverse, Batch.Mean, Batch.Centered + ((nint)i * columns), columns);
+                WideRows.Center(Batch.Row(i), Batch.Factor(i), Batch.Mean, Batch.Centered + ((nint)i * columns), columns);
             }
         }
     }

@@ -13,6 +13,10 @@ internal static class JsonText
 
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
 
+    /// <summary>The string that a node holds; null for anything else, as for no node.</summary>
+    /// <param name="node">A property's value, or null.</param>
+    public static string? String(JsonNode? node) => node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
+
     /// <summary>Parses a text.</summary>
     /// <param name="text">JSON.</param>
     /// <exception cref="JsonException">It is none, names a property twice, or holds half a surrogate pair.</exception>

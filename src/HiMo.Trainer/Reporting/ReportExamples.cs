@@ -31,7 +31,7 @@ internal static class ReportExamples
             + "−1 a steady fall.</p>");
         foreach (JsonObject example in Examples(shown[0]).Take(MaxExamples))
         {
-            string image = RunFolder.Text(example["image"]) ?? "";
+            string image = JsonText.String(example["image"]) ?? "";
             html.Append("<article class=\"example\">").Append(ReportPictures.Html(shown[0].Runs[0], image, missing)).Append(ResultTable.Scrolling("Similarities", Table(groups, shown, example, image))).Append("</article>");
         }
 
@@ -81,7 +81,7 @@ internal static class ReportExamples
 
     /// <summary>The similarities of the group's first run; empty where it has none of this picture.</summary>
     private static double[] Similarity(RunGroup group, string image) =>
-        Examples(group).FirstOrDefault(example => RunFolder.Text(example["image"]) == image)?["similarity"] is JsonArray values
+        Examples(group).FirstOrDefault(example => JsonText.String(example["image"]) == image)?["similarity"] is JsonArray values
             ? [.. values.Select(value => RunFolder.Number(value) ?? double.NaN)]
             : [];
 

@@ -43,13 +43,13 @@ internal static class ReportFailures
         html.Append("<article class=\"failure\"><div class=\"pair\">");
         AppendPicture(html, run, failure, $"rank {failure["rank"]}", missing);
         AppendPicture(html, run, failure["first"] as JsonObject ?? [], "rank 1", missing);
-        html.Append(CultureInfo.InvariantCulture, $"</div><p>{ResultTable.Html(RunFolder.Text(failure["text"]) ?? "")}</p></article>");
+        html.Append(CultureInfo.InvariantCulture, $"</div><p>{ResultTable.Html(JsonText.String(failure["text"]) ?? "")}</p></article>");
     }
 
     private static void AppendPicture(StringBuilder html, RunFolder run, JsonObject shown, string rank, ICollection<string> missing)
     {
         double? similarity = RunFolder.Number(shown["similarity"]);
-        html.Append("<figure>").Append(ReportPictures.Html(run, RunFolder.Text(shown["image"]) ?? "", missing))
+        html.Append("<figure>").Append(ReportPictures.Html(run, JsonText.String(shown["image"]) ?? "", missing))
             .Append(CultureInfo.InvariantCulture, $"<figcaption><b>{ResultTable.Html(rank)}</b> · {(similarity is { } value ? value.ToString("0.000", CultureInfo.InvariantCulture) : "–")}</figcaption></figure>");
     }
 

@@ -29,8 +29,8 @@ internal static class ReportPictures
     /// <summary>The data's folder or file, and the images' own folder, as written are relative to where the run was started: here, or in a folder above the run.</summary>
     private static string? Find(RunFolder run, string image)
     {
-        string data = RunFolder.Text(run.Evaluation?["data"]) ?? RunFolder.Text(run.Config["data"]) ?? "";
-        string[] roots = [RunFolder.Text(run.Evaluation?["image_folder"]) ?? data, data, Path.GetDirectoryName(data) ?? data];
+        string data = JsonText.String(run.Evaluation?["data"]) ?? JsonText.String(run.Config["data"]) ?? "";
+        string[] roots = [JsonText.String(run.Evaluation?["image_folder"]) ?? data, data, Path.GetDirectoryName(data) ?? data];
         return Ancestors(run.FolderPath).Prepend(Directory.GetCurrentDirectory())
             .SelectMany(folder => roots.Select(root => Path.Combine(folder, root)))
             .SelectMany(folder => new[] { image, Path.Combine("eval", image), Path.Combine("eval", "images", image), Path.Combine("images", image) }.Select(part => Path.Combine(folder, part)))

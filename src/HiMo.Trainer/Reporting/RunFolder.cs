@@ -15,8 +15,8 @@ internal sealed class RunFolder
         FolderPath = path;
         Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(path));
         Config = config;
-        Steps = [.. log.Where(entry => Text(entry["kind"]) == "step")];
-        Evaluations = [.. log.Where(entry => Text(entry["kind"]) == "eval")];
+        Steps = [.. log.Where(entry => JsonText.String(entry["kind"]) == "step")];
+        Evaluations = [.. log.Where(entry => JsonText.String(entry["kind"]) == "eval")];
         Evaluation = evaluation;
     }
 
@@ -36,14 +36,14 @@ internal sealed class RunFolder
     public JsonObject? Evaluation { get; }
 
     /// <summary><c>plain</c>, <c>himo</c>, or <c>before</c> for a model that was evaluated without being trained here.</summary>
-    public string Loss => Steps.Count == 0 ? Before : Text(Config["loss"]) ?? "unknown";
+    public string Loss => Steps.Count == 0 ? Before : JsonText.String(Config["loss"]) ?? "unknown";
 
     /// <summary>Name of the model that the run started from; for a model that was only evaluated its own. A run's model has the name of its run.</summary>
     public string Base
     {
         get
         {
-            string? source = Text(Steps.Count == 0 ? Evaluation?["checkpoint"] : Config["base"]);
+            string? source = JsonText.String(Steps.Count == 0 ? Evaluation?["checkpoint"] : Config["base"]);
             return string.IsNullOrEmpty(source) ? "from scratch"
                 : Path.GetFileName(source) == TrainingRun.ModelFile && Path.GetFileName(Path.GetDirectoryName(source)) is { Length: > 0 } run ? run
                 : Path.GetFileNameWithoutExtension(source);
@@ -96,10 +96,6 @@ internal sealed class RunFolder
         JsonValue value when value.TryGetValue(out string? text) && text is "NaN" or "Infinity" or "-Infinity" => double.NaN,
         _ => null,
     };
-
-    /// <summary>A JSON string; null for anything else.</summary>
-    /// <param name="node">The node, or null.</param>
-    public static string? Text(JsonNode? node) => node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
 
     private static JsonObject? ReadObject(string path)
     {

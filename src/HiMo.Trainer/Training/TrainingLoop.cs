@@ -75,8 +75,8 @@ internal sealed class TrainingLoop : IDisposable
         using TrainingLog log = new(_run.Folder, Done);
         using TensorBoardLog? board = _config.TensorBoard ? new TensorBoardLog(_run.Folder, _config, Done) : null;
         using BatchQueue batches = new(_batches.Load, Done, _config.Steps, _config.Prefetch);
-        double best = log.Records.Where(record => RunFolder.Text(record["kind"]) == "eval").Select(Recall).DefaultIfEmpty(double.NegativeInfinity).Max();
-        if (log.Records.LastOrDefault(record => RunFolder.Text(record["kind"]) == "eval")?["step"]?.GetValue<long>() != Done)
+        double best = log.Records.Where(record => JsonText.String(record["kind"]) == "eval").Select(Recall).DefaultIfEmpty(double.NegativeInfinity).Max();
+        if (log.Records.LastOrDefault(record => JsonText.String(record["kind"]) == "eval")?["step"]?.GetValue<long>() != Done)
         {
             EvaluateIfDue(); // a call that was stopped at this step left it out
         }
