@@ -8,8 +8,10 @@ internal static class TestData
 {
     private const string Variable = "HIMO_TEST_DATA";
 
-    /// <summary>The folder that holds HiMo.Kernels.sln.</summary>
-    public static string RepositoryRoot { get; } = FindRepositoryRoot();
+    private static readonly Lazy<string> s_repositoryRoot = new(FindRepositoryRoot);
+
+    /// <summary>The folder that holds HiMo.Kernels.sln. Found at its first use: the GPU bundle has test data and no repository.</summary>
+    public static string RepositoryRoot => s_repositoryRoot.Value;
 
     /// <summary>The test-data folder, or null if there is none; for case enumeration, which must not skip.</summary>
     public static string? RootOrNull
