@@ -11,7 +11,7 @@ internal sealed class GpuGemmTests
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
-    public void Open() => _gpu = Gpu.OpenEmulated();
+    public void Open() => _gpu = TestGpu.Open();
 
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();

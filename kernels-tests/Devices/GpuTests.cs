@@ -11,7 +11,7 @@ internal sealed class GpuTests
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
-    public void Open() => _gpu = Gpu.OpenEmulated(warps: 4);
+    public void Open() => _gpu = TestGpu.Open(warps: 4);
 
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();
@@ -37,19 +37,23 @@ internal sealed class GpuTests
     }
 
     [Test]
-    public void The_emulation_says_what_it_is() =>
+    public void The_emulation_says_what_it_is()
+    {
+        TestGpu.NeedsEmulation();
         Assert.That(_gpu.Description, Is.EqualTo(new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, 1, "1.5.3")));
+    }
 
     [Test]
     public void A_failed_launch_names_kernel_grid_and_device() =>
         Assert.That(
             () => _gpu.Launch(_gpu.Accelerator.DefaultStream, BatchMeanGpu.CenterKernel, new Index3D(3, 1, 1), 4096, new CenterArguments(), 5),
             Throws.InstanceOf<GpuException>().With.Message.StartsWith(
-                "Kernel BatchMeanGpu.CenterKernel with 3 x 1 x 1 groups of 4096 threads and 20 bytes of dynamic shared memory failed on ILGPU's CPU accelerator: "));
+                $"Kernel BatchMeanGpu.CenterKernel with 3 x 1 x 1 groups of 4096 threads and 20 bytes of dynamic shared memory failed on {_gpu.Description}: "));
 
     [Test]
     public void Foreign_streams_exist_on_CUDA_only()
     {
+        TestGpu.NeedsEmulation();
         Assert.That(_gpu.WrapStream(0), Is.SameAs(_gpu.Accelerator.DefaultStream));
         Assert.That(() => _gpu.WrapStream(8), Throws.ArgumentException.With.Message.Contains("must be 0 on an emulated device"));
     }
@@ -57,6 +61,7 @@ internal sealed class GpuTests
     [Test]
     public unsafe void Foreign_memory_is_used_where_it_lies()
     {
+        TestGpu.NeedsEmulation();
         float[] memory = [.. Enumerable.Range(0, 12).Select(i => (float)i)];
         fixed (float* start = memory)
         {

@@ -11,7 +11,7 @@ internal sealed class EigenSymmetricGpuTests
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
-    public void Open() => _gpu = Gpu.OpenEmulated(warps: 2);
+    public void Open() => _gpu = TestGpu.Open(warps: 2);
 
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();

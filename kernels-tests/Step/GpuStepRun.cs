@@ -10,12 +10,9 @@ internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] G
 {
     private const int Guard = 8;
 
-    /// <summary>Group sizes that the emulation can afford.</summary>
-    public static GpuStepSettings Small { get; } = new() { EigenThreads = 64 };
-
     public static GpuStepRun Of(Gpu gpu, float[] images, float[] texts, int n, int d, double logitScale, MoLoOptions options, GpuStepSettings? settings = null)
     {
-        settings ??= Small;
+        settings ??= TestGpu.Settings;
         using TrainingStepGpu step = new(gpu, new MatrixShape(n, d), options, settings);
         return Of(gpu, step, images, texts, logitScale, () => { }, settings.Groups);
     }

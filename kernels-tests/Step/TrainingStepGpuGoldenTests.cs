@@ -15,7 +15,7 @@ internal sealed class TrainingStepGpuGoldenTests
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
-    public void Open() => _gpu = Gpu.OpenEmulated(warps: 4);
+    public void Open() => _gpu = TestGpu.Open(warps: 4);
 
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();

@@ -14,7 +14,7 @@ internal sealed class TrainingStepGpuTests
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
-    public void Open() => _gpu = Gpu.OpenEmulated(warps: 4);
+    public void Open() => _gpu = TestGpu.Open(warps: 4);
 
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();
@@ -74,7 +74,7 @@ internal sealed class TrainingStepGpuTests
         float[] texts = Features(n, d, 2);
         ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(images), Batch.Widen(texts), n, d, (float)logitScale, options);
 
-        GpuStepRun run = GpuStepRun.Of(_gpu, images, texts, n, d, logitScale, options, GpuStepRun.Small with { StripRows = strip, LargestGroupProblem = group });
+        GpuStepRun run = GpuStepRun.Of(_gpu, images, texts, n, d, logitScale, options, TestGpu.Settings with { StripRows = strip, LargestGroupProblem = group });
 
         run.IsNear(expected, LossTolerance, GradientTolerance);
     }
@@ -89,7 +89,7 @@ internal sealed class TrainingStepGpuTests
         Batch batch = Batch.Create(n, d, tau: 0.8);
         ReferenceStep expected = TrainingStepReference.Run(batch.Images.Elements, batch.Texts.Elements, n, d, 3.0, options);
 
-        GpuStepRun run = GpuStepRun.Of(_gpu, batch.SingleImages, batch.SingleTexts, n, d, 3.0, options, GpuStepRun.Small with { Precision = precision });
+        GpuStepRun run = GpuStepRun.Of(_gpu, batch.SingleImages, batch.SingleTexts, n, d, 3.0, options, TestGpu.Settings with { Precision = precision });
 
         run.IsNear(expected, lossTolerance, gradientTolerance);
     }
@@ -113,7 +113,7 @@ internal sealed class TrainingStepGpuTests
     {
         float[] images = Features(n, d, 3);
         float[] texts = Features(n, d, 4);
-        using TrainingStepGpu step = new(_gpu, new MatrixShape(n, d), new MoLoOptions(), GpuStepRun.Small with { LargestGroupProblem = group });
+        using TrainingStepGpu step = new(_gpu, new MatrixShape(n, d), new MoLoOptions(), TestGpu.Settings with { LargestGroupProblem = group });
         GpuStepRun first = GpuStepRun.Of(_gpu, step, images, texts, 2.0, () => { });
 
         GpuStepRun second = GpuStepRun.Of(_gpu, step, images, texts, 2.0, _gpu.Log.Reset);
@@ -181,7 +181,7 @@ internal sealed class TrainingStepGpuTests
         MoLoOptions options = new() { Tau = 0.7 };
         GpuStepRun[] single = [.. images.Zip(texts, (image, text) => GpuStepRun.Of(_gpu, image, text, Rows, Columns, 2.0, options))];
 
-        GpuStepRun both = GpuStepRun.Of(_gpu, [.. images[0], .. images[1]], [.. texts[0], .. texts[1]], Rows, Columns, 2.0, options, GpuStepRun.Small with { Groups = 2 });
+        GpuStepRun both = GpuStepRun.Of(_gpu, [.. images[0], .. images[1]], [.. texts[0], .. texts[1]], Rows, Columns, 2.0, options, TestGpu.Settings with { Groups = 2 });
 
         Assert.Multiple(() =>
         {

@@ -41,6 +41,42 @@ internal static partial class CudaDriver
     [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")]
     public static partial CudaError SetFunctionAttribute(nint function, int attribute, int value);
 
+    [LibraryImport(Library, EntryPoint = "cuEventCreate")]
+    public static partial CudaError CreateEvent(out nint handle, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "cuEventRecord")]
+    public static partial CudaError RecordEvent(nint handle, nint stream);
+
+    [LibraryImport(Library, EntryPoint = "cuEventSynchronize")]
+    public static partial CudaError SynchronizeEvent(nint handle);
+
+    [LibraryImport(Library, EntryPoint = "cuEventElapsedTime")]
+    public static partial CudaError ElapsedTime(out float milliseconds, nint start, nint end);
+
+    [LibraryImport(Library, EntryPoint = "cuEventDestroy_v2")]
+    public static partial CudaError DestroyEvent(nint handle);
+
+    [LibraryImport(Library, EntryPoint = "cuStreamBeginCapture_v2")]
+    public static partial CudaError BeginCapture(nint stream, int mode);
+
+    [LibraryImport(Library, EntryPoint = "cuStreamEndCapture")]
+    public static partial CudaError EndCapture(nint stream, out nint graph);
+
+    [LibraryImport(Library, EntryPoint = "cuGraphInstantiateWithFlags")]
+    public static partial CudaError InstantiateGraph(out nint executable, nint graph, ulong flags);
+
+    [LibraryImport(Library, EntryPoint = "cuGraphLaunch")]
+    public static partial CudaError LaunchGraph(nint executable, nint stream);
+
+    [LibraryImport(Library, EntryPoint = "cuGraphExecDestroy")]
+    public static partial CudaError DestroyExecutableGraph(nint executable);
+
+    [LibraryImport(Library, EntryPoint = "cuGraphDestroy")]
+    public static partial CudaError DestroyGraph(nint graph);
+
+    [LibraryImport(Library, EntryPoint = "cuMemGetInfo_v2")]
+    public static partial CudaError MemoryInfo(out nint free, out nint total);
+
     private static class Resolver
     {
         static Resolver()

@@ -20,6 +20,9 @@ public sealed partial class Gpu
     /// <summary>What was launched, allocated, copied and waited for since the last reset.</summary>
     internal LaunchLog Log { get; } = new();
 
+    /// <summary>Times every launch by events while it is set; for benchmarks.</summary>
+    internal LaunchTimer? Timer { get; set; }
+
     /// <summary>Enqueues a kernel whose arguments are the fields of one structure.</summary>
     /// <param name="stream">Orders the launch.</param>
     /// <param name="kernel">A static method; compiled at its first launch.</param>
@@ -55,7 +58,9 @@ public sealed partial class Gpu
                 Accelerator).Value;
             loaded.AllowShared(sharedLength * sizeof(float));
             SharedMemoryConfig shared = sharedLength > 0 ? SharedMemoryConfig.RequestDynamic<float>(sharedLength) : SharedMemoryConfig.Empty;
+            Timer?.Begin(stream, LaunchEntry.NameOf(kernel.Method));
             ((Action<AcceleratorStream, KernelConfig, TArguments>)loaded.Launcher)(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), shared), arguments);
+            Timer?.End(stream);
         }
         catch (Exception failure) when (failure is not GpuException)
         {

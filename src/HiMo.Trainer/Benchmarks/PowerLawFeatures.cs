@@ -14,7 +14,8 @@ internal static class PowerLawFeatures
     private const int SmallBatch = 192;
     private const float SmallBatchExponent = -0.42f;
     private const float Exponent = -0.51f;
-    private const float Noise = 0.5f;
+    /// <summary>Size of the noise that tells images from texts, relative to the texts.</summary>
+    public const float Noise = 0.5f;
 
     /// <summary>Images and texts, N x d, float32, in the caller's dispose scope.</summary>
     /// <param name="rows">N.</param>
@@ -23,11 +24,17 @@ internal static class PowerLawFeatures
     public static (Tensor Images, Tensor Texts) Create(int rows, int columns, long seed)
     {
         using DisposeScope scope = NewDisposeScope();
-        float exponent = rows < SmallBatch ? SmallBatchExponent : Exponent;
-        Tensor decay = tensor(Enumerable.Range(1, columns).Select(j => MathF.Pow(j, exponent)).ToArray());
+        Tensor decay = tensor(Decay(rows, columns));
         using Generator generator = new((ulong)seed);
         Tensor texts = randn([rows, columns], generator: generator) * decay;
         Tensor images = texts + (randn([rows, columns], generator: generator) * decay * tensor(Noise));
         return (images.MoveToOuterDisposeScope(), texts.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Size of each column.</summary>
+    public static float[] Decay(int rows, int columns)
+    {
+        float exponent = rows < SmallBatch ? SmallBatchExponent : Exponent;
+        return [.. Enumerable.Range(1, columns).Select(j => MathF.Pow(j, exponent))];
     }
 }

@@ -17,7 +17,7 @@ internal static class BenchCommand
         new("bench", "Time the loss on this machine, fused against plain TorchSharp operations, and its parts against libtorch's.")
         {
             CreateLoss(), CreateTable(), BenchTrainStepCommand.Create(), BenchChartCommand.Create(), BenchThreadsCommand.Create(), BenchScaleCommand.Create(), BenchHideCommand.Create(),
-            BenchAccuracyCommand.Create(), BenchRooflineCommand.Create(), BenchGemmCommand.Create(), BenchEighCommand.Create(), BenchPredictCommand.Create(),
+            BenchAccuracyCommand.Create(), BenchRooflineCommand.Create(), BenchGemmCommand.Create(), BenchEighCommand.Create(), BenchPredictCommand.Create(), BenchGpuCommand.Create(),
         };
 
     private static Command CreateLoss()

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>The device of the tests: ILGPU's emulation, or, with HIMO_TEST_GPU=1, the first CUDA device.</summary>
+internal static class TestGpu
+{
+    /// <summary>Whether a real device was asked for.</summary>
+    public static bool IsReal { get; } = Environment.GetEnvironmentVariable("HIMO_TEST_GPU") == "1";
+
+    /// <summary>Group sizes: the emulation pays for every lane.</summary>
+    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = 64 };
+
+    /// <summary>Skips the running test on a real device, whose memory the process cannot see.</summary>
+    public static void NeedsEmulation()
+    {
+        if (IsReal)
+        {
+            Assert.Ignore("Needs the emulation.");
+        }
+    }
+
+    /// <summary>Skips the running test, or its fixture, in emulation.</summary>
+    public static void NeedsDevice()
+    {
+        if (!IsReal)
+        {
+            Assert.Ignore("Needs a CUDA device, and HIMO_TEST_GPU=1.");
+        }
+    }
+
+    /// <summary>Opens it, with its launch log on.</summary>
+    /// <param name="warps">Most warps of a group in emulation.</param>
+    public static Gpu Open(int warps = 8)
+    {
+        Gpu gpu = IsReal ? Gpu.OpenCuda() : Gpu.OpenEmulated(warps);
+        gpu.Log.IsRecording = true;
+        return gpu;
+    }
+}
