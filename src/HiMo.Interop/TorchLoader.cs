@@ -19,17 +19,24 @@ namespace HiMo.Interop;
 /// <para>It finds TorchSharp's assembly load only if this assembly was loaded before. Projects that reference the package, and the
 /// executables of this repository, get a module initializer that sees to it (buildTransitive/HiMo.Interop.targets); others that use
 /// torch before anything of HiMo.Interop call <see cref="EnsureLoaded"/> first.</para>
+/// <para>HIMO_LIBTORCH names the folder of another libtorch, for example that of Python's torch, which may know CUDA. Its symbols are
+/// compared with those that TorchSharp's library needs before anything is loaded; where one is missing the folder is refused, unless
+/// HIMO_LIBTORCH_INCOMPLETE is 1: then a call of what is missing ends the process.</para>
 /// </remarks>
 public static partial class TorchLoader
 {
+    internal const string FolderVariable = "HIMO_LIBTORCH";
+    private const string IncompleteVariable = "HIMO_LIBTORCH_INCOMPLETE";
     private const string TorchLibrary = "libtorch.so";
     private const string SharpLibrary = "libLibTorchSharp.so";
     private const string NewestVersion = "GLIBCXX_3.4.32";
     private const string NewestSymbol = "_ZSt21ios_base_library_initv";
     private const uint CloseOnExec = 1;
 
+    private static readonly string[] s_libraries = ["libc10.so", "libtorch_cpu.so", TorchLibrary, "libc10_cuda.so", "libtorch_cuda.so"];
     private static readonly Lock s_lock = new();
     private static bool s_done;
+    private static string? s_refusal;
 
     /// <summary>True where TorchSharp's native library was loaded from a changed copy in memory.</summary>
     internal static bool UsedWeakCopy { get; private set; }
@@ -39,6 +46,11 @@ public static partial class TorchLoader
     public static void EnsureLoaded()
     {
         Prepare();
+        if (s_refusal is not null)
+        {
+            throw new DllNotFoundException(s_refusal);
+        }
+
         try
         {
             RuntimeHelpers.RunClassConstructor(typeof(TorchSharp.torch).TypeHandle);
@@ -101,6 +113,11 @@ public static partial class TorchLoader
             s_done = true;
             AppDomain.CurrentDomain.AssemblyLoad -= OnAssemblyLoad;
 
+            if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder && !LoadFrom(folder))
+            {
+                return;
+            }
+
             // libLibTorchSharp.so finds libtorch only in its own folder, unless it is loaded already.
             if (Find(TorchLibrary) is string torch && NativeLibrary.TryLoad(torch, out _)
                 && Find(SharpLibrary) is string sharp && StandardLibraryIsTooOld())
@@ -113,15 +130,51 @@ public static partial class TorchLoader
         }
     }
 
+    // Sets s_refusal where it does not; an exception would end in the runtime's event of a loaded assembly.
+    private static bool LoadFrom(string folder)
+    {
+        string library = Path.Combine(folder, TorchLibrary);
+        try
+        {
+            string[] missing = MissingSymbols(folder);
+            bool isAllowed = Environment.GetEnvironmentVariable(IncompleteVariable) == "1";
+            if (!File.Exists(library))
+            {
+                s_refusal = $"{FolderVariable} is {folder}, where there is no {TorchLibrary}; for Python's torch it is the folder lib beside torch/__init__.py.";
+            }
+            else if (missing.Length > 0 && !isAllowed)
+            {
+                s_refusal = $"The libtorch in {folder} ({FolderVariable}) lacks {missing.Length} symbols that TorchSharp needs, {missing[0]} among them. Use one of version 2.10, "
+                    + $"or set {IncompleteVariable}=1: then a call of what is missing ends the process.";
+            }
+            else
+            {
+                _ = NativeLibrary.Load(library);
+            }
+        }
+        catch (Exception failure) when (failure is DllNotFoundException or IOException or InvalidDataException or UnauthorizedAccessException)
+        {
+            s_refusal = $"The libtorch in {folder} ({FolderVariable}) does not load: {failure.Message}";
+        }
+
+        return s_refusal is null;
+    }
+
+    /// <summary>The symbols that TorchSharp's library needs and a libtorch does not offer, found without loading it.</summary>
+    /// <param name="folder">That holds libtorch.</param>
+    internal static string[] MissingSymbols(string folder) =>
+        Find(SharpLibrary) is string sharp ? ElfSymbols.Missing(sharp, s_libraries.Select(library => Path.Combine(folder, library))) : [];
+
     private static bool StandardLibraryIsTooOld() =>
         NativeLibrary.TryLoad("libstdc++.so.6", out nint library) && !NativeLibrary.TryGetExport(library, NewestSymbol, out _);
 
-    /// <summary>Where the runtime looks as well: beside the application, and the folders of the packages in its deps.json.</summary>
+    /// <summary>HIMO_LIBTORCH, then where the runtime looks as well: beside the application, and the folders of the packages in its deps.json.</summary>
     internal static string? Find(string file)
     {
         string packages = AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "";
         string[] folders =
         [
+            .. Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } set ? [set] : Array.Empty<string>(),
             AppContext.BaseDirectory,
             Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native"),
             .. packages.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries),

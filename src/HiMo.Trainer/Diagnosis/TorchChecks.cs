@@ -18,17 +18,25 @@ internal static class TorchChecks
         }
         catch (DllNotFoundException failure)
         {
-            return Finding.Problem("libtorch", failure.Message.ReplaceLineEndings(" "), "run 'dotnet restore' and delete src/HiMo.Trainer/obj/himo.signature, so that the next start builds anew");
+            string remedy = IsForeign
+                ? $"unset {TorchLoader.FolderVariable}, or name the folder of a libtorch 2.10"
+                : "run 'dotnet restore' and delete src/HiMo.Trainer/obj/himo.signature, so that the next start builds anew";
+            return Finding.Problem("libtorch", failure.Message.ReplaceLineEndings(" "), remedy);
         }
 
         using torch.Tensor ones = torch.ones(64, 64);
         using torch.Tensor product = ones.mm(ones);
         float sum = product.sum().item<float>();
-        string text = $"{torch.__version__}, {torch.get_num_threads()} threads, BLAS {Blas()}{(TorchLoader.UsedWeakCopy ? ", loaded around an older libstdc++" : "")}";
+        string text = $"{torch.__version__}, {torch.get_num_threads()} threads, BLAS {Blas()}{(TorchLoader.UsedWeakCopy ? ", loaded around an older libstdc++" : "")}{Cuda()}";
         return sum == 64.0f * 64.0f * 64.0f
             ? Finding.Works("libtorch", text)
             : Finding.Problem("libtorch", $"{text}; a product of ones sums to {sum}, not {64 * 64 * 64}", "delete libtorch-cpu-* from the package cache and run 'dotnet restore'");
     }
+
+    private static bool IsForeign => Environment.GetEnvironmentVariable(TorchLoader.FolderVariable) is { Length: > 0 };
+
+    private static string Cuda() => TorchLoader.Find("libtorch_cuda.so") is not string library ? ""
+        : torch.cuda.is_available() ? $", {torch.cuda.device_count()} CUDA devices" : $", no CUDA device though there is {library}";
 
     /// <summary>MKL is linked into libtorch and exports its own version text.</summary>
     private static unsafe string Blas()
