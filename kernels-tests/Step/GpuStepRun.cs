@@ -6,9 +6,15 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 /// <summary>One call of <see cref="TrainingStepGpu"/> on arrays, with outputs that begin as NaN and guards behind them.</summary>
-internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] GradTexts, int M, int MImage)
+internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] GradTexts, int[] Kept)
 {
     private const int Guard = 8;
+
+    /// <summary>m of the first group's texts.</summary>
+    public int M => Kept[0];
+
+    /// <summary>m of the first group's images.</summary>
+    public int MImage => Kept[1];
 
     public static GpuStepRun Of(Gpu gpu, float[] images, float[] texts, int n, int d, double logitScale, MoLoOptions options, GpuStepSettings? settings = null)
     {
@@ -40,7 +46,7 @@ internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] G
         Assert.That(imageGradient[^Guard..].Concat(textGradient[^Guard..]).Concat(numbers[^Guard..]), Is.All.NaN, "guards behind the outputs");
         int[] kept = new int[2 * groups];
         step.Kept.CopyToCPU(gpu.Accelerator.DefaultStream, kept);
-        return new(numbers[..^Guard], imageGradient[..^Guard], textGradient[..^Guard], kept[0], kept[1]);
+        return new(numbers[..^Guard], imageGradient[..^Guard], textGradient[..^Guard], kept);
     }
 
     /// <summary>Compares with the reference.</summary>

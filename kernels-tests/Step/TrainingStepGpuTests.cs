@@ -160,34 +160,62 @@ internal sealed class TrainingStepGpuTests
     [TestCaseSource(nameof(LaunchCounts))]
     public void Has_its_number_of_launches(int n, int d, MoLoOptions options, GpuPrecision precision, int launches)
     {
-        using Gpu recorder = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
-        using TrainingStepGpu step = new(recorder, new MatrixShape(n, d), options, new GpuStepSettings { Precision = precision });
-        using MemoryBuffer1D<float, Stride1D.Dense> data = recorder.Allocate<float>((long)n * d);
-        ArrayView<float> view = data.View.BaseView;
-        step.Run(recorder.Accelerator.DefaultStream, new StepBuffers<float>
+        int shared = n <= d && options.Lambda != 0.0 ? launches : 5 * launches;
+        Assert.Multiple(() =>
         {
-            Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
+            Assert.That(Launches(new GpuStepSettings { Precision = precision }), Is.EqualTo(launches));
+            Assert.That(Launches(new GpuStepSettings { Precision = precision, Groups = 5 }), Is.EqualTo(shared), "5 groups");
+            Assert.That(Launches(new GpuStepSettings { Precision = precision, Groups = 5, MostMemory = 0 }), Is.EqualTo(5 * launches), "without memory for two");
         });
 
-        Assert.That(recorder.Log.Launches, Has.Count.EqualTo(launches));
+        int Launches(GpuStepSettings settings)
+        {
+            using Gpu recorder = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
+            using TrainingStepGpu step = new(recorder, new MatrixShape(n, d), options, settings);
+            using MemoryBuffer1D<float, Stride1D.Dense> data = recorder.Allocate<float>(5L * n * d);
+            ArrayView<float> view = data.View.BaseView;
+            step.Run(recorder.Accelerator.DefaultStream, new StepBuffers<float>
+            {
+                Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
+            });
+            return recorder.Log.Launches.Count;
+        }
     }
 
-    [Test]
-    public void Groups_have_the_bits_of_calls_of_their_own()
+    private static IEnumerable<TestCaseData> GroupCases()
     {
-        const int Rows = 3, Columns = 5;
-        float[][] images = [Features(Rows, Columns, 5), Features(Rows, Columns, 6)];
-        float[][] texts = [Features(Rows, Columns, 7), Features(Rows, Columns, 8)];
-        MoLoOptions options = new() { Tau = 0.7 };
-        GpuStepRun[] single = [.. images.Zip(texts, (image, text) => GpuStepRun.Of(_gpu, image, text, Rows, Columns, 2.0, options))];
+        MoLoOptions plain = new() { Tau = 0.7 };
+        MoLoOptions both = plain with { Components = ComponentSource.TextAndImage, ComponentNormalization = ComponentNormalization.Cosine };
+        yield return Case(3, 5, plain, 3);
+        yield return Case(4, 5, plain with { Components = ComponentSource.Image, BasisGradient = BasisGradient.Stopped }, 2);
+        yield return Case(3, 4, both, 3);
+        yield return Case(5, 3, both, 1);
+        yield return Case(3, 4, both, 3, largest: 2);
+        yield return Case(6, 3, plain with { Components = ComponentSource.Image }, 1, largest: 2);
 
-        GpuStepRun both = GpuStepRun.Of(_gpu, [.. images[0], .. images[1]], [.. texts[0], .. texts[1]], Rows, Columns, 2.0, options, TestGpu.Settings with { Groups = 2 });
+        static TestCaseData Case(int n, int d, MoLoOptions options, int together, int largest = EigenSymmetricGpu.MaxSize) =>
+            new TestCaseData(n, d, options, together, largest).SetArgDisplayNames(
+                $"{n}x{d}", $"{options.Components}", $"{options.ComponentNormalization}", $"{options.BasisGradient}", $"together={together}", $"group={largest}");
+    }
+
+    [TestCaseSource(nameof(GroupCases))]
+    public void Groups_have_the_bits_of_calls_of_their_own(int n, int d, MoLoOptions options, int together, int largest)
+    {
+        GpuStepSettings one = TestGpu.Settings with { LargestGroupProblem = largest };
+        long memory = TrainingStepGpu.WorkspaceBytes(new MatrixShape(n, d), options, one);
+        float[][] images = [.. Enumerable.Range(0, 3).Select(group => Features(n, d, group))];
+        float[][] texts = [.. Enumerable.Range(3, 3).Select(group => Features(n, d, group))];
+        GpuStepRun[] single = [.. images.Zip(texts, (image, text) => GpuStepRun.Of(_gpu, image, text, n, d, 2.0, options, one))];
+
+        GpuStepRun all = GpuStepRun.Of(
+            _gpu, [.. images.SelectMany(each => each)], [.. texts.SelectMany(each => each)], n, d, 2.0, options, one with { Groups = 3, MostMemory = together * memory });
 
         Assert.Multiple(() =>
         {
-            Assert.That(both.Summary, Is.EqualTo(single[0].Summary.Concat(single[1].Summary)));
-            Assert.That(both.GradImages, Is.EqualTo(single[0].GradImages.Concat(single[1].GradImages)));
-            Assert.That(both.GradTexts, Is.EqualTo(single[0].GradTexts.Concat(single[1].GradTexts)));
+            Assert.That(all.Kept, Is.EqualTo(single.SelectMany(each => each.Kept)));
+            Assert.That(all.Summary, Is.EqualTo(single.SelectMany(each => each.Summary)));
+            Assert.That(all.GradImages, Is.EqualTo(single.SelectMany(each => each.GradImages)));
+            Assert.That(all.GradTexts, Is.EqualTo(single.SelectMany(each => each.GradTexts)));
         });
     }
 

@@ -8,13 +8,15 @@ namespace HiMo.Kernels;
 /// Hands out pieces of one block of device memory. Whoever uses it lays out his pieces twice: first without a block, which only counts, then
 /// with a block of that size.
 /// </summary>
-internal sealed class DeviceArena(ArrayView<byte> block)
+/// <param name="block">The memory.</param>
+/// <param name="batches">Batches that share launches.</param>
+internal sealed class DeviceArena(ArrayView<byte> block, int batches = 1)
 {
     private const long Alignment = 256;
 
     /// <summary>An arena that only counts.</summary>
-    public DeviceArena()
-        : this(default)
+    public DeviceArena(int batches = 1)
+        : this(default, batches)
     {
     }
 
@@ -33,4 +35,12 @@ internal sealed class DeviceArena(ArrayView<byte> block)
 
     /// <summary>The next <paramref name="length"/> floats.</summary>
     public ArrayView<float> Floats(long length) => Take<float>(length);
+
+    /// <summary>The next <paramref name="length"/> floats of each batch, one batch's behind the other's.</summary>
+    public BatchView<float> EachBatch(long length) => new(Take<float>(batches * length), length);
+
+    /// <summary>The next <paramref name="length"/> elements of all batches in a row.</summary>
+    public ArrayView<T> AllBatches<T>(long length)
+        where T : unmanaged =>
+        Take<T>(batches * length);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // C = A B for operands that are read, and results that are stored, by small structures: a strided matrix, a softmax made on the fly.
-// Shapes     A: rows x depth, B: depth x columns, C: rows x columns, in each of Grid.Z groups; any size of 0 or more.
-// Mapping    group of 4 warps = 64 x 64 of C; warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; depth in stages of 16 through shared
+// Shapes     A: rows x depth, B: depth x columns, C: rows x columns, in each of some groups and batches; any size of 0 or more.
+// Mapping    Grid.X: blocks of columns of one group after the other, Grid.Y: blocks of rows, Grid.Z: batches; thread group of 4 warps = 64 x 64 of C; warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; depth in stages of 16 through shared
 //            memory, rows padded to 20 words: lane (g, q) then reads bank (20 g + q) mod 32, 32 different ones.
 // Precision  operands as IProductPrecision says, sums in float32, in the same order at every call.
 // Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
@@ -35,7 +35,7 @@ internal interface IGemmResult
 internal struct DeviceLimit
 {
     /// <summary>m, one element, for the groups from <see cref="FirstGroup"/> on; empty: no limit there.</summary>
-    public ArrayView<int> Kept;
+    public BatchView<int> Kept;
 
     /// <summary>Added to m.</summary>
     public int Extra;
@@ -55,7 +55,7 @@ internal struct DeviceLimit
         {
             limit = Before;
         }
-        else if (Kept.Length > 0)
+        else if (!Kept.IsEmpty)
         {
             limit = Kept[0] + Extra;
         }
@@ -105,16 +105,19 @@ internal static class GpuGemm
     public const int StageLength = Block * Pitch;
 
     /// <summary>Enqueues C = A B.</summary>
-    public static void Run<TA, TB, TC, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments)
+    /// <param name="gpu">The device.</param>
+    /// <param name="stream">Orders the launch.</param>
+    /// <param name="groups">Products of a batch; operands and results are asked by their number.</param>
+    /// <param name="arguments">Sizes, operands and result.</param>
+    /// <param name="batches">Independent batches; operands and results find theirs by <see cref="BatchView{T}"/>.</param>
+    public static void Run<TA, TB, TC, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments, int batches = 1)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
     {
-        Index3D grid = new(CeilDiv(arguments.Columns), CeilDiv(arguments.Rows), groups);
+        Index3D grid = new(groups * CeilDiv(arguments.Columns), CeilDiv(arguments.Rows), batches);
         gpu.Launch(stream, Kernel<TA, TB, TC, TPrecision>, grid, Threads, arguments);
-
-        static int CeilDiv(int size) => (size + Block - 1) / Block;
     }
 
     /// <summary>One 64 x 64 block of C.</summary>
@@ -127,9 +130,11 @@ internal static class GpuGemm
         ArrayView<float> sharedA = SharedMemory.Allocate<float>(StageLength);
         ArrayView<float> sharedB = SharedMemory.Allocate<float>(StageLength);
         ArrayView<float> rowValues = SharedMemory.Allocate<float>(Block);
+        int columnBlocks = CeilDiv(p.Columns);
+        int group = Grid.IdxX / columnBlocks;
         int blockRow = Grid.IdxY * Block;
-        int blockColumn = Grid.IdxX * Block;
-        int columns = p.ColumnLimit.Apply(Grid.IdxZ, p.Columns);
+        int blockColumn = Grid.IdxX % columnBlocks * Block;
+        int columns = p.ColumnLimit.Apply(group, p.Columns);
         if (blockColumn >= columns)
         {
             return; // the whole group leaves
@@ -137,19 +142,22 @@ internal static class GpuGemm
 
         if (Group.IdxX < Block && blockRow + Group.IdxX < p.Rows)
         {
-            rowValues[Group.IdxX] = p.C.Prepare(Grid.IdxZ, blockRow + Group.IdxX); // read after the barriers of the loop
+            rowValues[Group.IdxX] = p.C.Prepare(group, blockRow + Group.IdxX); // read after the barriers of the loop
         }
 
         TileRow top = default;
         TileRow bottom = default;
         Accumulate<TA, TB, TPrecision>(
-            ref top, ref bottom, sharedA, sharedB, p.A, p.B, Grid.IdxZ, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(Grid.IdxZ, p.Depth));
+            ref top, ref bottom, sharedA, sharedB, p.A, p.B, group, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(group, p.Depth));
         Group.Barrier(); // without a stage there was none yet
         int row = WarpRow() + (Group.IdxX % Gpu.WarpSize / 4);
         int column = blockColumn + WarpColumn() + (Group.IdxX % 4 * 2);
-        StoreRow(p, rowValues, top, blockRow, row, column, columns);
-        StoreRow(p, rowValues, bottom, blockRow, row + 16, column, columns);
+        StoreRow(p, rowValues, top, group, blockRow, row, column, columns);
+        StoreRow(p, rowValues, bottom, group, blockRow, row + 16, column, columns);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int CeilDiv(int size) => (size + Block - 1) / Block;
 
     /// <summary>First row of the thread's warp within its group's block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -250,38 +258,39 @@ internal static class GpuGemm
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int blockRow, int row, int column, int columns)
+    private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int group, int blockRow, int row, int column, int columns)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        Store(p, rowValues, tile.T0, blockRow, row, column, columns);
-        Store(p, rowValues, tile.T1, blockRow, row, column + 8, columns);
-        Store(p, rowValues, tile.T2, blockRow, row, column + 16, columns);
-        Store(p, rowValues, tile.T3, blockRow, row, column + 24, columns);
+        Store(p, rowValues, tile.T0, group, blockRow, row, column, columns);
+        Store(p, rowValues, tile.T1, group, blockRow, row, column + 8, columns);
+        Store(p, rowValues, tile.T2, group, blockRow, row, column + 16, columns);
+        Store(p, rowValues, tile.T3, group, blockRow, row, column + 24, columns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, int blockRow, int row, int column, int columns)
+    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, int group, int blockRow, int row, int column, int columns)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        StoreOne(p, rowValues, blockRow, row, column, columns, value.X);
-        StoreOne(p, rowValues, blockRow, row, column + 1, columns, value.Y);
-        StoreOne(p, rowValues, blockRow, row + 8, column, columns, value.Z);
-        StoreOne(p, rowValues, blockRow, row + 8, column + 1, columns, value.W);
+        StoreOne(p, rowValues, group, blockRow, row, column, columns, value.X);
+        StoreOne(p, rowValues, group, blockRow, row, column + 1, columns, value.Y);
+        StoreOne(p, rowValues, group, blockRow, row + 8, column, columns, value.Z);
+        StoreOne(p, rowValues, group, blockRow, row + 8, column + 1, columns, value.W);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int blockRow, int row, int column, int columns, float value)
+    private static void StoreOne<TA, TB, TC>(
+        GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int group, int blockRow, int row, int column, int columns, float value)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
         if (blockRow + row < p.Rows && column < columns)
         {
-            p.C.Store(Grid.IdxZ, blockRow + row, column, value, rowValues[row]);
+            p.C.Store(group, blockRow + row, column, value, rowValues[row]);
         }
     }
 }

@@ -7,7 +7,7 @@ namespace HiMo.Kernels;
 internal struct StridedMatrix : IGemmOperand, IGemmResult
 {
     /// <summary>All groups.</summary>
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
 
     /// <summary>Elements from one group to the next.</summary>
     public long GroupStride;
@@ -22,11 +22,11 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
     public readonly bool IsDepthContiguous => InnerStride == 1;
 
     /// <summary>Rows of a row-major matrix are the outer index.</summary>
-    public static StridedMatrix Rows(ArrayView<float> data, int columns, long groupStride = 0) =>
+    public static StridedMatrix Rows(BatchView<float> data, int columns, long groupStride = 0) =>
         new() { Data = data, GroupStride = groupStride, OuterStride = columns, InnerStride = 1 };
 
     /// <summary>Columns of a row-major matrix are the outer index.</summary>
-    public static StridedMatrix Columns(ArrayView<float> data, int columns, long groupStride = 0) =>
+    public static StridedMatrix Columns(BatchView<float> data, int columns, long groupStride = 0) =>
         new() { Data = data, GroupStride = groupStride, OuterStride = 1, InnerStride = columns };
 
     /// <inheritdoc/>

@@ -12,16 +12,16 @@ namespace HiMo.Kernels;
 internal struct L2NormalizeArguments
 {
     /// <summary>Images, N x d.</summary>
-    public ArrayView<float> Images;
+    public BatchView<float> Images;
 
     /// <summary>Texts, N x d.</summary>
-    public ArrayView<float> Texts;
+    public BatchView<float> Texts;
 
     /// <summary>Receives unit images, then unit texts.</summary>
-    public ArrayView<float> Unit;
+    public BatchView<float> Unit;
 
     /// <summary>Receives 1 / |x| of the images, then of the texts.</summary>
-    public ArrayView<float> InverseNorm;
+    public BatchView<float> InverseNorm;
 
     /// <summary>N.</summary>
     public int Rows;

@@ -10,7 +10,7 @@ namespace HiMo.Kernels;
 /// <summary>Arguments of <see cref="BatchMeanGpu.CenterKernel"/>.</summary>
 internal struct CenterArguments
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public int Rows;
     public int Columns;
 }

@@ -4,7 +4,6 @@
 //            thread a column adds up the chunks.
 // Precision  float64 sums. Deterministic: the chunks depend on N only.
 using ILGPU;
-using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
@@ -16,10 +15,10 @@ internal struct ColumnSumArguments<T>
     public T Data;
 
     /// <summary>One line of columns a chunk.</summary>
-    public ArrayView<double> Partial;
+    public BatchView<double> Partial;
 
     /// <summary>Receives y.</summary>
-    public ArrayView<float> Result;
+    public BatchView<float> Result;
     public int Rows;
     public int Columns;
     public int RowsPerChunk;
@@ -31,7 +30,6 @@ internal struct ColumnSumArguments<T>
 /// <summary>Column sums on the GPU.</summary>
 internal static class ColumnSumGpu
 {
-    private const int Threads = 128;
     private const int RowsPerChunk = 256;
     private const int MaxChunks = 64;
 
@@ -40,7 +38,7 @@ internal static class ColumnSumGpu
 
     /// <summary>Enqueues both kernels.</summary>
     public static void Run<T>(
-        Gpu gpu, AcceleratorStream stream, T data, int rows, int columns, double factor, ArrayView<double> partial, ArrayView<float> result)
+        BatchStream stream, T data, int rows, int columns, double factor, BatchView<double> partial, BatchView<float> result)
         where T : struct, IGemmOperand
     {
         int chunks = Math.Clamp((rows + RowsPerChunk - 1) / RowsPerChunk, 1, MaxChunks);
@@ -48,9 +46,8 @@ internal static class ColumnSumGpu
         {
             Data = data, Partial = partial, Result = result, Rows = rows, Columns = columns, RowsPerChunk = (rows + chunks - 1) / chunks, Factor = factor,
         };
-        int groups = (columns + Threads - 1) / Threads;
-        gpu.Launch(stream, ChunkKernel, new Index3D(groups, chunks, 1), Threads, arguments);
-        gpu.Launch(stream, FinishKernel, new Index3D(groups, 1, 1), Threads, arguments);
+        stream.Elements(ChunkKernel, columns, arguments, chunks);
+        stream.Elements(FinishKernel, columns, arguments);
     }
 
     /// <summary>One column of one chunk a thread.</summary>

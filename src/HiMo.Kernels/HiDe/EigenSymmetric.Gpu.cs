@@ -34,8 +34,9 @@ internal struct EigenArguments
     /// <summary>Workspace, 2 n^2 a group.</summary>
     public ArrayView<double> Scratch;
 
-    /// <summary>Receives m.</summary>
+    /// <summary>Receives m, <see cref="KeptGap"/> elements between one and the next.</summary>
     public ArrayView<int> Kept;
+    public int KeptGap;
 
     /// <summary>Receives the explained variance at m and the relative gap at the cut, 2 a group.</summary>
     public ArrayView<float> Summary;
@@ -363,7 +364,7 @@ internal static partial class EigenSymmetricGpu
             gap = (lambda[m - 1] - lambda[m]) / lambda[0];
         }
 
-        arguments.Kept[problem] = m;
+        arguments.Kept[(1 + arguments.KeptGap) * problem] = m;
         arguments.Summary[2 * problem] = (float)(kept / total);
         arguments.Summary[(2 * problem) + 1] = gap;
     }

@@ -15,13 +15,13 @@ internal struct Decomposition
     private const float RelativeFloor = 1e-6f;
 
     /// <summary>lambda, n.</summary>
-    public ArrayView<float> Values;
+    public BatchView<float> Values;
 
     /// <summary>W, element (j, i) is component j of vector i; n x n.</summary>
-    public ArrayView<float> Vectors;
+    public BatchView<float> Vectors;
 
     /// <summary>m, one element.</summary>
-    public ArrayView<int> Kept;
+    public BatchView<int> Kept;
 
     /// <summary>n.</summary>
     public int Size;
@@ -65,7 +65,7 @@ internal struct KeptVectorsOperand : IGemmOperand
 /// <summary>Stores a product plus 1/N: M from Q.</summary>
 internal struct MeanAddedResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public int Size;
 
     /// <inheritdoc/>
@@ -78,7 +78,7 @@ internal struct MeanAddedResult : IGemmResult
 /// <summary>Stores a product times the coupling of its row's and column's vectors: Z from Sh + Sh^T.</summary>
 internal struct CoupledResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
@@ -92,7 +92,7 @@ internal struct CoupledResult : IGemmResult
 /// <summary>Stores a product times 1 / lambda of its column, 0 for columns without a row of P.</summary>
 internal struct InverseScaledResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
@@ -106,7 +106,7 @@ internal struct InverseScaledResult : IGemmResult
 /// <summary>T + T^T of a square matrix.</summary>
 internal struct SymmetrizedOperand : IGemmOperand
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public int Size;
 
     /// <inheritdoc/>

@@ -18,22 +18,22 @@ internal struct LogitStatistics
     private const float Log2E = 1.44269504f;
 
     /// <summary>A, then B; N x N each.</summary>
-    public ArrayView<float> Cosines;
+    public BatchView<float> Cosines;
 
     /// <summary>Largest logit of each row of A, column of A, row of B, column of B.</summary>
-    public ArrayView<float> Largest;
+    public BatchView<float> Largest;
 
     /// <summary>Sum of exp(S - largest), in the same order.</summary>
-    public ArrayView<float> ExpSum;
+    public BatchView<float> ExpSum;
 
     /// <summary>Cross entropy of each, in the same order.</summary>
-    public ArrayView<float> Loss;
+    public BatchView<float> Loss;
 
     /// <summary>sum_j D_ij S_ij times N, in the same order.</summary>
-    public ArrayView<float> GradScale;
+    public BatchView<float> GradScale;
 
     /// <summary>Logit scale in log domain, one element.</summary>
-    public ArrayView<float> LogitScale;
+    public BatchView<float> LogitScale;
 
     /// <summary>N.</summary>
     public int Size;

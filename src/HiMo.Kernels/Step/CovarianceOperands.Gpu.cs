@@ -12,10 +12,10 @@ namespace HiMo.Kernels;
 internal struct CentredRows : IGemmOperand
 {
     /// <summary>x, N x d.</summary>
-    public ArrayView<float> Unit;
+    public BatchView<float> Unit;
 
     /// <summary>mean_j (x_j - x_0), d.</summary>
-    public ArrayView<float> Delta;
+    public BatchView<float> Delta;
     public int Columns;
 
     /// <inheritdoc/>
@@ -87,7 +87,7 @@ internal struct TransposedBasisOperand : IGemmOperand
 internal struct ProjectedRows : IGemmOperand
 {
     /// <summary>Queries, N x d.</summary>
-    public ArrayView<float> Queries;
+    public BatchView<float> Queries;
     public CentredRows Keys;
 
     /// <summary>N.</summary>
@@ -120,10 +120,10 @@ internal struct ProjectedRows : IGemmOperand
 internal struct Coordinates : IGemmResult
 {
     /// <summary>V, N + 1 rows of d + 1.</summary>
-    public ArrayView<float> Queries;
+    public BatchView<float> Queries;
 
     /// <summary>Y, N rows of d + 1.</summary>
-    public ArrayView<float> Keys;
+    public BatchView<float> Keys;
 
     /// <summary>N.</summary>
     public int Rows;
@@ -158,8 +158,8 @@ internal struct Coordinates : IGemmResult
 /// </summary>
 internal struct CouplingOperand : IGemmOperand
 {
-    public ArrayView<float> First;
-    public ArrayView<float> Second;
+    public BatchView<float> First;
+    public BatchView<float> Second;
     public Decomposition Decomposition;
 
     /// <summary>N.</summary>
@@ -193,7 +193,7 @@ internal struct CouplingOperand : IGemmOperand
 /// <summary>Stores the kept x dropped block of a product times the coupling, mirrors it, and puts zeros everywhere else: Z.</summary>
 internal struct CrossCoupledResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
@@ -225,10 +225,10 @@ internal struct CrossCoupledResult : IGemmResult
 internal struct RowGradient : IGemmResult, IGemmOperand
 {
     /// <summary>L, N rows of d + 1; column 0 is not used.</summary>
-    public ArrayView<float> Direct;
+    public BatchView<float> Direct;
 
     /// <summary>F, N x d; empty with a stopped basis.</summary>
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
@@ -243,7 +243,7 @@ internal struct RowGradient : IGemmResult, IGemmOperand
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) =>
-        Data.Length > 0 ? Data[((long)outer * Decomposition.Size) + depth] : Masked(outer, depth);
+        !Data.IsEmpty ? Data[((long)outer * Decomposition.Size) + depth] : Masked(outer, depth);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly float Masked(int row, int vector)
@@ -261,10 +261,10 @@ internal struct RowGradient : IGemmResult, IGemmOperand
 /// <summary>Adds a product, and a constant row, to what is there.</summary>
 internal struct AddedResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
 
     /// <summary>Added to every row; empty: nothing.</summary>
-    public ArrayView<float> Constant;
+    public BatchView<float> Constant;
     public int Columns;
 
     /// <summary>0: nothing is there yet.</summary>
@@ -278,7 +278,7 @@ internal struct AddedResult : IGemmResult
     {
         long index = ((long)row * Columns) + column;
         float sum = value;
-        if (Constant.Length > 0)
+        if (!Constant.IsEmpty)
         {
             sum += Constant[column];
         }
@@ -295,10 +295,10 @@ internal struct AddedResult : IGemmResult
 /// <summary>Rows of a matrix, each times a weight: outer index row, depth column.</summary>
 internal struct WeightedRows : IGemmOperand
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
 
     /// <summary>Weight of row i at i WeightPitch; empty: 1.</summary>
-    public ArrayView<float> Weights;
+    public BatchView<float> Weights;
     public int Pitch;
     public int WeightPitch;
 
@@ -309,7 +309,7 @@ internal struct WeightedRows : IGemmOperand
     public readonly float Load(int group, int outer, int depth)
     {
         float value = Data[((long)outer * Pitch) + depth];
-        if (Weights.Length > 0)
+        if (!Weights.IsEmpty)
         {
             value *= Weights[(long)outer * WeightPitch];
         }

@@ -14,19 +14,19 @@ namespace HiMo.Kernels;
 internal struct CovarianceRowsArguments
 {
     /// <summary>Y, N rows of d + 1.</summary>
-    public ArrayView<float> Keys;
+    public BatchView<float> Keys;
 
     /// <summary>Row N of V: |mu|^2, then t; d + 1.</summary>
-    public ArrayView<float> MeanRow;
+    public BatchView<float> MeanRow;
 
     /// <summary>L, N rows of d + 1.</summary>
-    public ArrayView<float> Gradient;
+    public BatchView<float> Gradient;
 
     /// <summary>r, N.</summary>
-    public ArrayView<float> RowScale;
+    public BatchView<float> RowScale;
 
     /// <summary>Receives -g, N.</summary>
-    public ArrayView<float> Shrink;
+    public BatchView<float> Shrink;
     public Decomposition Decomposition;
 
     /// <summary>N.</summary>
@@ -37,16 +37,16 @@ internal struct CovarianceRowsArguments
 internal struct MeanGradientArguments
 {
     /// <summary>sum_i J_i0 q_i, d.</summary>
-    public ArrayView<float> Weighted;
+    public BatchView<float> Weighted;
 
     /// <summary>h, d + 1; empty: 0.</summary>
-    public ArrayView<float> Shrunk;
+    public BatchView<float> Shrunk;
 
     /// <summary>f, d.</summary>
-    public ArrayView<float> Sums;
+    public BatchView<float> Sums;
 
     /// <summary>Receives c, d.</summary>
-    public ArrayView<float> Result;
+    public BatchView<float> Result;
     public BasisOperand Basis;
 
     /// <summary>N.</summary>
@@ -131,7 +131,7 @@ internal static class CovarianceRowsGpu
         for (int k = lane; k <= d; k += Gpu.WarpSize)
         {
             double weight = k == 0 ? 0.0 : -p.Sums[k - 1];
-            if (p.Shrunk.Length > 0 && k <= m)
+            if (!p.Shrunk.IsEmpty && k <= m)
             {
                 weight += p.Shrunk[k];
             }

@@ -7,8 +7,14 @@ internal sealed record GpuStepSettings
     /// <summary>Precision of the contrastive products.</summary>
     public GpuPrecision Precision { get; init; } = GpuPrecision.Strict;
 
-    /// <summary>Independent batches of the same shape in one call; they run one after the other, in the memory of one.</summary>
+    /// <summary>
+    /// Independent batches of the same shape in one call. For N &lt;= d they share launches, as many as <see cref="MostMemory"/> holds, and the rest
+    /// follows; for N > d they run one after the other, in the memory of one.
+    /// </summary>
     public int Groups { get; init; } = 1;
+
+    /// <summary>Bytes of intermediate results that groups may take together; a single one takes what it needs.</summary>
+    public long MostMemory { get; init; } = 4L << 30;
 
     /// <summary>Threads of the eigensystem's thread group, a multiple of 32; the emulation wants few.</summary>
     public int EigenThreads { get; init; } = 512;

@@ -9,10 +9,10 @@ namespace HiMo.Kernels;
 internal struct FeatureLeft : IGemmOperand
 {
     /// <summary>The queries' E1, the keys' E1; N x N each.</summary>
-    public ArrayView<float> First;
+    public BatchView<float> First;
 
     /// <summary>E2 of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
-    public ArrayView<float> Second;
+    public BatchView<float> Second;
     public int Size;
 
     /// <summary>Sides that are reconstructed.</summary>
@@ -47,7 +47,7 @@ internal struct FeatureLeft : IGemmOperand
 internal struct FeatureRight : IGemmOperand
 {
     /// <summary>Unit queries, then unit keys, N x d each.</summary>
-    public ArrayView<float> Unit;
+    public BatchView<float> Unit;
     public int Size;
     public int Columns;
 
@@ -79,10 +79,10 @@ internal struct FeatureGradient : IGemmResult
     public StepSummary Summary;
 
     /// <summary>x x^T of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
-    public ArrayView<float> Gram;
-    public ArrayView<float> InverseNorm;
-    public ArrayView<float> GradQueries;
-    public ArrayView<float> GradKeys;
+    public BatchView<float> Gram;
+    public BatchView<float> InverseNorm;
+    public BatchView<float> GradQueries;
+    public BatchView<float> GradKeys;
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row)
@@ -137,10 +137,10 @@ internal struct StepSummary
     public const int Length = 6;
 
     /// <summary>Loss, global, component, dL/d logitScale, explained variance, relative gap.</summary>
-    public ArrayView<float> Numbers;
+    public BatchView<float> Numbers;
 
     /// <summary>Explained variance and relative gap as the eigensystem leaves them.</summary>
-    public ArrayView<float> Rank;
+    public BatchView<float> Rank;
 
     /// <summary>Adds up the rows' losses in float64; called by one thread.</summary>
     public readonly void Write(LogitStatistics logits)

@@ -12,7 +12,7 @@ namespace HiMo.Kernels;
 internal struct GramLeft : IGemmOperand
 {
     /// <summary>Unit queries, then unit keys, N x d each.</summary>
-    public ArrayView<float> Unit;
+    public BatchView<float> Unit;
     public int Size;
     public int Columns;
 
@@ -68,10 +68,17 @@ internal struct GramRight : IGemmOperand
 /// <summary>Stores A where the statistics read it, the matrices of the eigensystems, and the plain Gram matrices.</summary>
 internal struct GramResult : IGemmResult
 {
-    /// <summary>Of each side the matrix of the eigensystem, then of each side x x^T.</summary>
-    public ArrayView<float> Grams;
-    public ArrayView<float> Cosines;
+    public BatchView<float> Cosines;
+
+    /// <summary>K of each side.</summary>
+    public BatchView<float> Matrices;
+
+    /// <summary>x x^T of each side.</summary>
+    public BatchView<float> Grams;
     public int Size;
+
+    /// <summary>Sides that are reconstructed.</summary>
+    public int Sides;
 
     /// <summary>Added to the group.</summary>
     public int FirstGroup;
@@ -83,14 +90,19 @@ internal struct GramResult : IGemmResult
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
         long index = ((long)row * Size) + column;
+        long square = (long)Size * Size;
         int product = group + FirstGroup;
         if (product == 0)
         {
             Cosines[index] = value;
         }
+        else if (product <= Sides)
+        {
+            Matrices[((product - 1) * square) + index] = value;
+        }
         else
         {
-            Grams[((long)(product - 1) * Size * Size) + index] = value;
+            Grams[((product - 1 - Sides) * square) + index] = value;
         }
     }
 }
@@ -99,19 +111,16 @@ internal struct GramResult : IGemmResult
 internal struct ReconstructedSide
 {
     /// <summary>M = Q + 1 1^T / N.</summary>
-    public ArrayView<float> Reconstruction;
-
-    /// <summary>x x^T.</summary>
-    public ArrayView<float> Gram;
+    public BatchView<float> Reconstruction;
 
     /// <summary>M x x^T; empty: not cosine.</summary>
-    public ArrayView<float> Product;
+    public BatchView<float> Product;
 
     /// <summary>r, N; empty: 1.</summary>
-    public ArrayView<float> Scale;
+    public BatchView<float> Scale;
 
     /// <summary>g, N; empty: 0.</summary>
-    public ArrayView<float> Shrink;
+    public BatchView<float> Shrink;
 
     /// <summary>1: the directions are constants.</summary>
     public int IsStopped;
@@ -119,7 +128,7 @@ internal struct ReconstructedSide
 
     /// <summary>r_i.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float RowScale(int row) => Scale.Length > 0 ? Scale[row] : 1.0f;
+    public readonly float RowScale(int row) => !Scale.IsEmpty ? Scale[row] : 1.0f;
 
     /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -127,13 +136,13 @@ internal struct ReconstructedSide
 
     /// <summary>(g M x x^T)_ij.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Shrunk(int row, int column) => Shrink.Length > 0 ? Shrink[row] * Product[((long)row * Size) + column] : 0.0f;
+    public readonly float Shrunk(int row, int column) => !Shrink.IsEmpty ? Shrink[row] * Product[((long)row * Size) + column] : 0.0f;
 }
 
 /// <summary>Stores the component cosines with both sides' lengths taken out.</summary>
 internal struct CosineResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public ReconstructedSide Queries;
     public ReconstructedSide Keys;
 
@@ -175,10 +184,10 @@ internal struct CombineRight : IGemmOperand
     public ReconstructedSide Keys;
 
     /// <summary>A from the left by the queries' M.</summary>
-    public ArrayView<float> FromLeft;
+    public BatchView<float> FromLeft;
 
     /// <summary>A from the right by the keys' M.</summary>
-    public ArrayView<float> FromRight;
+    public BatchView<float> FromRight;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
@@ -213,10 +222,10 @@ internal struct CombineResult : IGemmResult
     public ReconstructedSide Keys;
 
     /// <summary>The queries' E1, the keys' E1, T of the keys, T of the queries; N x N each.</summary>
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
 
     /// <summary>Receives the first two products where <see cref="IsBare"/> is 1; N x N each.</summary>
-    public ArrayView<float> Bare;
+    public BatchView<float> Bare;
 
     /// <summary>1: the queries' M is still to come.</summary>
     public int IsBare;
@@ -276,7 +285,7 @@ internal struct ShrinkLeft : IGemmOperand
 /// <summary>Subtracts a product from what is there.</summary>
 internal struct SubtractedResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public int Size;
 
     /// <inheritdoc/>
@@ -289,7 +298,7 @@ internal struct SubtractedResult : IGemmResult
 /// <summary>Stores twice the product.</summary>
 internal struct DoubledResult : IGemmResult
 {
-    public ArrayView<float> Data;
+    public BatchView<float> Data;
     public int Size;
 
     /// <inheritdoc/>

@@ -41,6 +41,9 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
     private ArrayView<float> _sums;
     private ArrayView<float> _constant;
 
+    /// <inheritdoc/>
+    public override bool SharesLaunches => false;
+
     private bool HasGlobal => Options.GlobalWeight != 0.0 || !HasComponent;
 
     private bool HasComponent => Options.Lambda != 0.0;
@@ -113,49 +116,50 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
     }
 
     /// <inheritdoc/>
-    public override void Run(Gpu gpu, AcceleratorStream stream, StepOperands step)
+    public override void Run(BatchStream stream, StepOperands step)
     {
         long matrix = (long)Rows * Columns;
-        ArrayView<float> unitQueries = step.Unit.SubView(0, matrix);
+        ArrayView<float> unitQueries = step.Unit.Data.SubView(0, matrix);
+        ArrayView<float> unitKeys = step.Unit.Data.SubView(matrix, matrix);
         ArrayView<float> componentQueries = unitQueries;
         FactorLoss loss = _loss;
-        loss.Pass.Branches.LogitScale = step.LogitScale;
+        loss.Pass.Branches.LogitScale = step.LogitScale.Data;
         loss.Pass.Depths = new DeviceLimit { FirstGroup = HasGlobal ? 1 : 0, Before = Columns };
         CovarianceSide keys = _keys;
         CovarianceSide queries = _queries;
         if (HasComponent)
         {
-            keys.Rows = new CentredRows { Unit = step.Unit.SubView(matrix, matrix), Delta = keys.Delta, Columns = Columns };
+            keys.Rows = new CentredRows { Unit = unitKeys, Delta = keys.Delta, Columns = Columns };
             queries.Rows = new CentredRows { Unit = unitQueries, Delta = queries.Delta, Columns = Columns };
-            Decompose(gpu, stream, step, ref keys, ref queries);
-            componentQueries = HasBothSides ? ReconstructQueries(gpu, stream, queries) : unitQueries;
-            Project(gpu, stream, componentQueries, keys);
-            loss.Pass.Depths = loss.Pass.Depths with { Kept = step.Kept.SubView(0, 1), Extra = 1 };
+            Decompose(stream, step, ref keys, ref queries);
+            componentQueries = HasBothSides ? ReconstructQueries(stream, queries) : unitQueries;
+            Project(stream, componentQueries, keys);
+            loss.Pass.Depths = loss.Pass.Depths with { Kept = step.Kept.Data, Extra = 1 }; // Grid.Z is the branch there
         }
 
         loss.Pass.Queries = Factors(unitQueries, Columns, _coordinates, default);
-        loss.Pass.Keys = Factors(step.Unit.SubView(matrix, matrix), Columns, keys.Coordinates, IsCosine ? _rowScale : default);
+        loss.Pass.Keys = Factors(unitKeys, Columns, keys.Coordinates, IsCosine ? _rowScale : default);
         if (HasGlobal)
         {
-            loss.GradQueries.First = step.GradQueries;
+            loss.GradQueries.First = step.GradQueries.Data;
             loss.GradQueries.FirstPitch = Columns;
-            loss.GradKeys.First = step.GradKeys;
+            loss.GradKeys.First = step.GradKeys.Data;
             loss.GradKeys.FirstPitch = Columns;
         }
 
-        ContrastiveFactorsGpu.Run(gpu, stream, loss, Settings.Precision);
-        gpu.Launch(stream, StepSummaryGpu.Kernel, new Index3D(1, 1, 1), StepSummaryGpu.Threads, new StepSummaryArguments
+        ContrastiveFactorsGpu.Run(stream.Gpu, stream.Stream, loss, Settings.Precision);
+        stream.Gpu.Launch(stream.Stream, StepSummaryGpu.Kernel, new Index3D(1, 1, 1), StepSummaryGpu.Threads, new StepSummaryArguments
         {
-            Branches = loss.Pass.Branches, Numbers = step.Summary, Rank = _rank, GlobalWeight = Options.GlobalWeight, Lambda = Options.Lambda,
+            Branches = loss.Pass.Branches, Numbers = step.Summary.Data, Rank = _rank, GlobalWeight = Options.GlobalWeight, Lambda = Options.Lambda,
         });
         if (HasComponent)
         {
-            ComponentGradient(gpu, stream, step, componentQueries, keys, queries);
+            ComponentGradient(stream, step, componentQueries, keys, queries);
         }
 
-        gpu.Launch(stream, L2NormalizeGpu.BackwardKernel, Warps(2 * Rows), Threads, new L2NormalizeBackwardArguments
+        stream.Lines(L2NormalizeGpu.BackwardKernel, 2 * Rows, new L2NormalizeBackwardArguments
         {
-            First = step.GradQueries, Second = step.GradKeys, Unit = step.Unit, InverseNorm = step.InverseNorm, LogitScale = step.LogitScale,
+            First = step.GradQueries.Data, Second = step.GradKeys.Data, Unit = step.Unit.Data, InverseNorm = step.InverseNorm.Data, LogitScale = step.LogitScale.Data,
             Rows = Rows, TotalRows = 2 * Rows, Columns = Columns,
         });
     }
@@ -171,23 +175,23 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
     };
 
     // mu, C, W and m of every side that is reconstructed
-    private void Decompose(Gpu gpu, AcceleratorStream stream, StepOperands step, ref CovarianceSide keys, ref CovarianceSide queries)
+    private void Decompose(BatchStream stream, StepOperands step, ref CovarianceSide keys, ref CovarianceSide queries)
     {
         int sides = HasBothSides ? 2 : 1;
         long square = (long)Columns * Columns;
         for (int side = 0; side < sides; side++)
         {
             CentredRows rows = side == 0 ? keys.Rows : queries.Rows;
-            ColumnSumGpu.Run(gpu, stream, new ShiftedRows { Rows = rows }, Rows, Columns, 1.0 / Rows, _partial, rows.Delta);
-            Multiply(gpu, stream, 1, new GemmArguments<CentredRows, CentredRows, StridedMatrix>
+            ColumnSumGpu.Run(stream, new ShiftedRows { Rows = rows }, Rows, Columns, 1.0 / Rows, _partial, rows.Delta);
+            stream.Multiply(1, new GemmArguments<CentredRows, CentredRows, StridedMatrix>
             {
                 A = rows, B = rows, C = StridedMatrix.Rows(_matrices.SubView(side * square, square), Columns), Rows = Columns, Columns = Columns, Depth = Rows,
             });
         }
 
-        EigenSymmetricGpu.Run(gpu, stream, sides, Settings.EigenThreads, Settings.LargestGroupProblem, new EigenArguments
+        EigenSymmetricGpu.Run(stream.Gpu, stream.Stream, sides, Settings.EigenThreads, Settings.LargestGroupProblem, new EigenArguments
         {
-            Matrix = _matrices, Values = _values, Vectors = _vectors, Scratch = _scratch, Kept = step.Kept, Summary = _rank, Size = Columns, Tau = Options.Tau,
+            Matrix = _matrices, Values = _values, Vectors = _vectors, Scratch = _scratch, Kept = step.Kept.Data, Summary = _rank, Size = Columns, Tau = Options.Tau,
         });
         keys.Decomposition = DecompositionOf(step, 0);
         queries.Decomposition = HasBothSides ? DecompositionOf(step, 1) : default;
@@ -198,27 +202,27 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         long square = (long)Columns * Columns;
         return new()
         {
-            Values = _values.SubView(side * Columns, Columns), Vectors = _vectors.SubView(side * square, square), Kept = step.Kept.SubView(side, 1), Size = Columns,
+            Values = _values.SubView(side * Columns, Columns), Vectors = _vectors.SubView(side * square, square), Kept = step.Kept.From(side), Size = Columns,
         };
     }
 
     // v' = Y_v [mu_v, W_v]^T over the kept vectors
-    private ArrayView<float> ReconstructQueries(Gpu gpu, AcceleratorStream stream, CovarianceSide queries)
+    private ArrayView<float> ReconstructQueries(BatchStream stream, CovarianceSide queries)
     {
         int pitch = Columns + 1;
-        Multiply(gpu, stream, 1, new GemmArguments<ProjectedRows, BasisOperand, Coordinates>
+        stream.Multiply(1, new GemmArguments<ProjectedRows, BasisOperand, Coordinates>
         {
             A = new() { Queries = queries.Rows.Unit, Keys = queries.Rows, Rows = Rows, FirstGroup = 1 }, B = queries.Basis,
             C = new() { Queries = queries.Coordinates, Keys = queries.Coordinates, Rows = Rows, Pitch = pitch, FirstGroup = 1 }, Rows = Rows, Columns = pitch, Depth = Columns,
         });
-        Multiply(gpu, stream, 1, new GemmArguments<StridedMatrix, TransposedBasisOperand, StridedMatrix>
+        stream.Multiply(1, new GemmArguments<StridedMatrix, TransposedBasisOperand, StridedMatrix>
         {
             A = StridedMatrix.Rows(queries.Coordinates, pitch), B = new() { Basis = queries.Basis }, C = StridedMatrix.Rows(_rows, Columns),
             Rows = Rows, Columns = Columns, Depth = pitch, DepthLimit = queries.KeptAndMean,
         });
         if (IsCosine)
         {
-            gpu.Launch(stream, L2NormalizeGpu.Kernel, Warps(Rows), Threads, new L2NormalizeArguments
+            stream.Lines(L2NormalizeGpu.Kernel, Rows, new L2NormalizeArguments
             {
                 Images = _rows, Texts = _rows, Unit = _rows, InverseNorm = _rowsInverse, Rows = Rows, TotalRows = Rows, Columns = Columns,
             });
@@ -228,17 +232,17 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
     }
 
     // V and Y, and r
-    private void Project(Gpu gpu, AcceleratorStream stream, ArrayView<float> componentQueries, CovarianceSide keys)
+    private void Project(BatchStream stream, ArrayView<float> componentQueries, CovarianceSide keys)
     {
         int pitch = Columns + 1;
-        Multiply(gpu, stream, 2, new GemmArguments<ProjectedRows, BasisOperand, Coordinates>
+        stream.Multiply(2, new GemmArguments<ProjectedRows, BasisOperand, Coordinates>
         {
             A = new() { Queries = componentQueries, Keys = keys.Rows, Rows = Rows }, B = keys.Basis,
             C = new() { Queries = _coordinates, Keys = keys.Coordinates, Rows = Rows, Pitch = pitch }, Rows = Rows + 1, Columns = pitch, Depth = Columns,
         });
         if (IsCosine)
         {
-            gpu.Launch(stream, CovarianceRowsGpu.ScaleKernel, Warps(Rows), Threads, RowArguments(keys));
+            stream.Lines(CovarianceRowsGpu.ScaleKernel, Rows, RowArguments(keys));
         }
     }
 
@@ -249,24 +253,24 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
     };
 
     private void ComponentGradient(
-        Gpu gpu, AcceleratorStream stream, StepOperands step, ArrayView<float> componentQueries, CovarianceSide keys, CovarianceSide queries)
+        BatchStream stream, StepOperands step, ArrayView<float> componentQueries, CovarianceSide keys, CovarianceSide queries)
     {
         int pitch = Columns + 1;
         ArrayView<float> shrunk = default;
         if (IsCosine)
         {
-            gpu.Launch(stream, CovarianceRowsGpu.GradientKernel, Warps(Rows), Threads, RowArguments(keys));
+            stream.Lines(CovarianceRowsGpu.GradientKernel, Rows, RowArguments(keys));
             shrunk = keys.Reverse.SubView((long)Rows * pitch, pitch);
             ColumnSumGpu.Run(
-                gpu, stream, new WeightedRows { Data = keys.Coordinates, Weights = _shrink, Pitch = pitch, WeightPitch = 1 }, Rows, pitch, 1.0, _partial, shrunk);
+                stream, new WeightedRows { Data = keys.Coordinates, Weights = _shrink, Pitch = pitch, WeightPitch = 1 }, Rows, pitch, 1.0, _partial, shrunk);
         }
 
         ColumnSumGpu.Run(
-            gpu, stream, new WeightedRows { Data = componentQueries, Weights = keys.Reverse, Pitch = Columns, WeightPitch = pitch },
+            stream, new WeightedRows { Data = componentQueries, Weights = keys.Reverse, Pitch = Columns, WeightPitch = pitch },
             Rows, Columns, 1.0, _partial, _weighted);
-        SideGradient(gpu, stream, keys, keys.Reverse, _coordinates, shrunk, step.GradKeys);
-        ArrayView<float> gradRows = HasBothSides ? _gradRows : step.GradQueries;
-        Multiply(gpu, stream, 1, new GemmArguments<StridedMatrix, TransposedBasisOperand, AddedResult>
+        SideGradient(stream, keys, keys.Reverse, _coordinates, shrunk, step.GradKeys.Data);
+        ArrayView<float> gradRows = HasBothSides ? _gradRows : step.GradQueries.Data;
+        stream.Multiply(1, new GemmArguments<StridedMatrix, TransposedBasisOperand, AddedResult>
         {
             A = StridedMatrix.Rows(_loss.GradQueries.Second, pitch), B = new() { Basis = keys.Basis },
             C = new() { Data = gradRows, Columns = Columns, IsAdded = HasGlobal && !HasBothSides ? 1 : 0 },
@@ -274,57 +278,57 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         });
         if (HasBothSides)
         {
-            QueryGradient(gpu, stream, step, queries);
+            QueryGradient(stream, step, queries);
         }
     }
 
     // From dL/dv' back to the unit queries.
-    private void QueryGradient(Gpu gpu, AcceleratorStream stream, StepOperands step, CovarianceSide queries)
+    private void QueryGradient(BatchStream stream, StepOperands step, CovarianceSide queries)
     {
         int pitch = Columns + 1;
         if (IsCosine)
         {
-            gpu.Launch(stream, L2NormalizeGpu.BackwardKernel, Warps(Rows), Threads, new L2NormalizeBackwardArguments
+            stream.Lines(L2NormalizeGpu.BackwardKernel, Rows, new L2NormalizeBackwardArguments
             {
                 First = _gradRows, Second = _gradRows, Unit = _rows, InverseNorm = _rowsInverse, Rows = Rows, TotalRows = Rows, Columns = Columns,
             });
         }
 
-        Multiply(gpu, stream, 1, new GemmArguments<StridedMatrix, BasisOperand, StridedMatrix>
+        stream.Multiply(1, new GemmArguments<StridedMatrix, BasisOperand, StridedMatrix>
         {
             A = StridedMatrix.Rows(_gradRows, Columns), B = queries.Basis, C = StridedMatrix.Rows(queries.Gradient, pitch), Rows = Rows, Columns = pitch, Depth = Columns,
         });
-        ColumnSumGpu.Run(gpu, stream, new WeightedRows { Data = _gradRows, Pitch = Columns }, Rows, Columns, 1.0, _partial, _weighted);
-        SideGradient(gpu, stream, queries, queries.Coordinates, queries.Gradient, default, step.GradQueries);
+        ColumnSumGpu.Run(stream, new WeightedRows { Data = _gradRows, Pitch = Columns }, Rows, Columns, 1.0, _partial, _weighted);
+        SideGradient(stream, queries, queries.Coordinates, queries.Gradient, default, step.GradQueries.Data);
     }
 
     // Z from first^T second + L^T Y, F, c, and gradient = F W^T + 1 c^T beside what is there
     private void SideGradient(
-        Gpu gpu, AcceleratorStream stream, CovarianceSide side, ArrayView<float> first, ArrayView<float> second, ArrayView<float> shrunk, ArrayView<float> gradient)
+        BatchStream stream, CovarianceSide side, ArrayView<float> first, ArrayView<float> second, ArrayView<float> shrunk, ArrayView<float> gradient)
     {
         int pitch = Columns + 1;
         RowGradient rows = new() { Direct = side.Gradient, Data = _rowGradient, Decomposition = side.Decomposition };
         if (IsExact)
         {
             CouplingOperand left = new() { First = first, Second = side.Gradient, Decomposition = side.Decomposition, Rows = Rows, Pitch = pitch, OnlyKept = 1 };
-            Multiply(gpu, stream, 1, new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
+            stream.Multiply(1, new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
             {
                 A = left, B = left with { First = second, Second = side.Coordinates, OnlyKept = 0 }, C = new() { Data = _coupling, Decomposition = side.Decomposition },
                 Rows = Columns, Columns = Columns, Depth = (2 * Rows) + (shrunk.Length > 0 ? 1 : 0),
             });
-            Multiply(gpu, stream, 1, new GemmArguments<StridedMatrix, StridedMatrix, RowGradient>
+            stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, RowGradient>
             {
                 A = StridedMatrix.Rows(side.Coordinates.SubView(1, side.Coordinates.Length - 1), pitch), B = StridedMatrix.Rows(_coupling, Columns), C = rows,
                 Rows = Rows, Columns = Columns, Depth = Columns,
             });
         }
 
-        ColumnSumGpu.Run(gpu, stream, rows, Rows, Columns, 1.0, _partial, _sums);
-        gpu.Launch(stream, CovarianceRowsGpu.ConstantKernel, Warps(Columns), Threads, new MeanGradientArguments
+        ColumnSumGpu.Run(stream, rows, Rows, Columns, 1.0, _partial, _sums);
+        stream.Lines(CovarianceRowsGpu.ConstantKernel, Columns, new MeanGradientArguments
         {
             Weighted = _weighted, Shrunk = shrunk, Sums = _sums, Result = _constant, Basis = side.Basis, Rows = Rows,
         });
-        Multiply(gpu, stream, 1, new GemmArguments<RowGradient, StridedMatrix, AddedResult>
+        stream.Multiply(1, new GemmArguments<RowGradient, StridedMatrix, AddedResult>
         {
             A = rows, B = StridedMatrix.Rows(side.Decomposition.Vectors, Columns),
             C = new() { Data = gradient, Constant = _constant, Columns = Columns, IsAdded = HasGlobal ? 1 : 0 }, Rows = Rows, Columns = Columns, Depth = Columns,

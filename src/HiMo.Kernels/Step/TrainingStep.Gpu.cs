@@ -14,7 +14,6 @@ namespace HiMo.Kernels;
 /// </summary>
 internal sealed class TrainingStepGpu : IDisposable
 {
-    private const int Threads = 128;
     private const int Sides = 2;
 
     private readonly Gpu _gpu;
@@ -22,9 +21,10 @@ internal sealed class TrainingStepGpu : IDisposable
     private readonly GpuStepSettings _settings;
     private readonly bool _keysAreImages;
     private readonly StepFormGpu _form;
+    private readonly int _together;                     // groups that share launches and memory
     private readonly MemoryBuffer1D<byte, Stride1D.Dense>? _memory;
-    private readonly ArrayView<float> _unit;            // queries, then keys; N x d each
-    private readonly ArrayView<float> _inverseNorm;     // 2 N
+    private readonly BatchView<float> _unit;            // queries, then keys; N x d each
+    private readonly BatchView<float> _inverseNorm;     // 2 N
     private readonly ArrayView<int> _kept;              // a group: of the texts, then of the images
 
     /// <summary>Prepares a step and takes its memory.</summary>
@@ -46,9 +46,10 @@ internal sealed class TrainingStepGpu : IDisposable
 
         _keysAreImages = options.ReconstructsImages && !options.ReconstructsTexts;
         _form = Form(shape, options, _settings);
-        long bytes = BytesOf(shape, _settings.Groups, _form);
+        _together = Together(shape, _settings, _form);
+        long bytes = BytesOf(shape, _settings.Groups, _form, _together);
         _memory = gpu.OnlyRecords ? null : gpu.Allocate<byte>(bytes);
-        DeviceArena arena = new(_memory?.View.BaseView ?? gpu.PretendMemory(bytes));
+        DeviceArena arena = new(_memory?.View.BaseView ?? gpu.PretendMemory(bytes), _together);
         (_unit, _inverseNorm, _kept) = Layout(arena, shape, _settings.Groups);
         _form.Layout(arena);
         if (_memory is not null)
@@ -85,7 +86,8 @@ internal sealed class TrainingStepGpu : IDisposable
     public static long WorkspaceBytes(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
     {
         CheckSupported(shape, options, settings);
-        return BytesOf(shape, settings.Groups, Form(shape, options, settings));
+        StepFormGpu form = Form(shape, options, settings);
+        return BytesOf(shape, settings.Groups, form, Together(shape, settings, form));
     }
 
     /// <summary>Enqueues a step; returns before it is done.</summary>
@@ -93,52 +95,52 @@ internal sealed class TrainingStepGpu : IDisposable
     /// <param name="buffers">Inputs and outputs.</param>
     public void Run(AcceleratorStream stream, StepBuffers<float> buffers)
     {
-        for (int group = 0; group < _settings.Groups; group++)
+        BatchView<float> images = new(buffers.Images, _shape.Length);
+        BatchView<float> texts = new(buffers.Texts, _shape.Length);
+        BatchView<float> gradImages = new(buffers.GradImages, _shape.Length);
+        BatchView<float> gradTexts = new(buffers.GradTexts, _shape.Length);
+        BatchView<float> summary = new(buffers.Summary, StepSummary.Length);
+        BatchView<int> kept = new BatchView<int>(_kept, Sides).From(_keysAreImages ? 1 : 0);
+        for (int first = 0; first < _settings.Groups; first += _together)
         {
-            RunGroup(stream, new StepBuffers<float>
+            BatchStream batches = new(_gpu, stream, Math.Min(_together, _settings.Groups - first));
+            batches.Lines(L2NormalizeGpu.Kernel, Sides * _shape.Rows, new L2NormalizeArguments
             {
-                Images = Part(buffers.Images, group, _shape.Length), Texts = Part(buffers.Texts, group, _shape.Length), LogitScale = buffers.LogitScale,
-                GradImages = Part(buffers.GradImages, group, _shape.Length), GradTexts = Part(buffers.GradTexts, group, _shape.Length),
-                Summary = Part(buffers.Summary, group, StepSummary.Length),
-            }, _kept.SubView(group * Sides, Sides));
+                Images = (_keysAreImages ? texts : images).Skip(first), Texts = (_keysAreImages ? images : texts).Skip(first),
+                Unit = _unit, InverseNorm = _inverseNorm, Rows = _shape.Rows, TotalRows = Sides * _shape.Rows, Columns = _shape.Columns,
+            });
+            _form.Run(batches, new StepOperands
+            {
+                Unit = _unit,
+                InverseNorm = _inverseNorm,
+                LogitScale = buffers.LogitScale,
+                GradQueries = (_keysAreImages ? gradTexts : gradImages).Skip(first),
+                GradKeys = (_keysAreImages ? gradImages : gradTexts).Skip(first),
+                Summary = summary.Skip(first),
+                Kept = kept.Skip(first),
+            });
         }
-
-        static ArrayView<float> Part(ArrayView<float> all, int group, long length) => all.SubView(group * length, length);
     }
 
     /// <summary>Frees the workspace.</summary>
     public void Dispose() => _memory?.Dispose();
 
-    private void RunGroup(AcceleratorStream stream, StepBuffers<float> buffers, ArrayView<int> kept)
-    {
-        int n = _shape.Rows;
-        int warps = Threads / Gpu.WarpSize;
-        _gpu.Launch(stream, L2NormalizeGpu.Kernel, new Index3D(((Sides * n) + warps - 1) / warps, 1, 1), Threads, new L2NormalizeArguments
-        {
-            Images = _keysAreImages ? buffers.Texts : buffers.Images, Texts = _keysAreImages ? buffers.Images : buffers.Texts,
-            Unit = _unit, InverseNorm = _inverseNorm, Rows = n, TotalRows = Sides * n, Columns = _shape.Columns,
-        });
-        _form.Run(_gpu, stream, new StepOperands
-        {
-            Unit = _unit,
-            InverseNorm = _inverseNorm,
-            LogitScale = buffers.LogitScale,
-            GradQueries = _keysAreImages ? buffers.GradTexts : buffers.GradImages,
-            GradKeys = _keysAreImages ? buffers.GradImages : buffers.GradTexts,
-            Summary = buffers.Summary,
-            Kept = _keysAreImages ? kept.SubView(1, 1) : kept,
-        });
-    }
+    private static (BatchView<float> Unit, BatchView<float> InverseNorm, ArrayView<int> Kept) Layout(DeviceArena arena, MatrixShape shape, int groups) =>
+        (arena.EachBatch(Sides * shape.Length), arena.EachBatch(Sides * shape.Rows), arena.Take<int>((long)Sides * groups));
 
-    private static (ArrayView<float> Unit, ArrayView<float> InverseNorm, ArrayView<int> Kept) Layout(DeviceArena arena, MatrixShape shape, int groups) =>
-        (arena.Floats(Sides * shape.Length), arena.Floats(Sides * shape.Rows), arena.Take<int>((long)Sides * groups));
-
-    private static long BytesOf(MatrixShape shape, int groups, StepFormGpu form)
+    private static long BytesOf(MatrixShape shape, int groups, StepFormGpu form, int together)
     {
-        DeviceArena counting = new();
+        DeviceArena counting = new(together);
         _ = Layout(counting, shape, groups);
         form.Layout(counting);
         return counting.Used;
+    }
+
+    // How many groups share launches.
+    private static int Together(MatrixShape shape, GpuStepSettings settings, StepFormGpu form)
+    {
+        long fitting = form.SharesLaunches ? settings.MostMemory / BytesOf(shape, groups: 1, form, together: 1) : 1;
+        return (int)Math.Clamp(fitting, 1, Math.Min(settings.Groups, BatchStream.MaxBatches));
     }
 
     private static StepFormGpu Form(MatrixShape shape, MoLoOptions options, GpuStepSettings settings) =>

@@ -26,7 +26,7 @@ internal sealed record KernelCost(string Kernel, int Launches, double Flops, dou
 /// <param name="groups">Independent batches in one call.</param>
 internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
 {
-    private const int GroupsPerMultiprocessor = 3;      // of 128 threads with 123 to 138 registers (KernelBudget.txt)
+    private const int GroupsPerMultiprocessor = 3;      // of 128 threads with up to 170 registers (KernelBudget.txt)
     private const double StageWork = 0.15e-6;           // barriers, fragments and products of a stage that nothing overlaps
     private const double LineStep = 12;                 // instructions of one logit of a line
 
@@ -38,18 +38,18 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     /// <summary>Costs by kernel, in the order of their first launch.</summary>
     public List<KernelCost> Predict(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
     [
-        .. Launches(shape, options, precision).Select(launch => Cost(launch, shape)).GroupBy(cost => cost.Kernel).Select(same => new KernelCost(
+        .. Launches(shape, options, precision, groups).Select(launch => Cost(launch, shape)).GroupBy(cost => cost.Kernel).Select(same => new KernelCost(
             same.Key, same.Count(), same.Sum(each => each.Flops), same.Sum(each => each.Bytes), same.Sum(each => each.Exponentials),
             same.Sum(each => each.Seconds), same.First().Limit)),
     ];
 
     /// <summary>The step's launches, in order.</summary>
-    internal static List<LaunchEntry> Launches(MatrixShape shape, MoLoOptions options, GpuPrecision precision)
+    internal static List<LaunchEntry> Launches(MatrixShape shape, MoLoOptions options, GpuPrecision precision, int groups = 1)
     {
         using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true);
-        using TrainingStepGpu step = new(gpu, shape, options, new GpuStepSettings { Precision = precision });
-        ArrayView<float> features = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
-        ArrayView<float> numbers = gpu.PretendMemory(StepSummary.Length * sizeof(float)).Cast<float>();
+        using TrainingStepGpu step = new(gpu, shape, options, new GpuStepSettings { Precision = precision, Groups = groups });
+        ArrayView<float> features = gpu.PretendMemory(groups * shape.Length * sizeof(float)).Cast<float>();
+        ArrayView<float> numbers = gpu.PretendMemory(groups * StepSummary.Length * sizeof(float)).Cast<float>();
         step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
         {
             Images = features, Texts = features, LogitScale = numbers, GradImages = features, GradTexts = features, Summary = numbers,
@@ -64,7 +64,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
             : launch.Arguments is LogitPass pass && launch.Kernel.IsGenericMethod ? LogitTiles(launch, pass)
             : launch.Arguments is EigenArguments eigen ? Eigensystem(launch, eigen.Size)
             : launch.Arguments is LargeEigenArguments large ? LargeEigensystem(launch, large)
-            : Streaming(launch, kernel == typeof(ContrastiveLossGpu) ? 4.0 * shape.Rows * shape.Rows : 0.0);
+            : Streaming(launch, kernel == typeof(ContrastiveLossGpu) ? 4.0 * launch.Groups.Z * shape.Rows * shape.Rows : 0.0);
     }
 
     private KernelCost Product(LaunchEntry launch)
@@ -74,12 +74,13 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
         Tiles tiles = default;
         double exponentials = 0.0;
-        for (int group = 0; group < launch.Groups.Z; group++)
+        int batches = launch.Groups.Z;
+        for (int group = 0; group < launch.Groups.X / (int)Blocks(columns); group++)
         {
             double across = Limit(columnLimit, group, columns), along = Limit(depthLimit, group, depth);
-            tiles.Add(rows, across, along, groups);
+            tiles.Add(rows, across, along, batches);
             double loads = s_softmaxLoads.Contains(types[0]) ? rows * along * Blocks(across) : 0.0;
-            exponentials += groups * SoftmaxPair * (loads + (s_softmaxStores.Contains(types[2]) ? rows * across : 0.0));
+            exponentials += batches * SoftmaxPair * (loads + (s_softmaxStores.Contains(types[2]) ? rows * across : 0.0));
         }
 
         // Sums that one thread makes before or beside the product.
@@ -93,13 +94,13 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         Tiles tiles = default;
         for (int branch = 0; branch < launch.Groups.Z; branch++)
         {
-            tiles.Add(rows, columns, Limit(pass.Depths, branch, int.MaxValue), groups);
+            tiles.Add(rows, columns, Limit(pass.Depths, branch, int.MaxValue), 1.0);
         }
 
-        tiles.Bytes -= 4.0 * groups * launch.Groups.Z * rows * columns;     // no logit leaves its tile
+        tiles.Bytes -= 4.0 * launch.Groups.Z * rows * columns;     // no logit leaves its tile
         double tilesOfAGroup = Blocks(pass.RegionRows) * Blocks(pass.RegionColumns);
         double lines = tiles.Count * 2.0 * LogitPassGpu.Tile * LineStep / (GpuModel.Multiprocessors * GpuModel.Clock);
-        return Finish(launch, tiles, launch.Kernel.GetGenericArguments()[0], 2.0 * groups * launch.Groups.Z * rows * columns, lines, tilesOfAGroup);
+        return Finish(launch, tiles, launch.Kernel.GetGenericArguments()[0], 2.0 * launch.Groups.Z * rows * columns, lines, tilesOfAGroup);
     }
 
     private KernelCost Finish(LaunchEntry launch, Tiles tiles, Type precision, double exponentials, double serial, double tilesOfAGroup)
@@ -130,7 +131,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     // One thread group a problem: tridiagonalisation, eigenvalues, vectors and their way back, each a chain of dependent steps.
     private KernelCost Eigensystem(LaunchEntry launch, int n)
     {
-        double problems = launch.Groups.X * groups;
+        double problems = launch.Groups.X;
         double alone = (n * GpuModel.ReductionStep) + Chain(2 * n) + (n / 128.0 * 50e-6);
         double waves = Math.Ceiling(problems / GpuModel.Multiprocessors);
         return new(launch.Name, 1, problems * 9.0 * n * n * n, problems * 8.0 * n * n, 0.0, (waves * alone) + GpuModel.LaunchGap, "chain of dependent steps");
@@ -140,7 +141,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     private KernelCost LargeEigensystem(LaunchEntry launch, LargeEigenArguments large)
     {
         int n = large.Problem.Size;
-        double problems = launch.Groups.Y * groups, left = n - large.Column;
+        double problems = launch.Groups.Y, left = n - large.Column;
         (double flops, double bytes, double chain) = launch.Kernel.Name switch
         {
             "ColumnKernel" => (4.0 * left * left, 8.0 * left * left, Chain((n / 64.0) + 8.0)),
@@ -160,23 +161,24 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     private KernelCost Streaming(LaunchEntry launch, double exponentials)
     {
         const double Loop = 3e-6;       // a warp's or thread's way along one line
-        double bytes = groups * BytesOf(launch.Arguments);
+        double bytes = BytesOf(launch.Arguments, launch.Groups.Z);
         return new(
-            launch.Name, 1, 0.0, bytes, groups * exponentials, Math.Max(bytes / device.Bandwidth, Loop) + GpuModel.LaunchGap,
+            launch.Name, 1, 0.0, bytes, exponentials, Math.Max(bytes / device.Bandwidth, Loop) + GpuModel.LaunchGap,
             bytes / device.Bandwidth > Loop ? "memory" : "latency of loads");
     }
 
-    // Every array that a kernel was given, once.
-    private static double BytesOf(object arguments) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
+    // Every array that a kernel was given, once for each batch.
+    private static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
         field.GetValue(arguments) switch
         {
             IArrayView view => view.LengthInBytes,
-            { } value when field.FieldType is { IsValueType: true, IsPrimitive: false } => BytesOf(value),
+            BatchView<float> { Stride: > 0 } view => sizeof(float) * Math.Min(view.Data.Length, batches * view.Stride),
+            { } value when field.FieldType is { IsValueType: true, IsPrimitive: false } => BytesOf(value, batches),
             _ => 0.0,
         });
 
     private double Limit(DeviceLimit limit, int group, int size) =>
-        Math.Min(size, group < limit.FirstGroup ? limit.Before : limit.Kept.Length > 0 ? kept + limit.Extra : size);
+        Math.Min(size, group < limit.FirstGroup ? limit.Before : !limit.Kept.IsEmpty ? kept + limit.Extra : size);
 
     private static double Blocks(double size) => Math.Ceiling(size / GpuGemm.Block);
 
@@ -189,13 +191,13 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         public double Flops;
         public double Bytes;
 
-        public void Add(double rows, double columns, double depth, double groups)
+        public void Add(double rows, double columns, double depth, double batches)
         {
-            double tiles = groups * Blocks(rows) * Blocks(columns);
+            double tiles = batches * Blocks(rows) * Blocks(columns);
             Count += tiles;
             Stages += tiles * Math.Ceiling(depth / GpuGemm.DepthStep);
-            Flops += groups * 2.0 * rows * columns * depth;
-            Bytes += groups * sizeof(float) * ((rows * depth) + (columns * depth) + (rows * columns));
+            Flops += batches * 2.0 * rows * columns * depth;
+            Bytes += batches * sizeof(float) * ((rows * depth) + (columns * depth) + (rows * columns));
         }
     }
 }

@@ -24,15 +24,14 @@ internal static class BenchPredictCommand
     {
         Option<int> rows = new("--n") { Description = "Rows of the batch.", HelpName = "N", DefaultValueFactory = _ => 128 };
         Option<int> columns = new("--dim") { Description = "Width of the features.", HelpName = "D", DefaultValueFactory = _ => 768 };
-        Option<int> groups = new("--groups") { Description = "Independent batches in one call.", HelpName = "G", DefaultValueFactory = _ => 1 };
-        Option<bool> together = new("--together") { Description = "Price all batches in the same launches, as is planned; they run one after the other." };
+        Option<int> groups = new("--groups") { Description = "Independent batches in one call; for N up to D they share launches.", HelpName = "G", DefaultValueFactory = _ => 1 };
         Option<int?> kept = new("--kept") { Description = "Number m of kept components. [0.45 min(N, D)]", HelpName = "M" };
         Option<DeviceName> device = ChoiceOption.Create("--device", DeviceName.H200, "Whose peaks and latencies are assumed.");
         Option<GpuPrecision> precision = ChoiceOption.Create("--precision", GpuPrecision.Strict, "Of the contrastive products.");
         Option<bool> json = new("--json") { Description = "Print one JSON object." };
         Command command = new("predict", "A cost model of the step on a GPU: operations, bytes, exponentials, launches and time of each kernel; nothing is measured.")
         {
-            rows, columns, groups, together, kept, device, precision, json,
+            rows, columns, groups, kept, device, precision, json,
         };
         command.Set((parse, _) =>
         {
@@ -44,7 +43,7 @@ internal static class BenchPredictCommand
             int m = parse.GetValue(kept) ?? Math.Max(1, (int)(0.45 * smaller));
             Check(m >= 1 && m <= smaller, "--kept", m, $"from 1 to {smaller}");
             GpuModel assumed = parse.GetValue(device) == DeviceName.H100 ? GpuModel.H100 : GpuModel.H200;
-            Prediction prediction = new(shape, batches, parse.GetValue(together), m, parse.GetValue(precision), assumed);
+            Prediction prediction = new(shape, batches, m, parse.GetValue(precision), assumed);
             parse.InvocationConfiguration.Output.Write(parse.GetValue(json) ? prediction.ToJson().ToJsonString(s_indented) + "\n" : prediction.ToText());
         });
         return command;
@@ -66,12 +65,11 @@ internal static class BenchPredictCommand
         private readonly GpuModel _device;
         private readonly List<KernelCost> _kernels;
 
-        public Prediction(MatrixShape shape, int groups, bool together, int m, GpuPrecision precision, GpuModel device)
+        public Prediction(MatrixShape shape, int groups, int m, GpuPrecision precision, GpuModel device)
         {
             _device = device;
             MoLoOptions options = new();
-            _kernels = [.. new GpuCostModel(device, m, together ? groups : 1).Predict(shape, options, precision).Select(cost => together ? cost : Repeated(cost, groups))];
-            _missing = together && groups > 1 ? "batches in the same launches; they run one after the other" : null;
+            _kernels = new GpuCostModel(device, m, groups).Predict(shape, options, precision);
             _title = $"{groups} x ({shape}), m = {m}, {precision.ToString().ToLowerInvariant()}";
             try
             {
@@ -114,11 +112,6 @@ internal static class BenchPredictCommand
             ["missing"] = _missing,
             ["total"] = ToJson(Total),
             ["kernels"] = new JsonArray([.. _kernels.Select(ToJson)]),
-        };
-
-        private static KernelCost Repeated(KernelCost cost, int times) => cost with
-        {
-            Launches = times * cost.Launches, Flops = times * cost.Flops, Bytes = times * cost.Bytes, Exponentials = times * cost.Exponentials, Seconds = times * cost.Seconds,
         };
 
         private static JsonObject ToJson(KernelCost cost) => new()

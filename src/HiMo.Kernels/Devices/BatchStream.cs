@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace HiMo.Kernels;
+
+/// <summary>Where launches go, and how many independent batches each of them is for.</summary>
+/// <param name="Gpu">The device.</param>
+/// <param name="Stream">Orders the launches.</param>
+/// <param name="Batches">Extent of Grid.Z, see <see cref="BatchView{T}"/>.</param>
+internal readonly record struct BatchStream(Gpu Gpu, AcceleratorStream Stream, int Batches)
+{
+    private const int Threads = 128;
+
+    /// <summary>Most batches of a launch: what Grid.Z can count.</summary>
+    public const int MaxBatches = 65535;
+
+    /// <summary>Enqueues a kernel that works a warp a line.</summary>
+    public void Lines<TArguments>(Action<TArguments> kernel, int lines, TArguments arguments)
+        where TArguments : struct =>
+        Elements(kernel, lines * Gpu.WarpSize, arguments);
+
+    /// <summary>Enqueues a kernel that works a thread an element, in each of some parts.</summary>
+    public void Elements<TArguments>(Action<TArguments> kernel, int elements, TArguments arguments, int parts = 1)
+        where TArguments : struct =>
+        Gpu.Launch(Stream, kernel, new Index3D((elements + Threads - 1) / Threads, parts, Batches), Threads, arguments);
+
+    /// <summary>Enqueues a product with the error of float32.</summary>
+    /// <param name="groups">Products of a batch.</param>
+    /// <param name="product">Sizes, operands and result.</param>
+    public void Multiply<TA, TB, TC>(int groups, GemmArguments<TA, TB, TC> product)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult =>
+        Multiply(groups, product, GpuPrecision.Strict);
+
+    /// <summary>Enqueues a product in a given precision.</summary>
+    /// <param name="groups">Products of a batch.</param>
+    /// <param name="product">Sizes, operands and result.</param>
+    /// <param name="precision">How operands are rounded.</param>
+    public void Multiply<TA, TB, TC>(int groups, GemmArguments<TA, TB, TC> product, GpuPrecision precision)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        switch (precision)
+        {
+            case GpuPrecision.Tf32:
+                GpuGemm.Run<TA, TB, TC, Tf32Precision>(Gpu, Stream, groups, product, Batches);
+                break;
+            case GpuPrecision.Bf16:
+                GpuGemm.Run<TA, TB, TC, Bf16Precision>(Gpu, Stream, groups, product, Batches);
+                break;
+            default:
+                GpuGemm.Run<TA, TB, TC, StrictPrecision>(Gpu, Stream, groups, product, Batches);
+                break;
+        }
+    }
+}
