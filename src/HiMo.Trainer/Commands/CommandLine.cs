@@ -27,6 +27,7 @@ internal static class CommandLine
         ("bpe_simple_vocab_16e6.txt.gz", "CLIP's vocabulary, in OpenAI's repository"),
         ("captions.txt", "your texts, one a line"),
         ("scores.npy", "your similarities, images by growing captions"),
+        ("results", "the folder that run.sh of the bundle wrote to, from the GPU machine"),
         ("similarity.npy", "your similarities, images by texts"),
     ];
 
@@ -46,7 +47,9 @@ internal static class CommandLine
             new CommandEntry(ReportCommand.Create(), "./himo report out/demo/runs/* --bench out/demo/bench.json --out out/page.html")),
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9"),
-            new CommandEntry(BenchCommand.Create(), "./himo bench loss --n 128 --dim 512", "./himo bench table", "./himo bench train-step", "./himo bench accuracy", "./himo bench scale --sizes 1024,8192", "./himo bench gemm", "./himo bench eigh --threads 1", "./himo bench predict --n 8192 --dim 768 --precision bf16")),
+            new CommandEntry(BenchCommand.Create(), "./himo bench loss --n 128 --dim 512", "./himo bench table", "./himo bench train-step", "./himo bench accuracy", "./himo bench scale --sizes 1024,8192", "./himo bench gemm", "./himo bench eigh --threads 1", "./himo bench predict --n 8192 --dim 768 --precision bf16"),
+            new CommandEntry(GpuBundleCommand.Create(), "./himo gpu-bundle --out out/bundle"),
+            new CommandEntry(GpuReportCommand.Create(), "./himo gpu-report results")),
         new("Checkpoints and features",
             new CommandEntry(CheckpointCommand.Create(), "./himo checkpoint inspect models/demo-base-1.safetensors", "./himo checkpoint export --checkpoint out/run/model.safetensors --format hugging-face --out out/hf"),
             new CommandEntry(TokenizeCommand.Create(), "./himo tokenize --vocab bpe_simple_vocab_16e6.txt.gz --context 248 < captions.txt"),

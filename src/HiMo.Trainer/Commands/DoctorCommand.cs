@@ -15,7 +15,8 @@ internal static class DoctorCommand
     {
         Option<bool> asJson = new("--json") { Description = "Print an array of findings: name, status (works, absent, problem), text, remedy." };
         Option<string?> checkpoint = new("--checkpoint") { Description = "Say instead what this file of weights is: kind, hash, shapes, architecture.", HelpName = "FILE" };
-        Command command = new("doctor", "Say what works on this machine: .NET, libtorch, GPU, disk, memory, data; each problem with its remedy.") { asJson, checkpoint };
+        Option<bool> gpu = new("--gpu") { Description = "Check instead what tests and measurements on a GPU need; a GPU that cannot run the kernels is a problem then." };
+        Command command = new("doctor", "Say what works on this machine: .NET, libtorch, GPU, disk, memory, data; each problem with its remedy.") { asJson, checkpoint, gpu };
         command.SetAction(parse =>
         {
             if (parse.GetValue(checkpoint) is string file)
@@ -23,7 +24,7 @@ internal static class DoctorCommand
                 return CheckpointCommand.Inspect(file, parse.InvocationConfiguration.Output) ? 0 : 1;
             }
 
-            List<Finding> findings = Examine(FindCheckout());
+            List<Finding> findings = parse.GetValue(gpu) ? GpuChecks.Examine() : Examine(Checkout.Find() ?? Directory.GetCurrentDirectory()); // a published program stands alone
             TextWriter output = parse.InvocationConfiguration.Output;
             output.WriteLine(parse.GetValue(asJson) ? ToJson(findings).ToJsonString(s_indented) : ToText(findings));
             return findings.Any(finding => finding.Status == FindingStatus.Problem) ? 1 : 0;
@@ -61,19 +62,6 @@ internal static class DoctorCommand
         {
             return Finding.Problem(name, $"the check failed: {failure.GetType().Name}: {failure.Message}", "repair what the message names, then call himo doctor again");
         }
-    }
-
-    private static string FindCheckout()
-    {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "HiMo.Kernels.sln")))
-            {
-                return folder.FullName;
-            }
-        }
-
-        return Directory.GetCurrentDirectory(); // a published program stands alone
     }
 
     private static JsonArray ToJson(IEnumerable<Finding> findings) =>
