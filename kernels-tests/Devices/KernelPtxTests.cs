@@ -9,8 +9,8 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests.Devices;
 
 /// <summary>
-/// Every kernel of a step as PTX: what it must hold and must not, and, where NVIDIA's assembler is at hand, its registers against
-/// the committed budget <c>KernelBudget.txt</c>. The list of kernels is what the step really launches.
+/// Every kernel of a step and of HiDe as PTX: what it must hold and must not, and, where NVIDIA's assembler is at hand, its registers against
+/// the committed budget <c>KernelBudget.txt</c>. The list of kernels is what they really launch.
 /// </summary>
 [TestFixture]
 internal sealed class KernelPtxTests
@@ -35,6 +35,15 @@ internal sealed class KernelPtxTests
             {
                 Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
             });
+        }
+
+        foreach ((MatrixShape shape, BasisGradient basis) in from each in Configurations() select (each.Shape, each.Options.BasisGradient))
+        {
+            using HiDeGpu hide = new(shape, 1, 0.9, basis, new GpuStepSettings());
+            hide.TakeMemory(gpu);
+            ArrayView<float> rows = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
+            hide.Forward(gpu.Accelerator.DefaultStream, rows, rows);
+            hide.Backward(gpu.Accelerator.DefaultStream, rows, rows, rows);
         }
 
         foreach (LaunchEntry launch in gpu.Log.Launches)

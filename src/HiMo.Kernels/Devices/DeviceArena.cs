@@ -36,8 +36,13 @@ internal sealed class DeviceArena(ArrayView<byte> block, int batches = 1)
     /// <summary>The next <paramref name="length"/> floats.</summary>
     public ArrayView<float> Floats(long length) => Take<float>(length);
 
-    /// <summary>The next <paramref name="length"/> floats of each batch, one batch's behind the other's.</summary>
-    public BatchView<float> EachBatch(long length) => new(Take<float>(batches * length), length);
+    /// <summary>The next <paramref name="length"/> floats of each batch.</summary>
+    public BatchView<float> EachBatch(long length) => EachBatch<float>(length);
+
+    /// <summary>The next <paramref name="length"/> elements of each batch, one batch's behind the other's.</summary>
+    public BatchView<T> EachBatch<T>(long length)
+        where T : unmanaged =>
+        new(AllBatches<T>(length), length);
 
     /// <summary>The next <paramref name="length"/> elements of all batches in a row.</summary>
     public ArrayView<T> AllBatches<T>(long length)

@@ -4,59 +4,28 @@
 // Backward   with T = G x^T for the gradient G of u', the rows get M* G + E2 x
 //            exact:    M* = M,  E2 = 2 W Z W^T,  Z = coupling of W^T (T + T^T) W
 //            stopped:  M* = 1 1^T / N,  E2 = H T W_m Lambda_m^{-1} W_m^T                               (W is centred, so H beside it changes nothing)
-// Launches   the eigensystem's; M: 1 a side; E2: 4 a side, 3 stopped.
+// Launches   M: 1 a side; E2: 4 a side, 3 stopped.
 // Precision  the error of float32.
-using ILGPU;
-
 namespace HiMo.Kernels;
 
-/// <summary>Eigenvectors of some sides' Gram matrices.</summary>
+/// <summary>HiDe of some sides by their Gram matrices.</summary>
 /// <param name="size">N.</param>
 /// <param name="sides">Decompositions of a batch, 1 or 2.</param>
 /// <param name="basisGradient">How <see cref="Gradient"/> treats the directions.</param>
 /// <param name="settings">Of the eigensystem.</param>
 internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradient, GpuStepSettings settings)
 {
-    private ArrayView<float> _matrices;
-    private ArrayView<float> _values;
-    private ArrayView<float> _vectors;
-    private ArrayView<float> _rank;
-    private ArrayView<double> _scratch;
     private BatchView<float> _temporary;
 
-    private long Square => (long)size * size;
-
-    /// <summary>K of each side, to be filled in before <see cref="Decompose"/>; it may be of rows that are not centred.</summary>
-    public BatchView<float> Matrices => new(_matrices, sides * Square);
-
-    /// <summary>Of each side explained variance and relative gap.</summary>
-    public BatchView<float> Rank => new(_rank, 2 * sides);
+    /// <summary>The eigensystems of K, which may be of rows that are not centred.</summary>
+    public DecompositionsGpu Decompositions { get; } = new(size, sides, isGram: true, settings);
 
     /// <summary>Takes memory.</summary>
     public void Layout(DeviceArena arena)
     {
-        _matrices = arena.AllBatches<float>(sides * Square);
-        _values = arena.AllBatches<float>(sides * size);
-        _vectors = arena.AllBatches<float>(sides * Square);
-        _rank = arena.AllBatches<float>(2 * sides);
-        _scratch = arena.AllBatches<double>(sides * EigenSymmetricGpu.ScratchLength(size, settings.LargestGroupProblem));
-        _temporary = arena.EachBatch(Square);
+        Decompositions.Layout(arena);
+        _temporary = arena.EachBatch((long)size * size);
     }
-
-    /// <summary>Enqueues the eigensystems; m of a batch's sides is written side by side.</summary>
-    public void Decompose(BatchStream stream, double tau, BatchView<int> kept) => EigenSymmetricGpu.Run(
-        stream.Gpu, stream.Stream, sides * stream.Batches, settings.EigenThreads, settings.LargestGroupProblem, new EigenArguments
-        {
-            Matrix = _matrices, Values = _values, Vectors = _vectors, Scratch = _scratch, Kept = kept.Data, KeptGap = sides == 1 ? (int)kept.Stride - 1 : 0,
-            Summary = _rank, Size = size, Tau = tau, IsGram = 1,
-        });
-
-    /// <summary>What <see cref="Decompose"/> found for a side.</summary>
-    public Decomposition Side(int side, BatchView<int> kept) => new()
-    {
-        Values = new BatchView<float>(_values, sides * size).From(side * size), Vectors = new BatchView<float>(_vectors, sides * Square).From(side * Square),
-        Kept = kept.From(side), Size = size,
-    };
 
     /// <summary>Enqueues M of a side.</summary>
     public void Reconstruction(BatchStream stream, Decomposition side, BatchView<float> result)

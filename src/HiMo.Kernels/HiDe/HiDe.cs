@@ -25,16 +25,18 @@ namespace HiMo.Kernels;
 /// hide.Backward(rows, new ReadOnlyMatrixView(gradComponents, Groups * Rows, Width), new MatrixView(gradTexts, Groups * Rows, Width));
 /// </code>
 /// </example>
-public sealed class HiDe : IDisposable
+public sealed partial class HiDe : IDisposable
 {
     private readonly HiDeCpu _cpu;
+    private readonly double _tau;
+    private readonly BasisGradient _basisGradient;
     private MatrixShape _shape;
     private int _groups;
     private bool _isDisposed;
 
     /// <summary>Prepares a decomposition.</summary>
     /// <param name="tau">Share of the variance that the kept components must reach; in (0, 1].</param>
-    /// <param name="basisGradient">Whether <see cref="Backward"/> differentiates the principal directions or holds them constant; the mean
+    /// <param name="basisGradient">Whether <see cref="Backward(ReadOnlyMatrixView, ReadOnlyMatrixView, MatrixView)"/> differentiates the principal directions or holds them constant; the mean
     /// is always differentiated.</param>
     /// <param name="threads">Worker threads; 0 takes one per processor. The result does not depend on it, bit for bit.</param>
     /// <exception cref="ArgumentException">A value is outside its range; the message gives it.</exception>
@@ -43,10 +45,12 @@ public sealed class HiDe : IDisposable
         Guard.That(tau is > 0.0 and <= 1.0, tau, "must be in (0, 1]");
         Guard.That(Enum.IsDefined(basisGradient), basisGradient, "is no BasisGradient");
         Guard.That(threads >= 0, threads, "must be 0 or more");
+        _tau = tau;
+        _basisGradient = basisGradient;
         _cpu = new HiDeCpu(tau, basisGradient, threads);
     }
 
-    /// <summary>What the last <see cref="Forward"/> found, one entry a group; empty before it. Valid until the next one.</summary>
+    /// <summary>What the last <see cref="Forward(ReadOnlyMatrixView, int, MatrixView)"/> found, one entry a group; empty before it. Valid until the next one.</summary>
     public ReadOnlySpan<HiDeResult> Results => _cpu.Results[.._groups];
 
     /// <summary>Rebuilds every group from its leading components.</summary>
@@ -74,11 +78,11 @@ public sealed class HiDe : IDisposable
     }
 
     /// <summary>
-    /// dL/dtexts from dL/du', for the texts of the last <see cref="Forward"/>. With the exact basis gradient only differences between
+    /// dL/dtexts from dL/du', for the texts of the last <see cref="Forward(ReadOnlyMatrixView, int, MatrixView)"/>. With the exact basis gradient only differences between
     /// kept and dropped eigenvalues are divided by; a pair that ties at the cut contributes nothing, because the kept subspace is not
     /// defined there.
     /// </summary>
-    /// <param name="texts">The rows that <see cref="Forward"/> was given last, unchanged.</param>
+    /// <param name="texts">The rows that <see cref="Forward(ReadOnlyMatrixView, int, MatrixView)"/> was given last, unchanged.</param>
     /// <param name="gradComponents">dL/du', (groups x N) x d, finite.</param>
     /// <param name="gradTexts">Receives dL/dtexts, (groups x N) x d; must overlap neither input.</param>
     /// <exception cref="ArgumentException">Shapes differ from those of the last forward pass, matrices overlap, or an input holds NaN or
@@ -112,7 +116,7 @@ public sealed class HiDe : IDisposable
     }
 
     /// <summary>Eigenvalues of a group's centred rows (squared singular values), descending, min(N, d) of them. Valid until the next
-    /// <see cref="Forward"/>.</summary>
+    /// <see cref="Forward(ReadOnlyMatrixView, int, MatrixView)"/>.</summary>
     /// <param name="group">From 0 to the last forward pass's number of groups - 1.</param>
     /// <exception cref="ArgumentException">There is no such group.</exception>
     public ReadOnlySpan<float> Spectrum(int group)

@@ -24,4 +24,12 @@ internal sealed record GpuStepSettings
 
     /// <summary>Most rows of D that exist at a time for N > d; more rows, more memory and larger products.</summary>
     public int StripRows { get; init; } = 1024;
+
+    /// <summary>Settings for a device.</summary>
+    public static GpuStepSettings For(GpuPrecision precision, bool isEmulated)
+    {
+        const int EmulatedEigenThreads = 64;        // a barrier costs by the thread there
+        GpuStepSettings settings = new() { Precision = precision };
+        return isEmulated ? settings with { EigenThreads = EmulatedEigenThreads } : settings;
+    }
 }

@@ -22,7 +22,7 @@ public sealed class GpuWorkspace : IDisposable
 {
     private readonly TrainingStepGpu _step;
     private readonly MemoryBuffer1D<float, Stride1D.Dense> _summary;
-    private readonly MemoryBuffer1D<float, Stride1D.Dense>?[] _conversions = new MemoryBuffer1D<float, Stride1D.Dense>?[4];
+    private readonly DenseCopies _copies;
     private bool _hasRun;
     private bool _isDisposed;
 
@@ -34,8 +34,9 @@ public sealed class GpuWorkspace : IDisposable
         Shape = shape;
         Bytes = BytesOf(shape, options, precision);
         using PrimaryContext.Scope scope = PrimaryContext.Enter(gpu.Accelerator);
-        _step = new TrainingStepGpu(gpu, shape, options, Settings(precision, gpu.IsEmulated));
+        _step = new TrainingStepGpu(gpu, shape, options, GpuStepSettings.For(precision, gpu.IsEmulated));
         _summary = gpu.Allocate<float>(StepSummary.Length);
+        _copies = new DenseCopies(gpu, shape.Length, count: 4);
     }
 
     /// <summary>The device.</summary>
@@ -98,16 +99,13 @@ public sealed class GpuWorkspace : IDisposable
             using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
             _step.Dispose();
             _summary.Dispose();
-            foreach (MemoryBuffer1D<float, Stride1D.Dense>? buffer in _conversions)
-            {
-                buffer?.Dispose();
-            }
+            _copies.Dispose();
         }
     }
 
     /// <summary>What a workspace will take.</summary>
     internal static long BytesOf(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
-        TrainingStepGpu.WorkspaceBytes(shape, options, Settings(precision, isEmulated: false)) + (StepSummary.Length * sizeof(float));
+        TrainingStepGpu.WorkspaceBytes(shape, options, GpuStepSettings.For(precision, isEmulated: false)) + (StepSummary.Length * sizeof(float));
 
     /// <summary>The device's numbers as the other forms of the step report them.</summary>
     /// <param name="numbers">The words of <see cref="CopyResult"/>.</param>
@@ -152,48 +150,16 @@ public sealed class GpuWorkspace : IDisposable
         using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
         StepBuffers<float> buffers = new()
         {
-            Images = Input(stream, 0, images),
-            Texts = Input(stream, 1, texts),
+            Images = _copies.Input(stream, 0, images),
+            Texts = _copies.Input(stream, 1, texts),
             LogitScale = logitScale.As<float>(),
-            GradImages = Output(2, gradImages),
-            GradTexts = Output(3, gradTexts),
+            GradImages = _copies.Output(2, gradImages),
+            GradTexts = _copies.Output(3, gradTexts),
             Summary = _summary.View.BaseView,
         };
         _step.Run(stream, buffers);
-        Deliver(stream, buffers.GradImages, gradImages);
-        Deliver(stream, buffers.GradTexts, gradTexts);
+        _copies.Deliver(stream, buffers.GradImages, gradImages);
+        _copies.Deliver(stream, buffers.GradTexts, gradTexts);
         _hasRun = true;
     }
-
-    private static GpuStepSettings Settings(GpuPrecision precision, bool isEmulated)
-    {
-        const int EmulatedEigenThreads = 64;        // a barrier costs by the thread there
-        GpuStepSettings settings = new() { Precision = precision };
-        return isEmulated ? settings with { EigenThreads = EmulatedEigenThreads } : settings;
-    }
-
-    private ArrayView<float> Input(AcceleratorStream stream, int conversion, GpuMatrix matrix)
-    {
-        if (matrix.IsDenseFloat32)
-        {
-            return matrix.As<float>();
-        }
-
-        ArrayView<float> dense = Conversion(conversion);
-        RowConversion.ToDense(Gpu, stream, matrix, dense);
-        return dense;
-    }
-
-    private ArrayView<float> Output(int conversion, GpuMatrix matrix) =>
-        !matrix.IsEmpty && matrix.IsDenseFloat32 ? matrix.As<float>() : Conversion(conversion);
-
-    private void Deliver(AcceleratorStream stream, ArrayView<float> dense, GpuMatrix matrix)
-    {
-        if (!matrix.IsEmpty && !matrix.IsDenseFloat32)
-        {
-            RowConversion.FromDense(Gpu, stream, dense, matrix);
-        }
-    }
-
-    private ArrayView<float> Conversion(int index) => (_conversions[index] ??= Gpu.Allocate<float>(Shape.Length)).View.BaseView;
 }

@@ -18,28 +18,21 @@ using ILGPU.Runtime;
 namespace HiMo.Kernels;
 
 /// <summary>The form for N > d.</summary>
-internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, GpuStepSettings settings) : StepFormGpu(shape, options, settings)
+internal sealed class CovarianceStepGpu : StepFormGpu
 {
+    private readonly CovarianceBasisGpu _basis;
     private FactorLoss _loss;
-    private ArrayView<double> _partial;                 // of column sums
-    private ArrayView<double> _scratch;                 // of the eigensystem
-    private ArrayView<float> _rank;
-    private CovarianceSide _keys;
-    private CovarianceSide _queries;                    // both sides reconstructed
-    private ArrayView<float> _matrices;
-    private ArrayView<float> _values;
-    private ArrayView<float> _vectors;
+    private ArrayView<float> _reverse;                  // J of the keys' gradient, N + 1 rows of d + 1
     private ArrayView<float> _coordinates;              // V
     private ArrayView<float> _rowScale;                 // r
     private ArrayView<float> _shrink;                   // -g
     private ArrayView<float> _rows;                     // v'
     private ArrayView<float> _rowsInverse;
     private ArrayView<float> _gradRows;                 // dL/dv'
-    private ArrayView<float> _rowGradient;              // F
-    private ArrayView<float> _coupling;                 // Z
-    private ArrayView<float> _weighted;
-    private ArrayView<float> _sums;
-    private ArrayView<float> _constant;
+
+    public CovarianceStepGpu(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
+        : base(shape, options, settings) =>
+        _basis = new CovarianceBasisGpu(shape, Sides, options.BasisGradient, settings);
 
     /// <inheritdoc/>
     public override bool SharesLaunches => false;
@@ -49,6 +42,8 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
     private bool HasComponent => Options.Lambda != 0.0;
 
     private bool HasBothSides => Options.ReconstructsImages && Options.ReconstructsTexts;
+
+    private int Sides => HasBothSides ? 2 : 1;
 
     private bool IsSplit => !Options.GatherWithGrad;
 
@@ -79,27 +74,14 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
             return;
         }
 
-        int sides = HasBothSides ? 2 : 1;
         int pitch = Columns + 1;
-        long square = (long)Columns * Columns;
-        _partial = arena.Take<double>(ColumnSumGpu.PartialLength(pitch));
-        _scratch = arena.Take<double>(sides * EigenSymmetricGpu.ScratchLength(Columns, Settings.LargestGroupProblem));
-        _rank = arena.Floats(2 * sides);
-        _matrices = arena.Floats(sides * square);
-        _values = arena.Floats(sides * Columns);
-        _vectors = arena.Floats(sides * square);
-        _keys = new CovarianceSide { Delta = arena.Floats(Columns), Coordinates = arena.Floats(n * pitch), Gradient = arena.Floats(n * pitch) };
+        _basis.Layout(arena);
+        ArrayView<float> gradKeys = _basis.Side(0, default, default).Gradient.Data;
         _coordinates = arena.Floats((n + 1) * pitch);
         ArrayView<float> forQueries = arena.Floats((n + 1) * pitch);
-        ArrayView<float> forKeys = IsSplit ? arena.Floats((n + 1) * pitch) : forQueries;
-        _loss.GradQueries = new FactorGradient { FirstPitch = HasGlobal ? Columns : pitch, SecondPitch = pitch, First = forQueries, Second = forQueries, Extra = IsSplit ? forKeys : default };
-        _loss.GradKeys = new FactorGradient { FirstPitch = HasGlobal ? Columns : pitch, SecondPitch = pitch, First = _keys.Gradient, Second = _keys.Gradient };
-        _keys.Reverse = forKeys;
-        _rowGradient = IsExact ? arena.Floats(n * Columns) : default;
-        _coupling = IsExact ? arena.Floats(square) : default;
-        _weighted = arena.Floats(Columns);
-        _sums = arena.Floats(Columns);
-        _constant = arena.Floats(Columns);
+        _reverse = IsSplit ? arena.Floats((n + 1) * pitch) : forQueries;
+        _loss.GradQueries = new FactorGradient { FirstPitch = HasGlobal ? Columns : pitch, SecondPitch = pitch, First = forQueries, Second = forQueries, Extra = IsSplit ? _reverse : default };
+        _loss.GradKeys = new FactorGradient { FirstPitch = HasGlobal ? Columns : pitch, SecondPitch = pitch, First = gradKeys, Second = gradKeys };
         if (IsCosine)
         {
             _rowScale = arena.Floats(n);
@@ -108,7 +90,6 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
 
         if (HasBothSides)
         {
-            _queries = new CovarianceSide { Delta = arena.Floats(Columns), Coordinates = arena.Floats(n * pitch), Gradient = arena.Floats(n * pitch) };
             _rows = arena.Floats(n * Columns);
             _rowsInverse = arena.Floats(n);
             _gradRows = arena.Floats(n * Columns);
@@ -125,20 +106,26 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         FactorLoss loss = _loss;
         loss.Pass.Branches.LogitScale = step.LogitScale.Data;
         loss.Pass.Depths = new DeviceLimit { FirstGroup = HasGlobal ? 1 : 0, Before = Columns };
-        CovarianceSide keys = _keys;
-        CovarianceSide queries = _queries;
+        CovarianceSide keys = default;
+        CovarianceSide queries = default;
         if (HasComponent)
         {
-            keys.Rows = new CentredRows { Unit = unitKeys, Delta = keys.Delta, Columns = Columns };
-            queries.Rows = new CentredRows { Unit = unitQueries, Delta = queries.Delta, Columns = Columns };
-            Decompose(stream, step, ref keys, ref queries);
+            keys = _basis.Side(0, unitKeys, step.Kept);
+            _basis.Covariance(stream, 0, keys.Rows);
+            if (HasBothSides)
+            {
+                queries = _basis.Side(1, unitQueries, step.Kept);
+                _basis.Covariance(stream, 1, queries.Rows);
+            }
+
+            _basis.Decompositions.Run(stream, Options.Tau, step.Kept);
             componentQueries = HasBothSides ? ReconstructQueries(stream, queries) : unitQueries;
             Project(stream, componentQueries, keys);
             loss.Pass.Depths = loss.Pass.Depths with { Kept = step.Kept.Data, Extra = 1 }; // Grid.Z is the branch there
         }
 
         loss.Pass.Queries = Factors(unitQueries, Columns, _coordinates, default);
-        loss.Pass.Keys = Factors(unitKeys, Columns, keys.Coordinates, IsCosine ? _rowScale : default);
+        loss.Pass.Keys = Factors(unitKeys, Columns, keys.Coordinates.Data, IsCosine ? _rowScale : default);
         if (HasGlobal)
         {
             loss.GradQueries.First = step.GradQueries.Data;
@@ -150,7 +137,7 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         ContrastiveFactorsGpu.Run(stream.Gpu, stream.Stream, loss, Settings.Precision);
         stream.Gpu.Launch(stream.Stream, StepSummaryGpu.Kernel, new Index3D(1, 1, 1), StepSummaryGpu.Threads, new StepSummaryArguments
         {
-            Branches = loss.Pass.Branches, Numbers = step.Summary.Data, Rank = _rank, GlobalWeight = Options.GlobalWeight, Lambda = Options.Lambda,
+            Branches = loss.Pass.Branches, Numbers = step.Summary.Data, Rank = HasComponent ? _basis.Decompositions.Rank.Data : default, GlobalWeight = Options.GlobalWeight, Lambda = Options.Lambda,
         });
         if (HasComponent)
         {
@@ -174,52 +161,10 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         SecondScale = componentScale,
     };
 
-    // mu, C, W and m of every side that is reconstructed
-    private void Decompose(BatchStream stream, StepOperands step, ref CovarianceSide keys, ref CovarianceSide queries)
-    {
-        int sides = HasBothSides ? 2 : 1;
-        long square = (long)Columns * Columns;
-        for (int side = 0; side < sides; side++)
-        {
-            CentredRows rows = side == 0 ? keys.Rows : queries.Rows;
-            ColumnSumGpu.Run(stream, new ShiftedRows { Rows = rows }, Rows, Columns, 1.0 / Rows, _partial, rows.Delta);
-            stream.Multiply(1, new GemmArguments<CentredRows, CentredRows, StridedMatrix>
-            {
-                A = rows, B = rows, C = StridedMatrix.Rows(_matrices.SubView(side * square, square), Columns), Rows = Columns, Columns = Columns, Depth = Rows,
-            });
-        }
-
-        EigenSymmetricGpu.Run(stream.Gpu, stream.Stream, sides, Settings.EigenThreads, Settings.LargestGroupProblem, new EigenArguments
-        {
-            Matrix = _matrices, Values = _values, Vectors = _vectors, Scratch = _scratch, Kept = step.Kept.Data, Summary = _rank, Size = Columns, Tau = Options.Tau,
-        });
-        keys.Decomposition = DecompositionOf(step, 0);
-        queries.Decomposition = HasBothSides ? DecompositionOf(step, 1) : default;
-    }
-
-    private Decomposition DecompositionOf(StepOperands step, int side)
-    {
-        long square = (long)Columns * Columns;
-        return new()
-        {
-            Values = _values.SubView(side * Columns, Columns), Vectors = _vectors.SubView(side * square, square), Kept = step.Kept.From(side), Size = Columns,
-        };
-    }
-
     // v' = Y_v [mu_v, W_v]^T over the kept vectors
     private ArrayView<float> ReconstructQueries(BatchStream stream, CovarianceSide queries)
     {
-        int pitch = Columns + 1;
-        stream.Multiply(1, new GemmArguments<ProjectedRows, BasisOperand, Coordinates>
-        {
-            A = new() { Queries = queries.Rows.Unit, Keys = queries.Rows, Rows = Rows, FirstGroup = 1 }, B = queries.Basis,
-            C = new() { Queries = queries.Coordinates, Keys = queries.Coordinates, Rows = Rows, Pitch = pitch, FirstGroup = 1 }, Rows = Rows, Columns = pitch, Depth = Columns,
-        });
-        stream.Multiply(1, new GemmArguments<StridedMatrix, TransposedBasisOperand, StridedMatrix>
-        {
-            A = StridedMatrix.Rows(queries.Coordinates, pitch), B = new() { Basis = queries.Basis }, C = StridedMatrix.Rows(_rows, Columns),
-            Rows = Rows, Columns = Columns, Depth = pitch, DepthLimit = queries.KeptAndMean,
-        });
+        _basis.Reconstruct(stream, queries, _rows);
         if (IsCosine)
         {
             stream.Lines(L2NormalizeGpu.Kernel, Rows, new L2NormalizeArguments
@@ -260,33 +205,20 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
         if (IsCosine)
         {
             stream.Lines(CovarianceRowsGpu.GradientKernel, Rows, RowArguments(keys));
-            shrunk = keys.Reverse.SubView((long)Rows * pitch, pitch);
-            ColumnSumGpu.Run(
-                stream, new WeightedRows { Data = keys.Coordinates, Weights = _shrink, Pitch = pitch, WeightPitch = 1 }, Rows, pitch, 1.0, _partial, shrunk);
+            shrunk = _reverse.SubView((long)Rows * pitch, pitch);
+            _basis.ColumnSum(stream, new WeightedRows { Data = keys.Coordinates, Weights = _shrink, Pitch = pitch, WeightPitch = 1 }, pitch, 1.0, shrunk);
         }
 
-        ColumnSumGpu.Run(
-            stream, new WeightedRows { Data = componentQueries, Weights = keys.Reverse, Pitch = Columns, WeightPitch = pitch },
-            Rows, Columns, 1.0, _partial, _weighted);
-        SideGradient(stream, keys, keys.Reverse, _coordinates, shrunk, step.GradKeys.Data);
-        ArrayView<float> gradRows = HasBothSides ? _gradRows : step.GradQueries.Data;
+        _basis.ColumnSum(stream, new WeightedRows { Data = componentQueries, Weights = _reverse, Pitch = Columns, WeightPitch = pitch }, Columns, 1.0, _basis.Weighted);
+        _basis.GradientOfCoordinates(stream, keys, _reverse, _coordinates, shrunk, step.GradKeys, HasGlobal);
+        BatchView<float> gradRows = HasBothSides ? _gradRows : step.GradQueries;
         stream.Multiply(1, new GemmArguments<StridedMatrix, TransposedBasisOperand, AddedResult>
         {
             A = StridedMatrix.Rows(_loss.GradQueries.Second, pitch), B = new() { Basis = keys.Basis },
             C = new() { Data = gradRows, Columns = Columns, IsAdded = HasGlobal && !HasBothSides ? 1 : 0 },
             Rows = Rows, Columns = Columns, Depth = pitch, DepthLimit = keys.KeptAndMean,
         });
-        if (HasBothSides)
-        {
-            QueryGradient(stream, step, queries);
-        }
-    }
-
-    // From dL/dv' back to the unit queries.
-    private void QueryGradient(BatchStream stream, StepOperands step, CovarianceSide queries)
-    {
-        int pitch = Columns + 1;
-        if (IsCosine)
+        if (HasBothSides && IsCosine)
         {
             stream.Lines(L2NormalizeGpu.BackwardKernel, Rows, new L2NormalizeBackwardArguments
             {
@@ -294,59 +226,9 @@ internal sealed class CovarianceStepGpu(MatrixShape shape, MoLoOptions options, 
             });
         }
 
-        stream.Multiply(1, new GemmArguments<StridedMatrix, BasisOperand, StridedMatrix>
+        if (HasBothSides)
         {
-            A = StridedMatrix.Rows(_gradRows, Columns), B = queries.Basis, C = StridedMatrix.Rows(queries.Gradient, pitch), Rows = Rows, Columns = pitch, Depth = Columns,
-        });
-        ColumnSumGpu.Run(stream, new WeightedRows { Data = _gradRows, Pitch = Columns }, Rows, Columns, 1.0, _partial, _weighted);
-        SideGradient(stream, queries, queries.Coordinates, queries.Gradient, default, step.GradQueries.Data);
-    }
-
-    // Z from first^T second + L^T Y, F, c, and gradient = F W^T + 1 c^T beside what is there
-    private void SideGradient(
-        BatchStream stream, CovarianceSide side, ArrayView<float> first, ArrayView<float> second, ArrayView<float> shrunk, ArrayView<float> gradient)
-    {
-        int pitch = Columns + 1;
-        RowGradient rows = new() { Direct = side.Gradient, Data = _rowGradient, Decomposition = side.Decomposition };
-        if (IsExact)
-        {
-            CouplingOperand left = new() { First = first, Second = side.Gradient, Decomposition = side.Decomposition, Rows = Rows, Pitch = pitch, OnlyKept = 1 };
-            stream.Multiply(1, new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
-            {
-                A = left, B = left with { First = second, Second = side.Coordinates, OnlyKept = 0 }, C = new() { Data = _coupling, Decomposition = side.Decomposition },
-                Rows = Columns, Columns = Columns, Depth = (2 * Rows) + (shrunk.Length > 0 ? 1 : 0),
-            });
-            stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, RowGradient>
-            {
-                A = StridedMatrix.Rows(side.Coordinates.SubView(1, side.Coordinates.Length - 1), pitch), B = StridedMatrix.Rows(_coupling, Columns), C = rows,
-                Rows = Rows, Columns = Columns, Depth = Columns,
-            });
+            _basis.Gradient(stream, queries, _gradRows, step.GradQueries, HasGlobal);
         }
-
-        ColumnSumGpu.Run(stream, rows, Rows, Columns, 1.0, _partial, _sums);
-        stream.Lines(CovarianceRowsGpu.ConstantKernel, Columns, new MeanGradientArguments
-        {
-            Weighted = _weighted, Shrunk = shrunk, Sums = _sums, Result = _constant, Basis = side.Basis, Rows = Rows,
-        });
-        stream.Multiply(1, new GemmArguments<RowGradient, StridedMatrix, AddedResult>
-        {
-            A = rows, B = StridedMatrix.Rows(side.Decomposition.Vectors, Columns),
-            C = new() { Data = gradient, Constant = _constant, Columns = Columns, IsAdded = HasGlobal ? 1 : 0 }, Rows = Rows, Columns = Columns, Depth = Columns,
-        });
-    }
-
-    /// <summary>One side that is reconstructed.</summary>
-    private struct CovarianceSide
-    {
-        public ArrayView<float> Delta;
-        public CentredRows Rows;
-        public Decomposition Decomposition;
-        public ArrayView<float> Coordinates;   // Y, N rows of d + 1
-        public ArrayView<float> Gradient;      // L, or G_v W_v; N rows of d + 1
-        public ArrayView<float> Reverse;       // J of the keys' gradient, N + 1 rows of d + 1
-
-        public readonly BasisOperand Basis => new() { Rows = Rows, Decomposition = Decomposition };
-
-        public readonly DeviceLimit KeptAndMean => new() { Kept = Decomposition.Kept, Extra = 1 };
     }
 }

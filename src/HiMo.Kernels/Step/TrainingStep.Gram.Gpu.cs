@@ -87,7 +87,7 @@ internal sealed class GramStepGpu : StepFormGpu
             GatherWithGrad = Options.GatherWithGrad ? 1 : 0,
         };
         Products(stream, step);
-        _basis.Decompose(stream, Options.Tau, step.Kept);
+        _basis.Decompositions.Run(stream, Options.Tau, step.Kept);
         for (int side = 0; side < Sides; side++)
         {
             Reconstruct(stream, step, side, logits);
@@ -115,7 +115,7 @@ internal sealed class GramStepGpu : StepFormGpu
                 A = left, B = right, Rows = n, Columns = Columns, Depth = 2 * n,
                 C = new()
                 {
-                    Left = left, Right = right, Logits = logits, Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Rank },
+                    Left = left, Right = right, Logits = logits, Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Decompositions.Rank },
                     Gram = _grams, InverseNorm = step.InverseNorm, GradQueries = step.GradQueries, GradKeys = step.GradKeys,
                 },
             },
@@ -131,7 +131,7 @@ internal sealed class GramStepGpu : StepFormGpu
         GemmArguments<GramLeft, GramRight, GramResult> product = new()
         {
             A = left, B = new() { Left = left }, Rows = Rows, Columns = Rows, Depth = Columns,
-            C = new() { Cosines = _cosines, Matrices = _basis.Matrices, Grams = _grams, Size = Rows, Sides = Sides },
+            C = new() { Cosines = _cosines, Matrices = _basis.Decompositions.Matrices, Grams = _grams, Size = Rows, Sides = Sides },
         };
         stream.Multiply(isStrict ? all : 1, product, Settings.Precision);
         if (!isStrict)
@@ -148,7 +148,7 @@ internal sealed class GramStepGpu : StepFormGpu
     // M, and r
     private void Reconstruct(BatchStream stream, StepOperands step, int side, LogitStatistics logits)
     {
-        _basis.Reconstruction(stream, _basis.Side(side, step.Kept), _sides[side].Reconstruction);
+        _basis.Reconstruction(stream, _basis.Decompositions.Side(side, step.Kept), _sides[side].Reconstruction);
         if (IsCosine)
         {
             Multiply(
@@ -199,7 +199,7 @@ internal sealed class GramStepGpu : StepFormGpu
     private void BasisGradient(BatchStream stream, StepOperands step, LogitStatistics logits, int side)
     {
         BatchView<float> e2 = _second.From(side * Square);
-        _basis.Gradient(stream, _basis.Side(side, step.Kept), _combined.From((2 + side) * Square), e2);
+        _basis.Gradient(stream, _basis.Decompositions.Side(side, step.Kept), _combined.From((2 + side) * Square), e2);
         if (IsCosine)
         {
             Multiply(
