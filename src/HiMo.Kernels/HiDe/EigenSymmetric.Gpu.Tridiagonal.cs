@@ -5,11 +5,9 @@ using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
-// Steps 3 and 4: eigenvalues and eigenvectors of the tridiagonal matrix in float64. The head of EigenSymmetric.Gpu.cs describes all steps.
+// Steps 3, 4 and 6 for large matrices, by factorisations with divisions. EigenSymmetric.Gpu.cs has faster ones for small matrices.
 internal static partial class EigenSymmetricGpu
 {
-    private const int LanesPerValue = 8;
-    private const int Rounds = 18;                 // 9^18 > 2^56: past the last bit of a float64
     private const double Perturbation = 2e-8;      // of the norm; float32's own error is 6e-8
     private const double SmallestPivot = 1e-290;
 
@@ -35,34 +33,6 @@ internal static partial class EigenSymmetricGpu
 
         Group.Barrier();
         return (norm * (1.0 + Perturbation)) + 1e-300;
-    }
-
-    // values[i] = i-th smallest eigenvalue. Each round cuts an interval in nine by eight Sturm counts.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Multisect(ArrayView<double> diagonal, ArrayView<double> offSquares, ArrayView<double> values, double norm, int n)
-    {
-        int probe = Group.IdxX % LanesPerValue;
-        for (int start = 0; start < n; start += Group.DimX / LanesPerValue)
-        {
-            int i = start + (Group.IdxX / LanesPerValue);
-            double low = -norm;
-            double width = 2.0 * norm;
-            for (int round = 0; round < Rounds; round++)
-            {
-                double x = low + (width * ((probe + 1) / (LanesPerValue + 1.0)));
-                int notAbove = CountBelow(diagonal, offSquares, x, n) <= i ? 1 : 0;
-                notAbove += ILGPU.Warp.ShuffleXor(notAbove, 4);
-                notAbove += ILGPU.Warp.ShuffleXor(notAbove, 2);
-                notAbove += ILGPU.Warp.ShuffleXor(notAbove, 1);
-                low += width * (notAbove / (LanesPerValue + 1.0));
-                width /= LanesPerValue + 1.0;
-            }
-
-            if (i < n && probe == 0)
-            {
-                values[i] = low + (0.5 * width);
-            }
-        }
     }
 
     // Number of eigenvalues below x: negative pivots of the factorisation of T - x I.
@@ -140,5 +110,35 @@ internal static partial class EigenSymmetricGpu
         {
             vectors[((long)j * n) + n - 1 - i] = (float)(down[((long)j * n) + i] * scale);
         }
+    }
+
+    // m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SelectRank(ArrayView<float> lambda, EigenArguments arguments, int problem, int n)
+    {
+        double total = 0.0;
+        for (int i = 0; i < n; i++)
+        {
+            total += lambda[i];
+        }
+
+        total = XMath.Max(total, ExplainedRankReference.MinTotal);
+        int m = 0;
+        double kept = 0.0;
+        while (m < n && kept / total < arguments.Tau)
+        {
+            kept += lambda[m];
+            m++;
+        }
+
+        float gap = float.PositiveInfinity;
+        if (m < n)
+        {
+            gap = (lambda[m - 1] - lambda[m]) / lambda[0];
+        }
+
+        arguments.Kept[(1 + arguments.KeptGap) * problem] = m;
+        arguments.Summary[2 * problem] = (float)(kept / total);
+        arguments.Summary[(2 * problem) + 1] = gap;
     }
 }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.  K' = H K H,  K' = W diag(lambda) W^T
 // Shapes     K: n x n a group, n from 1 to 176 (beyond: EigenSymmetric.Gpu.Large.cs); lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
-// Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in shared memory   3 eigenvalues by multisection of Sturm
-//            counts, 8 lanes a value   4 vectors of the tridiagonal matrix by twisted factorisation, a thread a vector
-//            5 back through the reflectors, a warp a vector   6 rank m by prefix sum
-// Mapping    any number of warps; the matrix lies in dynamic shared memory with a row pitch of 8 modulo 32, so that 4 rows x 8 columns
-//            lie in 32 banks.
+// Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in shared memory (EigenSymmetric.Gpu.Reduction.cs)   3 eigenvalues
+//            by counts   4 solutions of the tridiagonal equations from both ends, a thread each (TridiagonalEigen.Gpu.cs)   5 their
+//            join, and back through the reflectors (EigenSymmetric.Gpu.BackTransformation.cs)   6 rank m by prefix sum, beside step 4
+// Mapping    any number of warps; the matrix lies in dynamic shared memory with a row pitch of 4 modulo 32: rows begin at 16 bytes, and a
+//            column lies in 8 banks. ILGPU unrolls no loop, so what shall be under way together stands written out, in structures.
 // Precision  1, 2, 5 in float32, 3 and 4 in float64: a tridiagonal matrix with gaps above 1e-8 of its norm then gives vectors that are
-//            orthogonal to float32's error. Its diagonal is perturbed by less than float32's error, differently in each place, so that
-//            no two eigenvalues coincide, not even those of a matrix that falls apart into blocks (Dhillon and Parlett's device).
-//            W of a Gram matrix is centred, H W: for an eigenvalue above 0 that changes rounding only, and the null vector 1 becomes 0.
+//            orthogonal to float32's error. W of a Gram matrix is centred, H W: for an eigenvalue above 0 that changes rounding only,
+//            and the null vector 1 becomes 0.
 // Failure    none: no iteration waits for convergence. Deterministic.
-// Source     Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4; Dhillon and Parlett, twisted factorisations (1997).
+// Source     Golub and Van Loan, Matrix Computations, section 8.3.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -31,7 +30,7 @@ internal struct EigenArguments
     /// <summary>Receives W, n x n a group.</summary>
     public ArrayView<float> Vectors;
 
-    /// <summary>Workspace, 2 n^2 a group.</summary>
+    /// <summary>Workspace, <see cref="EigenSymmetricGpu.ScratchLength"/> a group.</summary>
     public ArrayView<double> Scratch;
 
     /// <summary>Receives m, <see cref="KeptGap"/> elements between one and the next.</summary>
@@ -57,13 +56,18 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Largest n that one thread group solves.</summary>
     public const int MaxSize = 176;
 
-    /// <summary>Words of dynamic shared memory: the matrix, d, e, beta, p, and the scratch of sums.</summary>
-    public static int SharedLength(int size) => (size * Pitch(size)) + (4 * size) + GroupSum.ScratchLength;
+    private const int MostThreads = 1024;
+    private const int SharedVectors = 8;
+    private const int SumsTogether = 4;
+    private const double ValueError = 8.9e-16;         // of the norm: 2^-50
+
+    /// <summary>Words of dynamic shared memory: the matrix and a spare row, d, e, beta, means, two of p and of u.</summary>
+    public static int SharedLength(int size) => (size + 1 + SharedVectors) * Pitch(size);
 
     /// <summary>Doubles of workspace for one problem.</summary>
     /// <param name="size">n.</param>
     /// <param name="largest">Largest n that one thread group solves.</param>
-    public static long ScratchLength(int size, int largest) => size <= largest ? 2L * size * size : LargeScratchLength(size);
+    public static long ScratchLength(int size, int largest) => size <= largest ? Solutions.Length(size) / 2 : LargeScratchLength(size);
 
     /// <summary>Enqueues the decomposition of some problems of one size.</summary>
     /// <param name="gpu">The device.</param>
@@ -89,283 +93,136 @@ internal static partial class EigenSymmetricGpu
     {
         int n = arguments.Size;
         int pitch = Pitch(n);
+        long start = (long)Grid.IdxX * n * n;
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
-        ArrayView<double> diagonal = SharedMemory.Allocate<double>(MaxSize);
-        ArrayView<double> offSquares = SharedMemory.Allocate<double>(MaxSize);
+        ArrayView<float> vectors = shared.SubView((n + 1) * pitch, SharedVectors * pitch);
+        ArrayView<float> a = shared.SubView(0, (n + 1) * pitch);
+        ArrayView<float> d = vectors.SubView(0, pitch);
+        ArrayView<float> e = vectors.SubView(pitch, pitch);
+        ArrayView<float> beta = vectors.SubView(2 * pitch, pitch);
         ArrayView<double> values = SharedMemory.Allocate<double>(MaxSize);
-        ArrayView<float> a = shared.SubView(0, n * pitch);
-        ArrayView<float> d = shared.SubView(n * pitch, n);
-        ArrayView<float> e = shared.SubView((n * pitch) + n, n);
-        ArrayView<float> beta = shared.SubView((n * pitch) + (2 * n), n);
-        ArrayView<float> p = shared.SubView((n * pitch) + (3 * n), n);
-        ArrayView<float> scratch = shared.SubView((n * pitch) + (4 * n), GroupSum.ScratchLength);
-        long matrixStart = (long)Grid.IdxX * n * n;
+        ArrayView<int> counts = SharedMemory.Allocate<int>(MostThreads);
+        ArrayView<double> sums = SharedMemory.Allocate<double>(MaxSize + SumsTogether);
+        TridiagonalGpu tridiagonal = default;
+        tridiagonal.Diagonal = SharedMemory.Allocate<double>(MaxSize);
+        tridiagonal.Coupling = SharedMemory.Allocate<double>(MaxSize + 1);
+        tridiagonal.Squares = SharedMemory.Allocate<double>(MaxSize + 1);
+        tridiagonal.Inverse = SharedMemory.Allocate<double>(MaxSize + 1);
+        tridiagonal.Size = n;
 
-        float trace = LoadCentred(arguments.Matrix.SubView(matrixStart, (long)n * n), a, d, p, n, pitch, arguments.IsGram);
-        for (int k = 0; k < n - 2; k++)
-        {
-            Reflect(a, d, e, beta, p, scratch, k, n, pitch);
-        }
-
-        if (Group.IdxX == 0)
-        {
-            d[n - 1] = a[(n - 1) * (pitch + 1)];
-            if (n > 1)
-            {
-                d[n - 2] = a[(n - 2) * (pitch + 1)];
-                e[n - 2] = a[((n - 2) * pitch) + n - 1];
-            }
-        }
-
+        float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
+        Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * pitch), vectors.SubView(6 * pitch, 2 * pitch), n, pitch, pitch);
         Group.Barrier();
-        double norm = Perturb(d, e, diagonal, offSquares, n);
-        Multisect(diagonal, offSquares, values, norm, n);
+        double norm = tridiagonal.Fill(d, e);
         Group.Barrier();
-        ArrayView<float> vectors = arguments.Vectors.SubView(matrixStart, (long)n * n);
-        ArrayView<double> work = arguments.Scratch.SubView(2 * matrixStart, 2L * n * n);
-        for (int i = Group.IdxX; i < n; i += Group.DimX)
-        {
-            TwistedVector(diagonal, e, offSquares, values[i], vectors, work, i, n);
-        }
-
-        Group.Barrier(); // vectors change from a thread each to a warp each
-        for (int i = Group.IdxX / Gpu.WarpSize; i < n; i += Group.DimX / Gpu.WarpSize)
-        {
-            BackTransform(a, beta, vectors, i, n, pitch, arguments.IsGram);
-        }
-
-        ArrayView<float> lambda = arguments.Values.SubView((long)Grid.IdxX * n, n);
-        for (int i = Group.IdxX; i < n; i += Group.DimX)
-        {
-            lambda[i] = XMath.Max((float)(values[n - 1 - i] * trace), 0.0f);
-        }
-
+        Values(tridiagonal, norm, counts, values);
         Group.Barrier();
-        if (Group.IdxX == 0)
+        int length = Solutions.Length(n);
+        Solutions solutions = Solutions.In(arguments.Scratch.Cast<float>().SubView((long)Grid.IdxX * length, length), n);
+        Solve(tridiagonal, values, solutions);
+        if (Group.IdxX / Gpu.WarpSize == (Group.DimX / Gpu.WarpSize) - 1)
         {
-            SelectRank(lambda, arguments, Grid.IdxX, n);
+            SelectRank(values, trace, sums, arguments, n); // by the warp that has least to solve
+        }
+
+        Group.Barrier(); // solutions change from a thread each to four lanes each
+        ArrayView<float> result = arguments.Vectors.SubView(start, (long)n * n);
+        int tasks = (n + VectorsOfAWarp - 1) / VectorsOfAWarp * Gpu.WarpSize;
+        for (int task = Group.IdxX; task < tasks; task += Group.DimX)
+        {
+            BackTransform(a, beta, solutions, result, task, n, pitch, arguments.IsGram);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Pitch(int size) => ((size + 31) / 32 * 32) + 8;
+    private static int Pitch(int size) => ((size + 31) / 32 * 32) + 4;
 
-    // a = H K H / trace, or K / trace. K is read along columns, which its symmetry allows, and made exactly symmetric. Returns the trace.
+    // values[i] = i-th smallest eigenvalue: between two of as many points as there are threads, and then by halving.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float LoadCentred(ArrayView<float> k, ArrayView<float> a, ArrayView<float> diagonal, ArrayView<float> mean, int n, int pitch, int isGram)
+    private static void Values(TridiagonalGpu t, double norm, ArrayView<int> counts, ArrayView<double> values)
     {
-        for (int i = Group.IdxX; i < n; i += Group.DimX)
+        int points = Group.DimX;
+        double distance = 2.0 * norm / (points + 1);
+        counts[Group.IdxX] = t.CountBelow(((Group.IdxX + 1) * distance) - norm);
+        Group.Barrier();
+        for (int i = Group.IdxX; i < t.Size; i += points)
         {
-            float sum = 0.0f;
-            for (int j = 0; j < n; j++)
+            int before = 0;
+            int behind = points;
+            while (before < behind)
             {
-                sum += k[(j * n) + i];
+                int middle = (before + behind) / 2;
+                bool isBelow = counts[middle] <= i;
+                before = isBelow ? middle + 1 : before;
+                behind = isBelow ? behind : middle;
             }
 
-            mean[i] = isGram * sum / n;
-            diagonal[i] = k[i * (n + 1)];
-        }
+            double low = (before * distance) - norm;
+            for (double width = 0.5 * distance; width > ValueError * norm; width *= 0.5)
+            {
+                low += t.CountBelow(low + width) <= i ? width : 0.0;
+            }
 
-        Group.Barrier();
-        float total = 0.0f;
-        for (int i = 0; i < n; i++)
-        {
-            total += mean[i];
+            values[i] = low + (0.5 * ValueError * norm);
         }
+    }
 
-        total /= n;
-        float trace = 0.0f;
-        for (int i = 0; i < n; i++)
-        {
-            trace += XMath.Max(diagonal[i] - (2.0f * mean[i]) + total, 0.0f);
-        }
-
-        float scale = trace > 0.0f ? 1.0f / trace : 0.0f;
+    // lambda, and m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it; by one warp.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SelectRank(ArrayView<double> values, float trace, ArrayView<double> sums, EigenArguments arguments, int n)
+    {
+        int problem = Grid.IdxX;
         int lane = Group.IdxX % Gpu.WarpSize;
-        for (int i = Group.IdxX / Gpu.WarpSize; i < n; i += Group.DimX / Gpu.WarpSize)
+        ArrayView<float> lambda = arguments.Values.SubView((long)problem * n, n);
+        for (int i = lane; i < n + SumsTogether; i += Gpu.WarpSize)
         {
-            for (int j = lane; j < n; j += Gpu.WarpSize)
-            {
-                float symmetric = 0.5f * (k[(i * n) + j] + k[(j * n) + i]);
-                a[(i * pitch) + j] = (symmetric - mean[i] - mean[j] + total) * scale;
-            }
-        }
-
-        Group.Barrier();
-        return trace;
-    }
-
-    // One Householder step: column k below the diagonal becomes (alpha, 0, ..., 0). The reflector I - beta v v^T stays in row k.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Reflect(
-        ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> p, ArrayView<float> scratch, int k, int n, int pitch)
-    {
-        ArrayView<float> v = a.SubView(k * pitch, n);
-        float part = 0.0f;
-        for (int j = k + 2 + Group.IdxX; j < n; j += Group.DimX)
-        {
-            part += v[j] * v[j];
-        }
-
-        float tail = GroupSum.All(part, scratch);
-        float first = v[k + 1];
-        float norm = XMath.Sqrt((first * first) + tail);
-        bool isNeeded = tail > 0.0f;
-        float alpha = isNeeded ? (first > 0.0f ? -norm : norm) : first;
-        float factor = isNeeded ? 1.0f / (norm * (norm + XMath.Abs(first))) : 0.0f;
-        Group.Barrier(); // everybody has read the first element
-        if (Group.IdxX == 0)
-        {
-            d[k] = v[k];
-            e[k] = alpha;
-            beta[k] = factor;
-            v[k + 1] = first - alpha;
-        }
-
-        Group.Barrier();
-
-        // p = beta A v, four lanes a row
-        int quarter = Group.IdxX % 4;
-        float dot = 0.0f;
-        for (int start = k + 1; start < n; start += Group.DimX / 4)
-        {
-            int i = start + (Group.IdxX / 4);
-            float sum = 0.0f;
+            float value = i < n ? XMath.Max((float)(values[n - 1 - XMath.Min(i, n - 1)] * trace), 0.0f) : 0.0f;
+            sums[i] = value;
             if (i < n)
             {
-                for (int j = k + 1 + quarter; j < n; j += 4)
-                {
-                    sum += a[(j * pitch) + i] * v[j];
-                }
+                lambda[i] = value;
             }
+        }
 
-            sum += ILGPU.Warp.ShuffleXor(sum, 1);
-            sum += ILGPU.Warp.ShuffleXor(sum, 2);
-            if (i < n && quarter == 0)
+        ILGPU.Warp.Barrier();
+        if (lane == 0)
+        {
+            double sum = 0.0;
+            for (int i = 0; i < n; i += SumsTogether)
             {
-                p[i] = factor * sum;
-                dot += factor * sum * v[i];
+                double value0 = sums[i];
+                double value1 = sums[i + 1];
+                double value2 = sums[i + 2];
+                double value3 = sums[i + 3];
+                sums[i] = sum + value0;
+                sums[i + 1] = sum + value0 + value1;
+                sums[i + 2] = sum + value0 + value1 + value2;
+                sum = sum + value0 + value1 + value2 + value3;
+                sums[i + 3] = sum;
             }
         }
 
-        float half = 0.5f * factor * GroupSum.All(dot, scratch);
-
-        // A -= v w^T + w v^T with w = p - half v
-        int lane = Group.IdxX % Gpu.WarpSize;
-        for (int i = k + 1 + (Group.IdxX / Gpu.WarpSize); i < n; i += Group.DimX / Gpu.WarpSize)
-        {
-            float vi = v[i];
-            float wi = p[i] - (half * vi);
-            for (int j = k + 1 + lane; j < n; j += Gpu.WarpSize)
-            {
-                float vj = v[j];
-                a[(i * pitch) + j] -= (vi * (p[j] - (half * vj))) + (wi * vj);
-            }
-        }
-
-        Group.Barrier();
-    }
-
-    /// <summary>One vector of up to 192 components over a warp: component lane + 32 c in field c.</summary>
-    private struct Spread
-    {
-        public float C0;
-        public float C1;
-        public float C2;
-        public float C3;
-        public float C4;
-        public float C5;
-    }
-
-    // w = (I - beta_0 v_0 v_0^T) ... (I - beta_{n-3} v_{n-3} v_{n-3}^T) z, of a Gram matrix then centred.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, ArrayView<float> vectors, int i, int n, int pitch, int isGram)
-    {
-        int lane = Group.IdxX % Gpu.WarpSize;
-        Spread z = Load(vectors.SubView(i, ((long)n * n) - i), lane, 0, n, n);
-        for (int k = n - 3; k >= 0; k--)
-        {
-            Spread v = Load(a.SubView(k * pitch, n), lane, k + 1, n, 1);
-            float dot = (z.C0 * v.C0) + (z.C1 * v.C1) + (z.C2 * v.C2) + (z.C3 * v.C3) + (z.C4 * v.C4) + (z.C5 * v.C5);
-            float factor = beta[k] * GroupSum.Warp(dot);
-            z.C0 -= factor * v.C0;
-            z.C1 -= factor * v.C1;
-            z.C2 -= factor * v.C2;
-            z.C3 -= factor * v.C3;
-            z.C4 -= factor * v.C4;
-            z.C5 -= factor * v.C5;
-        }
-
-        float mean = isGram * GroupSum.Warp(z.C0 + z.C1 + z.C2 + z.C3 + z.C4 + z.C5) / n;
-        Store(vectors, z.C0 - mean, lane, i, n);
-        Store(vectors, z.C1 - mean, lane + 32, i, n);
-        Store(vectors, z.C2 - mean, lane + 64, i, n);
-        Store(vectors, z.C3 - mean, lane + 96, i, n);
-        Store(vectors, z.C4 - mean, lane + 128, i, n);
-        Store(vectors, z.C5 - mean, lane + 160, i, n);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Spread Load(ArrayView<float> source, int lane, int first, int n, int stride)
-    {
-        Spread spread = default;
-        spread.C0 = Element(source, lane, first, n, stride);
-        spread.C1 = Element(source, lane + 32, first, n, stride);
-        spread.C2 = Element(source, lane + 64, first, n, stride);
-        spread.C3 = Element(source, lane + 96, first, n, stride);
-        spread.C4 = Element(source, lane + 128, first, n, stride);
-        spread.C5 = Element(source, lane + 160, first, n, stride);
-        return spread;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Element(ArrayView<float> source, int j, int first, int n, int stride)
-    {
-        float value = 0.0f;
-        if (j >= first && j < n)
-        {
-            value = source[(long)j * stride];
-        }
-
-        return value;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ArrayView<float> vectors, float value, int j, int i, int n)
-    {
-        if (j < n)
-        {
-            vectors[((long)j * n) + i] = value;
-        }
-    }
-
-    // m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void SelectRank(ArrayView<float> lambda, EigenArguments arguments, int problem, int n)
-    {
-        double total = 0.0;
-        for (int i = 0; i < n; i++)
-        {
-            total += lambda[i];
-        }
-
-        total = XMath.Max(total, ExplainedRankReference.MinTotal);
+        ILGPU.Warp.Barrier();
+        double total = XMath.Max(sums[n - 1], ExplainedRankReference.MinTotal);
         int m = 0;
-        double kept = 0.0;
-        while (m < n && kept / total < arguments.Tau)
+        for (int i = lane; i < n; i += Gpu.WarpSize)
         {
-            kept += lambda[m];
-            m++;
+            double kept = i > 0 ? sums[i - 1] : 0.0;
+            m += kept / total < arguments.Tau ? 1 : 0;
         }
 
-        float gap = float.PositiveInfinity;
-        if (m < n)
+        m = (int)GroupSum.Warp((float)m);
+        if (lane == 0)
         {
-            gap = (lambda[m - 1] - lambda[m]) / lambda[0];
-        }
+            float gap = float.PositiveInfinity;
+            if (m < n)
+            {
+                gap = (lambda[m - 1] - lambda[m]) / lambda[0];
+            }
 
-        arguments.Kept[(1 + arguments.KeptGap) * problem] = m;
-        arguments.Summary[2 * problem] = (float)(kept / total);
-        arguments.Summary[(2 * problem) + 1] = gap;
+            arguments.Kept[(1 + arguments.KeptGap) * problem] = m;
+            arguments.Summary[2 * problem] = (float)(sums[m - 1] / total);
+            arguments.Summary[(2 * problem) + 1] = gap;
+        }
     }
 }

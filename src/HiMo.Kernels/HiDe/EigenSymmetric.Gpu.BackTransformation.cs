@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// Step 5: an eigenvector of the tridiagonal matrix from its two solutions, and back through the reflectors,
+// w = (I - beta_0 v_0 v_0^T) ... (I - beta_{n-3} v_{n-3} v_{n-3}^T) z. Eight lanes have two
+// vectors together, so that each word of a reflector is loaded once for both: component 32 c + 4 l + t lies with lane l, in place t of block c.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+internal static partial class EigenSymmetricGpu
+{
+    private const int LanesOfAPair = 8;
+    private const int VectorsOfAWarp = 2 * Gpu.WarpSize / LanesOfAPair;
+
+    /// <summary>What a lane has of a vector of up to 192 components.</summary>
+    private struct Share
+    {
+        public Float4 C0;
+        public Float4 C1;
+        public Float4 C2;
+        public Float4 C3;
+        public Float4 C4;
+        public Float4 C5;
+    }
+
+    /// <summary>The two solutions for every eigenvalue in global memory, the one from above first; column i belongs to value i.</summary>
+    private struct Solutions
+    {
+        public ArrayView<float> Memory;
+        public int Size;
+
+        /// <summary>Where the exponents begin, behind the rows of a solution; there are whole blocks of rows.</summary>
+        public int Exponents;
+
+        /// <summary>Where the other solution begins.</summary>
+        public int Below;
+
+        /// <summary>Floats that one problem needs.</summary>
+        public static int Length(int size) => 2 * size * (TridiagonalGpu.Block + 1) * ((size + TridiagonalGpu.Block - 1) / TridiagonalGpu.Block);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Solutions In(ArrayView<float> memory, int size)
+        {
+            Solutions solutions = default;
+            solutions.Memory = memory;
+            solutions.Size = size;
+            solutions.Below = Length(size) / 2;
+            solutions.Exponents = solutions.Below / (TridiagonalGpu.Block + 1) * TridiagonalGpu.Block;
+            return solutions;
+        }
+    }
+
+    // Both solutions for every value, a thread each; warps have one direction.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Solve(TridiagonalGpu t, ArrayView<double> values, Solutions solutions)
+    {
+        int n = t.Size;
+        int width = (n + Gpu.WarpSize - 1) / Gpu.WarpSize * Gpu.WarpSize;
+        for (int task = Group.IdxX; task < 2 * width; task += Group.DimX)
+        {
+            int i = task % width;
+            if (i < n)
+            {
+                bool isAbove = task < width;
+                int first = (isAbove ? 0 : solutions.Below) + i;
+                int exponents = first + solutions.Exponents;
+                t.Solve(
+                    values[i], isAbove ? 1 : -1, solutions.Memory.SubView(first, solutions.Exponents - i), solutions.Memory.SubView(exponents, (solutions.Exponents / TridiagonalGpu.Block) - i), n);
+            }
+        }
+    }
+
+    // A pair of vectors of the whole matrix, of a Gram matrix then centred; eight tasks make a pair, and all of a warp take part.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, Solutions solutions, ArrayView<float> vectors, int task, int n, int pitch, int isGram)
+    {
+        int i = task / LanesOfAPair * 2;
+        int start = task % LanesOfAPair * 4;
+        Share z = Join(solutions, XMath.Min(i, n - 1), start);
+        Share y = Join(solutions, XMath.Min(i + 1, n - 1), start);
+        ArrayView<Float4> rows = a.Cast<Float4>();
+        for (int k = n - 3; k >= 0; k--)
+        {
+            int row = ((k * pitch) + start) / 4;
+            Share v = default;
+            v.C0 = Reflector(rows, row, 0, k, n);
+            v.C1 = Reflector(rows, row, 1, k, n);
+            v.C2 = Reflector(rows, row, 2, k, n);
+            v.C3 = Reflector(rows, row, 3, k, n);
+            v.C4 = Reflector(rows, row, 4, k, n);
+            v.C5 = Reflector(rows, row, 5, k, n);
+            float factor = -beta[k];
+            float factorZ = factor * OverLanes(Products(z, v, k, n));
+            float factorY = factor * OverLanes(Products(y, v, k, n));
+            z = Plus(z, factorZ, v, k, n);
+            y = Plus(y, factorY, v, k, n);
+        }
+
+        Put(vectors, z, i, start, n, isGram);
+        Put(vectors, y, i + 1, start, n, isGram);
+    }
+
+    // Whether block c has components of the reflector that lies in row k behind its diagonal.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool IsActive(int c, int k, int n) => (32 * c) + 31 > k && 32 * c < n;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Reflector(ArrayView<Float4> rows, int row, int c, int k, int n)
+    {
+        Float4 v = default;
+        if (IsActive(c, k, n))
+        {
+            v = rows[row + (8 * c)];
+        }
+
+        return v;
+    }
+
+    // x * y, summed over the blocks.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Products(Share x, Share y, int k, int n)
+    {
+        Float4 sum = default;
+        sum = IsActive(0, k, n) ? Add(sum, x.C0, y.C0) : sum;
+        sum = IsActive(1, k, n) ? Add(sum, x.C1, y.C1) : sum;
+        sum = IsActive(2, k, n) ? Add(sum, x.C2, y.C2) : sum;
+        sum = IsActive(3, k, n) ? Add(sum, x.C3, y.C3) : sum;
+        sum = IsActive(4, k, n) ? Add(sum, x.C4, y.C4) : sum;
+        return IsActive(5, k, n) ? Add(sum, x.C5, y.C5) : sum;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Share Plus(Share x, float factor, Share y, int k, int n)
+    {
+        x.C0 = IsActive(0, k, n) ? Add(x.C0, factor, y.C0) : x.C0;
+        x.C1 = IsActive(1, k, n) ? Add(x.C1, factor, y.C1) : x.C1;
+        x.C2 = IsActive(2, k, n) ? Add(x.C2, factor, y.C2) : x.C2;
+        x.C3 = IsActive(3, k, n) ? Add(x.C3, factor, y.C3) : x.C3;
+        x.C4 = IsActive(4, k, n) ? Add(x.C4, factor, y.C4) : x.C4;
+        x.C5 = IsActive(5, k, n) ? Add(x.C5, factor, y.C5) : x.C5;
+        return x;
+    }
+
+    // The unit vector: the solution from above up to the row where both together are largest, the one from below behind it.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Share Join(Solutions s, int i, int start)
+    {
+        int n = s.Size;
+        int best = int.MinValue;
+        for (int row = start; row < n; row += 32)
+        {
+            best = XMath.Max(best, LargestKey(s, i, row));
+        }
+
+        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 1));
+        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 2));
+        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 4));
+        int twist = 0xff - (best & 0xff);
+        int place = (twist * n) + i;
+        int block = (twist / TridiagonalGpu.Block * n) + i + s.Exponents;
+        Joint joint = default;
+        joint.Twist = twist;
+        joint.Above = 1.0f / s.Memory[place];
+        joint.Below = 1.0f / s.Memory[place + s.Below];
+        joint.AboveExponent = (int)s.Memory[block];
+        joint.BelowExponent = (int)s.Memory[block + s.Below];
+        Share z = default;
+        z.C0 = Take(s, joint, i, start);
+        z.C1 = Take(s, joint, i, start + 32);
+        z.C2 = Take(s, joint, i, start + 64);
+        z.C3 = Take(s, joint, i, start + 96);
+        z.C4 = Take(s, joint, i, start + 128);
+        z.C5 = Take(s, joint, i, start + 160);
+        Float4 squares = Add(Add(Add(default, z.C0, z.C0), z.C1, z.C1), z.C2, z.C2);
+        squares = Add(Add(Add(squares, z.C3, z.C3), z.C4, z.C4), z.C5, z.C5);
+        float scale = 1.0f / XMath.Sqrt(OverLanes(squares));
+        z.C0 = Add(default, scale, z.C0);
+        z.C1 = Add(default, scale, z.C1);
+        z.C2 = Add(default, scale, z.C2);
+        z.C3 = Add(default, scale, z.C3);
+        z.C4 = Add(default, scale, z.C4);
+        z.C5 = Add(default, scale, z.C5);
+        return z;
+    }
+
+    /// <summary>Where the two solutions of a vector meet: the row, 1 / component there, and the exponents there.</summary>
+    private struct Joint
+    {
+        public int Twist;
+        public float Above;
+        public float Below;
+        public int AboveExponent;
+        public int BelowExponent;
+    }
+
+    // The largest key of four rows: logarithm of the product of both solutions, to 2^-9, with the earlier row winning a tie in the lowest byte.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int LargestKey(Solutions s, int i, int row)
+    {
+        int n = s.Size;
+        int place = (row * n) + i;
+        int block = (row / TridiagonalGpu.Block * n) + i + s.Exponents;
+        float above0 = s.Memory[place];
+        float above1 = s.Memory[place + n];
+        float above2 = s.Memory[place + (2 * n)];
+        float above3 = s.Memory[place + (3 * n)];
+        float below0 = s.Memory[place + s.Below];
+        float below1 = s.Memory[place + s.Below + n];
+        float below2 = s.Memory[place + s.Below + (2 * n)];
+        float below3 = s.Memory[place + s.Below + (3 * n)];
+        int exponent = (int)s.Memory[block] + (int)s.Memory[block + s.Below];
+        return XMath.Max(
+            XMath.Max(Key(above0, below0, exponent, row, n), Key(above1, below1, exponent, row + 1, n)),
+            XMath.Max(Key(above2, below2, exponent, row + 2, n), Key(above3, below3, exponent, row + 3, n)));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Key(float above, float below, int exponent, int row, int n)
+    {
+        int logarithm = Logarithm(above) + Logarithm(below) + (exponent << 9);
+        return row < n ? (logarithm << 8) | (0xff - row) : int.MinValue;
+    }
+
+    // A float32's bits are its logarithm, to 0.09.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Logarithm(float value) => (int)(Interop.FloatAsInt(XMath.Abs(value)) >> 14);
+
+    // Four components, as a multiple of the one at the joint; zeros past the end.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Take(Solutions s, Joint joint, int i, int row)
+    {
+        Float4 z = default;
+        int n = s.Size;
+        if (row < n)
+        {
+            int place = (row * n) + i;
+            int block = (row / TridiagonalGpu.Block * n) + i + s.Exponents;
+            int twist = joint.Twist;
+            float z0 = s.Memory[place + (row <= twist ? 0 : s.Below)];
+            float z1 = s.Memory[place + n + (row + 1 <= twist ? 0 : s.Below)];
+            float z2 = s.Memory[place + (2 * n) + (row + 2 <= twist ? 0 : s.Below)];
+            float z3 = s.Memory[place + (3 * n) + (row + 3 <= twist ? 0 : s.Below)];
+            float above = joint.Above * Power((int)s.Memory[block] - joint.AboveExponent);
+            float below = joint.Below * Power((int)s.Memory[block + s.Below] - joint.BelowExponent);
+            z.X = z0 * (row <= twist ? above : below);
+            z.Y = row + 1 < n ? z1 * (row + 1 <= twist ? above : below) : 0.0f;
+            z.Z = row + 2 < n ? z2 * (row + 2 <= twist ? above : below) : 0.0f;
+            z.W = row + 3 < n ? z3 * (row + 3 <= twist ? above : below) : 0.0f;
+        }
+
+        return z;
+    }
+
+    // 2^e; 0 where float32 ends.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Power(int exponent) => Interop.IntAsFloat((uint)XMath.Clamp(exponent + 127, 0, 254) << 23);
+
+    // x + y z, component by component.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Add(Float4 x, Float4 y, Float4 z)
+    {
+        x.X += y.X * z.X;
+        x.Y += y.Y * z.Y;
+        x.Z += y.Z * z.Z;
+        x.W += y.W * z.W;
+        return x;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Add(Float4 x, float factor, Float4 z)
+    {
+        x.X += factor * z.X;
+        x.Y += factor * z.Y;
+        x.Z += factor * z.Z;
+        x.W += factor * z.W;
+        return x;
+    }
+
+    // The sum of all components over a vector's lanes.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float OverLanes(Float4 x)
+    {
+        float sum = x.X + x.Y + (x.Z + x.W);
+        sum += ILGPU.Warp.ShuffleXor(sum, 4);
+        sum += ILGPU.Warp.ShuffleXor(sum, 2);
+        return sum + ILGPU.Warp.ShuffleXor(sum, 1);
+    }
+
+    // Vectors are kept in the order of descending eigenvalues.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(ArrayView<float> vectors, Share z, int i, int start, int n, int isGram)
+    {
+        Float4 sum = Add(Add(Add(Add(Add(z.C0, 1.0f, z.C1), 1.0f, z.C2), 1.0f, z.C3), 1.0f, z.C4), 1.0f, z.C5);
+        float mean = isGram * OverLanes(sum) / n;
+        if (i < n)
+        {
+            int first = (start * n) + n - 1 - i;
+            Put(vectors, z.C0, mean, first, start, n);
+            Put(vectors, z.C1, mean, first + (32 * n), start + 32, n);
+            Put(vectors, z.C2, mean, first + (64 * n), start + 64, n);
+            Put(vectors, z.C3, mean, first + (96 * n), start + 96, n);
+            Put(vectors, z.C4, mean, first + (128 * n), start + 128, n);
+            Put(vectors, z.C5, mean, first + (160 * n), start + 160, n);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(ArrayView<float> vectors, Float4 z, float mean, int first, int row, int n)
+    {
+        PutOne(vectors, z.X - mean, first, row, n);
+        PutOne(vectors, z.Y - mean, first + n, row + 1, n);
+        PutOne(vectors, z.Z - mean, first + (2 * n), row + 2, n);
+        PutOne(vectors, z.W - mean, first + (3 * n), row + 3, n);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PutOne(ArrayView<float> vectors, float value, int place, int row, int n)
+    {
+        if (row < n)
+        {
+            vectors[place] = value;
+        }
+    }
+}

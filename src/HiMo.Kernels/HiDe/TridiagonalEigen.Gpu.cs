@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// A symmetric tridiagonal matrix T in float64 on the GPU: counts of its eigenvalues, and solutions of (T - lambda I) z = 0 from either end.
+// Layout     T has the diagonal d_0 .. d_{n-1}; coupling j stands between rows j - 1 and j, and couplings 0 and n are 1 and multiply zeros.
+// Counts     negative pivots of T - x I = changes of sign among its leading minors, p_{j+1} = (d_j - x) p_j - e_j^2 p_{j-1}: no division, and
+//            two chains of half the length, from above and from below, which meet in the middle. Rescaled every eight rows.
+// Solutions  z_{j+1} = -((d_j - lambda) z_j + e_j z_{j-1}) / e_{j+1}, z_0 = 1, and the same from below. The eigenvector is the first one
+//            above some row and the second one below it, best where their product is largest: there the twisted factorisation of Dhillon
+//            and Parlett has its smallest pivot. Stored as float32 with one exponent for four rows.
+// Precision  every step is a step with relative errors of 2^-52 in (d_j - x) and in e_j. The diagonal is perturbed by less than the float32
+//            error of what made it, differently in each place, and couplings are kept away from zero by less than that: so no two
+//            eigenvalues coincide, not even those of a matrix that falls apart into blocks, and no chain of four leaves float32's range.
+// Source     Golub and Van Loan, Matrix Computations, section 8.4; Dhillon and Parlett, twisted factorisations (1997).
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+/// <summary>T, in memory that a group or the whole device shares.</summary>
+internal struct TridiagonalGpu
+{
+    /// <summary>Rows that share the exponent of a solution.</summary>
+    public const int Block = 4;
+
+    private const double Perturbation = 2e-8;   // of the norm; float32's own error is 6e-8
+    private const double LeastCoupling = 1e-9;  // of the norm
+    private const double LeastNorm = 1e-4;      // that of a matrix of trace 1 is at least 1 / n; without this 0 would have no norm
+
+    /// <summary>Diagonal, n.</summary>
+    public ArrayView<double> Diagonal;
+
+    /// <summary>Couplings, n + 1.</summary>
+    public ArrayView<double> Coupling;
+
+    /// <summary>Their squares, n + 1.</summary>
+    public ArrayView<double> Squares;
+
+    /// <summary>-1 / coupling, n + 1.</summary>
+    public ArrayView<double> Inverse;
+
+    /// <summary>n.</summary>
+    public int Size;
+
+    /// <summary>T from a diagonal and the n - 1 couplings beside it, perturbed; by a whole group, which needs a barrier then. Returns a bound of its norm.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly double Fill(ArrayView<float> d, ArrayView<float> e)
+    {
+        float radius = 0.0f;
+        for (int i = Group.IdxX % Gpu.WarpSize; i < Size; i += Gpu.WarpSize)
+        {
+            float before = i > 0 ? e[i - 1] : 0.0f;
+            float behind = i + 1 < Size ? e[i] : 0.0f;
+            radius = XMath.Max(radius, XMath.Abs(d[i]) + XMath.Abs(before) + XMath.Abs(behind));
+        }
+
+        double norm = XMath.Max((double)WarpMax(radius), LeastNorm);
+        for (int i = Group.IdxX; i <= Size; i += Group.DimX)
+        {
+            double coupling = 1.0;
+            if (i < Size)
+            {
+                uint hash = (uint)(i + 1) * 2654435769u; // Knuth's multiplicative hash: equally spread, no two alike
+                Diagonal[i] = d[i] + (Perturbation * norm * ((hash * (1.0 / 4294967296.0)) - 0.5));
+                if (i > 0)
+                {
+                    coupling = e[i - 1];
+                    coupling = XMath.Abs(coupling) < LeastCoupling * norm ? LeastCoupling * norm : coupling;
+                }
+            }
+
+            Coupling[i] = coupling;
+            Squares[i] = coupling * coupling;
+            Inverse[i] = -1.0 / coupling;
+        }
+
+        return norm * (1.0 + 1e-6);
+    }
+
+    /// <summary>Number of eigenvalues below x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int CountBelow(double x)
+    {
+        int half = Size / 2;
+        Minors above = Minors.First;
+        Minors below = Minors.First;
+        int last = Size - 1;
+        if (Size % 2 != 0)
+        {
+            below = Below(below, last, x);
+            last--;
+        }
+
+        int row = 0;
+        for (; row < half % 8; row++)
+        {
+            above = Above(above, row, x);
+            below = Below(below, last - row, x);
+        }
+
+        for (; row < half; row += 8)
+        {
+            above = Above(above.Rescaled(), row, x);
+            below = Below(below.Rescaled(), last - row, x);
+            above = Above(above, row + 1, x);
+            below = Below(below, last - row - 1, x);
+            above = Above(above, row + 2, x);
+            below = Below(below, last - row - 2, x);
+            above = Above(above, row + 3, x);
+            below = Below(below, last - row - 3, x);
+            above = Above(above, row + 4, x);
+            below = Below(below, last - row - 4, x);
+            above = Above(above, row + 5, x);
+            below = Below(below, last - row - 5, x);
+            above = Above(above, row + 6, x);
+            below = Below(below, last - row - 6, x);
+            above = Above(above, row + 7, x);
+            below = Below(below, last - row - 7, x);
+        }
+
+        // The last pivot of all belongs to row half, seen from both sides.
+        above = above.Rescaled();
+        below = below.Rescaled();
+        double whole = (above.Last * below.Last) - (Squares[half] * above.Before * below.Before);
+        return above.Changes + below.Changes - ChangesSign(below.Last, below.Before) + ChangesSign(whole, above.Last * below.Before);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Minors Above(Minors minors, int row, double x) => minors.Next(Diagonal[row] - x, Squares[row]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Minors Below(Minors minors, int row, double x) => minors.Next(Diagonal[row] - x, Squares[row + 1]);
+
+    /// <summary>The solution from one end. Row j goes to element j * stride, the exponent of rows 4 b to 4 b + 3 to element b * stride.</summary>
+    /// <param name="value">lambda.</param>
+    /// <param name="direction">1: from row 0; -1: from row n - 1.</param>
+    /// <param name="solution">n elements.</param>
+    /// <param name="exponents">n / 4 elements, rounded up: whole numbers.</param>
+    /// <param name="stride">Distance of elements.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Solve(double value, int direction, ArrayView<float> solution, ArrayView<float> exponents, int stride)
+    {
+        Chain chain = default;
+        chain.Last = 1.0;
+        int whole = Size / Block;
+        if (direction < 0)
+        {
+            chain = PartOfBlock(chain, value, direction, solution, exponents, stride);
+        }
+
+        int first = direction > 0 ? 0 : (whole * Block) - 1;
+        int side = direction > 0 ? 1 : 0;
+        for (int done = 0; done < whole; done++)
+        {
+            int row = first + (direction * Block * done);
+            chain = chain.Normalised();
+            exponents[row / Block * stride] = chain.Exponent;
+            chain = Step(chain, value, row, row + side, solution, stride);
+            row += direction;
+            chain = Step(chain, value, row, row + side, solution, stride);
+            row += direction;
+            chain = Step(chain, value, row, row + side, solution, stride);
+            row += direction;
+            chain = Step(chain, value, row, row + side, solution, stride);
+        }
+
+        if (direction > 0)
+        {
+            _ = PartOfBlock(chain, value, direction, solution, exponents, stride);
+        }
+    }
+
+    // The rows behind the last whole block.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Chain PartOfBlock(Chain chain, double value, int direction, ArrayView<float> solution, ArrayView<float> exponents, int stride)
+    {
+        int start = Size / Block * Block;
+        int count = Size - start;
+        if (count > 0)
+        {
+            chain = chain.Normalised();
+            exponents[start / Block * stride] = chain.Exponent;
+        }
+
+        for (int done = 0; done < count; done++)
+        {
+            int row = direction > 0 ? start + done : Size - 1 - done;
+            chain = Step(chain, value, row, direction > 0 ? row + 1 : row, solution, stride);
+        }
+
+        return chain;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Chain Step(Chain chain, double value, int row, int ahead, ArrayView<float> solution, int stride)
+    {
+        solution[row * stride] = (float)chain.Last;
+        double factor = (Diagonal[row] - value) * Inverse[ahead];
+        double next = (factor * chain.Last) + (chain.Coupling * Inverse[ahead] * chain.Before);
+        chain.Before = chain.Last;
+        chain.Last = next;
+        chain.Coupling = Coupling[ahead];
+        return chain;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float WarpMax(float value)
+    {
+        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 16));
+        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 8));
+        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 4));
+        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 2));
+        return XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 1));
+    }
+
+    // The upper word of a float64: its sign, its exponent, 20 bits of its mantissa.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int UpperWord(double value) => (int)(Interop.FloatAsInt(value) >> 32);
+
+    // 1 where the signs differ; a zero in between counts with either sign, since its neighbours differ.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int ChangesSign(double left, double right) => (int)((uint)(UpperWord(left) ^ UpperWord(right)) >> 31);
+
+    // The exponent, as stored, of the larger one.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int LargerExponent(double left, double right) => XMath.Max(UpperWord(left) & 0x7fffffff, UpperWord(right) & 0x7fffffff) >> 20;
+
+    // 2^-e for a stored exponent.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double InversePower(int exponent) => Interop.IntAsFloat((ulong)(uint)((2046 - exponent) << 20) << 32);
+
+    /// <summary>Two consecutive minors, up to a factor, and the changes of sign so far.</summary>
+    private struct Minors
+    {
+        public double Last;
+        public double Before;
+        public int Changes;
+
+        public static Minors First
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            get
+            {
+                Minors minors = default;
+                minors.Last = 1.0;
+                return minors;
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly Minors Next(double shifted, double square)
+        {
+            Minors next = default;
+            next.Last = (shifted * Last) - (square * Before);
+            next.Before = Last;
+            next.Changes = Changes + ChangesSign(next.Last, Last);
+            return next;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly Minors Rescaled()
+        {
+            double power = InversePower(LargerExponent(Last, Before));
+            Minors scaled = this;
+            scaled.Last *= power;
+            scaled.Before *= power;
+            return scaled;
+        }
+    }
+
+    /// <summary>Two consecutive components of a solution, times 2^-Exponent, and the coupling between them.</summary>
+    private struct Chain
+    {
+        public double Last;
+        public double Before;
+        public double Coupling;
+        public int Exponent;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly Chain Normalised()
+        {
+            int exponent = LargerExponent(Last, Before);
+            double power = InversePower(exponent);
+            Chain scaled = this;
+            scaled.Last *= power;
+            scaled.Before *= power;
+            scaled.Exponent += exponent - 1023;
+            return scaled;
+        }
+    }
+}
