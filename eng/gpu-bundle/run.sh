@@ -25,6 +25,7 @@ bench       240  device time of the step, launch by launch and as a replayed gra
 profile     120  device time of every kernel
 baselines   240  the loss in plain torch operations, and the machine's rates (Python's torch)
 torch       240  TorchSharp on Python's libtorch: symbols, then the loss between libtorch's kernels
+training    240  a training step with ours and with plain losses: images per second, the loss's share
 memcheck    300  compute-sanitizer: wrong addresses
 racecheck   300  compute-sanitizer: races in shared memory
 initcheck   300  compute-sanitizer: reads of memory that was never written
@@ -70,15 +71,30 @@ stage_baselines() {
   python3 "$here/baselines/plain_torch.py" --out "$HIMO_OUT/baselines.json" ${HIMO_INF_CL:+--inf-cl "$HIMO_INF_CL"} >/dev/null
 }
 
-stage_torch() {
+python_libtorch() {   # sets HIMO_LIBTORCH, or says what is missing
   if [ -z "${HIMO_LIBTORCH:-}" ]; then
     local python; python=$(python_torch)
     [ -n "$python" ] || { echo "missing: python3 with torch, or HIMO_LIBTORCH"; return $missing; }
     export HIMO_LIBTORCH=$python/lib
   fi
   [ -e "$HIMO_LIBTORCH/libtorch_cuda.so" ] || { echo "missing: a libtorch for CUDA; $HIMO_LIBTORCH has no libtorch_cuda.so"; return $missing; }
+}
+
+stage_torch() {
+  python_libtorch || return
   trainer doctor | grep -A1 -w libtorch     # its symbols are compared before it is loaded
   run_tests "FullyQualifiedName~MoLoLossCudaTests."
+}
+
+stage_training() {
+  python_libtorch || return
+  local size
+  for size in demo vit-b16; do
+    echo "$size, 128 pairs, bf16:"
+    trainer bench train-step --device cuda --size "$size" --batch 128 --precision bfloat16 --seconds 8 --json >"$HIMO_OUT/training-$size.json.new" || return
+    mv "$HIMO_OUT/training-$size.json.new" "$HIMO_OUT/training-$size.json"
+    cat "$HIMO_OUT/training-$size.json"
+  done
 }
 
 sanitizer() {

@@ -20,6 +20,36 @@ internal sealed class BenchTrainStepCommandTests
         Assert.That((double)result["matrix_product_share"]!, Is.InRange(0.0, 1.0).And.Positive);
     }
 
+    /// <summary>The step for GPUs, with the processor in the place of one.</summary>
+    [TestCase(Precision.Float32)]
+    [TestCase(Precision.Bfloat16)]
+    public void A_step_on_a_device_gives_every_loss_its_share(Precision precision)
+    {
+        using DeviceTrainStep step = new(BenchTrainStepCommand.Model(TrainStepSize.Tiny), 8, TorchSharp.DeviceType.CPU, precision);
+        JsonObject result = step.Measure(0.05, CancellationToken.None);
+        Assert.That(result.Select(pair => pair.Key), Is.EqualTo(new[] { "ours", "plain_svd", "plain_eigh", "plain_infonce" }));
+        foreach ((string name, JsonNode? row) in result)
+        {
+            double milliseconds = (double)row!["step_ms"]!, share = (double)row["loss_share"]!;
+            Assert.That(share, Is.Positive, name);
+            Assert.That(share * milliseconds, Is.EqualTo((double)row["loss_ms"]!).Within(1e-9).Percent, name);
+            Assert.That((double)row["pairs_per_second"]!, Is.EqualTo(8000.0 / milliseconds).Within(1e-9).Percent, name);
+        }
+
+        Assert.That((double)result["plain_infonce"]!["loss"]!, Is.LessThan((double)result["ours"]!["loss"]!), "one branch of two");
+    }
+
+    [Test]
+    public void Without_a_libtorch_for_CUDA_the_way_to_one_is_named()
+    {
+        if (TorchSharp.torch.cuda.is_available())
+        {
+            Assert.Ignore("there is one");
+        }
+
+        Assert.That(HimoCall.Run("bench", "train-step", "--size", "tiny", "--batch", "8", "--device", "cuda").Error, Does.Contain("libtorch finds no CUDA device").And.Contain("HIMO_LIBTORCH"));
+    }
+
     [Test]
     public void Products_are_added_up_in_every_unit()
     {

@@ -70,10 +70,11 @@ public sealed class GpuBundleCommandTests
             {"rows":[{"rate":"copy"},{"form":"svd","shape":[128,768],"ms":5},{"form":"eigh","shape":[128,768],"ms":2.5},{"form":"svd","shape":[1024,768],"ms":9},
              {"form":"svd, loop","shape":[64,128,768],"ms":400},{"form":"eigh, batched","shape":[64,128,768],"skipped":"too long"}]}
             """);
+        Write("training-vit-b16.json", """{"ours":{"loss":5.1,"step_ms":200,"loss_ms":2.5,"loss_share":0.0125,"pairs_per_second":640},"device_bytes_in_use":5}""");
         Assert.That(HimoCall.Run("gpu-report", _folder).Code, Is.Zero);
         Assert.That(
             File.ReadAllText(Path.Combine(_folder, "gpu.md")),
-            Does.Contain("| 128,768 | 88 | 0.250 | 0.500 | 5.00 | 2.50 | 20.0 | 10.0 |").And.Contain("| 128,768,strict,64 | 88 | 2.000 | - | 400.00 | - | 200.0 | - |"));
+            Does.Contain("| vit-b16 | ours | 200.0 | 2.50 | 1.3 | 640 |").And.Contain("| 128,768 | 88 | 0.250 | 0.500 | 5.00 | 2.50 | 20.0 | 10.0 |").And.Contain("| 128,768,strict,64 | 88 | 2.000 | - | 400.00 | - | 200.0 | - |"));
     }
 
     [Test]

@@ -46,5 +46,6 @@ internal sealed record GpuComparison(string Case, double? Kept, double? Graph, d
 
     private static string Text(double? value, string format) => value?.ToString(format, CultureInfo.InvariantCulture) ?? "-";
 
-    private static double? Number(JsonNode? node) => node is JsonValue value && value.TryGetValue(out double number) ? number : null;
+    /// <summary>A number, or null for anything else.</summary>
+    internal static double? Number(JsonNode? node) => node is JsonValue value && value.TryGetValue(out double number) ? number : null;
 }

@@ -3,7 +3,7 @@
 //   commit        what was packed
 //   stages.tsv    name, status, exit code, seconds, limit; one line for each time a stage ran, the last one counts
 //   NAME.log      what a stage printed
-//   machine.json, bench.json, baselines.json    of doctor --gpu, bench gpu, and plain_torch.py; each may be missing
+//   machine.json, bench.json, baselines.json, training-SIZE.json    of doctor --gpu, bench gpu, plain_torch.py, and bench train-step; each may be missing
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -17,15 +17,17 @@ internal sealed partial class GpuReport
 {
     private const int TailLines = 12;
     private const int MostNames = 30;
+    private const string Training = "training-";
 
     private readonly string _commit;
     private readonly List<Stage> _stages;
     private readonly JsonNode? _machine;
     private readonly JsonNode? _bench;
     private readonly JsonNode? _baselines;
+    private readonly JsonObject _training;
 
-    private GpuReport(string commit, List<Stage> stages, JsonNode? machine, JsonNode? bench, JsonNode? baselines) =>
-        (_commit, _stages, _machine, _bench, _baselines) = (commit, stages, machine, bench, baselines);
+    private GpuReport(string commit, List<Stage> stages, JsonNode? machine, JsonNode? bench, JsonNode? baselines, JsonObject training) =>
+        (_commit, _stages, _machine, _bench, _baselines, _training) = (commit, stages, machine, bench, baselines, training);
 
     /// <summary>Reads what is there.</summary>
     /// <param name="folder">The folder that run.sh wrote to.</param>
@@ -55,7 +57,9 @@ internal sealed partial class GpuReport
         string commit = Path.Combine(folder, "commit");
         return new GpuReport(
             File.Exists(commit) ? File.ReadAllText(commit).Trim().ReplaceLineEndings(", ") : "unknown", [.. stages.Values],
-            Json(folder, "machine.json"), Json(folder, "bench.json"), Json(folder, "baselines.json"));
+            Json(folder, "machine.json"), Json(folder, "bench.json"), Json(folder, "baselines.json"),
+            new JsonObject(Directory.GetFiles(folder, Training + "*.json").Order(StringComparer.Ordinal).Select(Path.GetFileName)
+                .Select(name => KeyValuePair.Create(Path.GetFileNameWithoutExtension(name![Training.Length..]), Json(folder, name)))));
     }
 
     /// <summary>Everything.</summary>
@@ -67,6 +71,7 @@ internal sealed partial class GpuReport
         ["comparison"] = new JsonArray([.. Comparison().Select(row => row.ToJson())]),
         ["bench"] = _bench?.DeepClone(),
         ["baselines"] = _baselines?.DeepClone(),
+        ["training"] = _training.DeepClone(),
     };
 
     /// <summary>The same for readers: stages, times beside the plain forms and the floors, and the ends of the logs of what failed.</summary>
@@ -90,6 +95,17 @@ internal sealed partial class GpuReport
         {
             text.Append(GpuComparison.Heading);
             Array.ForEach(comparison, row => text.Append(row.ToMarkdown()));
+        }
+
+        if (_training.Count > 0)
+        {
+            text.Append("\nA training step, 128 pairs.\n\n| model | loss | step, ms | the loss alone, ms | its share, % | pairs a second |\n|---|---|---|---|---|---|\n");
+        }
+
+        foreach ((string model, string loss, JsonObject row) in from each in _training from row in each.Value as JsonObject ?? [] where row.Value is JsonObject select (each.Key, row.Key, (JsonObject)row.Value!))
+        {
+            double?[] numbers = [.. new[] { "step_ms", "loss_ms", "loss_share", "pairs_per_second" }.Select(name => GpuComparison.Number(row[name]))];
+            text.Append(CultureInfo.InvariantCulture, $"| {model} | {loss} | {numbers[0]:0.0} | {numbers[1]:0.00} | {100 * numbers[2]:0.0} | {numbers[3]:0} |\n");
         }
 
         foreach (Stage stage in _stages.Where(stage => stage.Status != "passed"))

@@ -79,7 +79,8 @@ internal sealed class TrainStepBenchmark : IDisposable
         _parts.Dispose();
     }
 
-    private static TrainingBatch RandomPairs(ClipConfig model, int rows)
+    /// <summary>Random pixels, and captions as long as those of ShareGPT4V.</summary>
+    internal static TrainingBatch RandomPairs(ClipConfig model, int rows)
     {
         SeededRandom random = new(2);
         TrainingBatch batch = new(new byte[rows * 3 * model.ImageResolution * model.ImageResolution], new long[rows * model.ContextLength], new CaptionRecord[rows]);

@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using TorchSharp;
 
 namespace HiMo.Trainer;
 
@@ -26,6 +27,16 @@ internal enum TrainStepSize
     VitB16,
 }
 
+/// <summary>Where <c>bench train-step</c> runs.</summary>
+internal enum TrainStepDevice
+{
+    /// <summary>This trainer's step, on the processor.</summary>
+    Cpu,
+
+    /// <summary>Its model and loss with torch's optimizer, on the first GPU.</summary>
+    Cuda,
+}
+
 /// <summary><c>bench train-step</c>: a whole training step against the same model written plainly, and where its time goes.</summary>
 internal static class BenchTrainStepCommand
 {
@@ -39,11 +50,12 @@ internal static class BenchTrainStepCommand
         Option<int> threads = new("--threads") { Description = "Threads of both sides. [one per processor]", HelpName = "T", DefaultValueFactory = _ => Environment.ProcessorCount };
         Option<double> seconds = new("--seconds") { Description = "Time for the comparison.", HelpName = "S", DefaultValueFactory = _ => 30.0 };
         Option<Precision> precision = ChoiceOption.Create("--precision", Precision.Float32, "A lower one is timed against float32 in the place of the plain model.");
+        Option<TrainStepDevice> device = ChoiceOption.Create("--device", TrainStepDevice.Cpu, "cuda: the step with our loss and with plain ones, each loss's share; needs a libtorch for CUDA (HIMO_LIBTORCH).");
         Option<bool> json = new("--json") { Description = "Print one JSON object." };
         Option<int> only = new("--only") { Description = "Run this many steps of ours and print their milliseconds: what the profile starts.", Hidden = true };
         Command command = new("train-step", "A whole training step: against the same model in plain TorchSharp, the optimizer's share, the share of matrix products.")
         {
-            size, batch, threads, seconds, precision, json, only,
+            size, batch, threads, seconds, precision, device, json, only,
         };
         command.Set((parse, cancel) =>
         {
@@ -60,6 +72,14 @@ internal static class BenchTrainStepCommand
             {
                 using TrainStepBenchmark own = new(model, pairs, count, wanted);
                 output.WriteLine(Steps(own, steps).ToString("R", CultureInfo.InvariantCulture));
+                return;
+            }
+
+            if (parse.GetValue(device) == TrainStepDevice.Cuda)
+            {
+                using DeviceTrainStep step = new(model, pairs, DeviceType.CUDA, wanted);
+                JsonObject measured = step.Measure(parse.GetValue(seconds), cancel);
+                output.WriteLine(parse.GetValue(json) ? measured.ToJsonString(s_indented) : Text(measured));
                 return;
             }
 
@@ -127,7 +147,8 @@ internal static class BenchTrainStepCommand
 
     private static string Text(JsonObject result) => string.Join('\n', result.Select(pair => $"{pair.Key.Replace('_', ' '),-22} {pair.Value?.ToJsonString() ?? "not known: this libtorch does not print its products"}"));
 
-    private static ClipConfig Model(TrainStepSize size) => size switch
+    /// <summary>An architecture.</summary>
+    internal static ClipConfig Model(TrainStepSize size) => size switch
     {
         TrainStepSize.Tiny => new ClipConfig
         {
