@@ -52,9 +52,8 @@ def centre(x):
     return x - mean, mean
 
 
-def loss_svd(images, texts, logit_scale, logits_type=torch.float32):
-    """The authors' structure. Returns the loss and m."""
-    v, x, scale = F.normalize(images, dim=-1), F.normalize(texts, dim=-1), logit_scale.exp()
+def reconstruct_svd(x):
+    """HiDe in the authors' structure. Returns u' and m."""
     centred, mean = centre(x)
     _, singular, rows = torch.linalg.svd(centred, full_matrices=False)
     variance = singular.square()
@@ -64,7 +63,13 @@ def loss_svd(images, texts, logit_scale, logits_type=torch.float32):
         reached = torch.where(variance.cumsum(0) / total >= TAU)[0]               # host read
         m = reached[0].item() + 1 if len(reached) > 0 else m                      # host read
     kept = rows[:m]
-    components = centred @ kept.T @ kept + mean
+    return centred @ kept.T @ kept + mean, m
+
+
+def loss_svd(images, texts, logit_scale, logits_type=torch.float32):
+    """The authors' structure. Returns the loss and m."""
+    v, x, scale = F.normalize(images, dim=-1), F.normalize(texts, dim=-1), logit_scale.exp()
+    components, m = reconstruct_svd(x)
     with torch.autocast(v.device.type, dtype=torch.bfloat16, enabled=logits_type is torch.bfloat16):
         pairs = [(v, x), (x, v), (v, components), (components, v)]
         return 0.5 * sum(cross_entropy((scale * a) @ b.T) for a, b in pairs), m
@@ -94,17 +99,29 @@ def loss_eigh(images, texts, logit_scale, logits_type=torch.float32):
     return both_directions(v, x, scale, logits_type) + both_directions(left, right, scale, logits_type), m
 
 
-def loss_eigh_batched(images, texts, logit_scale, logits_type=torch.float32):
-    """G groups with N <= d in one call each: G x N x d. Returns the mean loss and the first group's m."""
-    v, x, scale = F.normalize(images, dim=-1), F.normalize(texts, dim=-1), logit_scale.exp()
+def reconstruct_eigh_batched(x):
+    """HiDe of G groups with N <= d in one call each: G x N x d. Returns u' and the first group's m."""
     centred, mean = centre(x)
     values, vectors = torch.linalg.eigh(centred @ centred.transpose(1, 2))
     variance = values.detach().clamp(min=0)
     dropped = variance.cumsum(-1) <= (1 - TAU) * variance.sum(-1, keepdim=True)   # those whose removal leaves tau of the variance
     kept = vectors * (~dropped).unsqueeze(1)
-    components = kept @ (kept.transpose(1, 2) @ centred) + mean
-    loss = both_directions(v, x, scale, logits_type) + both_directions(v, components, scale, logits_type)
-    return loss, (~dropped[0]).sum()
+    return kept @ (kept.transpose(1, 2) @ centred) + mean, (~dropped[0]).sum()
+
+
+def loss_eigh_batched(images, texts, logit_scale, logits_type=torch.float32):
+    """G groups with N <= d in one call each: G x N x d. Returns the mean loss and the first group's m."""
+    v, x, scale = F.normalize(images, dim=-1), F.normalize(texts, dim=-1), logit_scale.exp()
+    components, m = reconstruct_eigh_batched(x)
+    return both_directions(v, x, scale, logits_type) + both_directions(v, components, scale, logits_type), m
+
+
+def hide_alone(reconstruct):
+    """Forward and backward of HiDe by itself: the loss is linear in u', so that the images are its gradient."""
+    def loss(images, texts, logit_scale, logits_type=torch.float32):
+        components, m = reconstruct(texts)
+        return (components * images.detach()).sum(-1).mean(), m
+    return loss
 
 
 def loop_over_groups(loss):
@@ -200,14 +217,14 @@ def time_loss(clock, shape, loss, logits_type=torch.float32, tf32=False):
     def step(number):
         images, texts = inputs[number % sets]
         value, m = loss(images, texts, logit_scale, logits_type)
-        return value, m, torch.autograd.grad(value, (images, texts, logit_scale))
+        return value, m, torch.autograd.grad(value, (images, texts, logit_scale), allow_unused=True)
 
     use_tf32(tf32)
     try:
         if clock.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         value, m, gradients = step(0)
-        facts = {"loss": value.item(), "m": int(m), "gradient_norms": [gradient.norm().item() for gradient in gradients], "sets": sets}
+        facts = {"loss": value.item(), "m": int(m), "gradient_norms": [gradient.norm().item() for gradient in gradients if gradient is not None], "sets": sets}
         del value, gradients
         if clock.device.type == "cuda":
             facts["peak_bytes"] = torch.cuda.max_memory_allocated()
@@ -226,6 +243,8 @@ def loss_cases(quick):
         ("svd, loop", loop_over_groups(loss_svd), grouped, {}),
         ("eigh, loop", loop_over_groups(loss_eigh), grouped, {}),
         ("eigh, batched", loss_eigh_batched, grouped, {}),
+        ("hide, svd, loop", loop_over_groups(hide_alone(reconstruct_svd)), grouped, {}),
+        ("hide, eigh, batched", hide_alone(reconstruct_eigh_batched), grouped, {}),
     ]
     for shape in [(48, 16)] if quick else [(1024, 768), (8192, 768), (65536, 768)]:
         cases += [

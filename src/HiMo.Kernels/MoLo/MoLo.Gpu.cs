@@ -20,7 +20,7 @@ internal struct MoLoGpuFeatures
     public ArrayView<float> ComponentTexts;
 }
 
-/// <summary>Device memory of one call; as <see cref="MoLo.Run"/>, but all gradients are computed.</summary>
+/// <summary>Device memory of one call; all gradients are computed.</summary>
 internal struct MoLoGpuBuffers
 {
     /// <summary>B x d.</summary>
@@ -85,6 +85,9 @@ internal sealed class MoLoGpu : IDisposable
         _memory = gpu.Allocate<byte>(counting.Used);
         Layout(new DeviceArena(_memory.View.BaseView));
     }
+
+    /// <summary>Device memory that was taken.</summary>
+    public long Bytes => _memory.LengthInBytes;
 
     /// <summary>Enqueues loss and gradients; returns before they are done.</summary>
     public void Run(AcceleratorStream stream, MoLoGpuBuffers buffers)

@@ -11,7 +11,7 @@ namespace HiMo.Kernels;
 /// </summary>
 /// <remarks>
 /// Rank r of R, with B rows of its own: normalise, run HiDe on the own texts, gather unit images, unit texts and u' of all ranks,
-/// and call <see cref="Run"/> with offset r x B. With <see cref="MoLoOptions.GatherWithGrad"/> the gradient of a rank's rows is its
+/// and call <see cref="Run(MoLoFeatures, MoLoFeatures, int, double, MoLoGradients, MoLoGradients)"/> with offset r x B. With <see cref="MoLoOptions.GatherWithGrad"/> the gradient of a rank's rows is its
 /// local gradient plus the sum over all ranks of their gathered gradients for these rows (a reduce-scatter); without, it is the
 /// local one alone. Then go back through <see cref="HiDe.Backward(ReadOnlyMatrixView, ReadOnlyMatrixView, MatrixView)"/> and <see cref="L2Normalize.Backward"/>.
 /// </remarks>
@@ -50,7 +50,7 @@ namespace HiMo.Kernels;
 /// Console.WriteLine($"loss {result.Loss}, of which global {result.Global}");
 /// </code>
 /// </example>
-public sealed class MoLo : IDisposable
+public sealed partial class MoLo : IDisposable
 {
     internal const double MinLogitScale = -100.0;
     internal const double MaxLogitScale = 80.0;

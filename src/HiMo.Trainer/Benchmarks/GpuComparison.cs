@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 namespace HiMo.Trainer;
 
 /// <summary>One case of <c>bench gpu</c> beside the plain forms of plain_torch.py; null is what was not measured. Times in ms, forward and backward.</summary>
-/// <param name="Case">N,D[,precision[,groups]].</param>
+/// <param name="Case">N,D[,precision[,groups]], or N,D,hide[,groups] for HiDe alone.</param>
 /// <param name="Kept">m.</param>
 /// <param name="Graph">Ours as a replayed graph.</param>
 /// <param name="Stream">Ours launch by launch.</param>
@@ -28,8 +28,9 @@ internal sealed record GpuComparison(string Case, double? Kept, double? Graph, d
         bool grouped = parts.Length > 3 && parts[3] != "1";
         string shape = grouped ? $"[{parts[3]},{parts[0]},{parts[1]}]" : parts.Length > 1 ? $"[{parts[0]},{parts[1]}]" : "";
         string eigh = grouped ? "eigh, batched" : precision switch { "bf16" => "eigh, bf16 logits", "tf32" => "eigh, tf32", _ => "eigh" };
+        string part = precision == "hide" ? "hide, " : "";
         return new GpuComparison(
-            name, Number(measured["m"]), Number(measured["graph_ms"]), Number(measured["stream_ms"]), Plain(grouped ? "svd, loop" : "svd"), Plain(eigh));
+            name, Number(measured["m"]), Number(measured["graph_ms"]), Number(measured["stream_ms"]), Plain(part + (grouped ? "svd, loop" : "svd")), Plain(part + eigh));
 
         double? Plain(string form) => Number(baselines.FirstOrDefault(row => JsonText.String(row?["form"]) == form && row!["shape"]?.ToJsonString() == shape)?["ms"]);
     }

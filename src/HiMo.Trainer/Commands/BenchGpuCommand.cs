@@ -7,7 +7,7 @@ using HiMo.Kernels;
 
 namespace HiMo.Trainer;
 
-/// <summary><c>bench gpu</c>: device time of training steps on a CUDA GPU.</summary>
+/// <summary><c>bench gpu</c>: device time of training steps, and of HiDe alone, on a CUDA GPU.</summary>
 internal static class BenchGpuCommand
 {
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
@@ -17,13 +17,13 @@ internal static class BenchGpuCommand
     {
         Option<string[]> cases = new("--case")
         {
-            Description = "N,D[,precision[,groups]]; may be repeated.", HelpName = "CASE", DefaultValueFactory = _ =>
-                ["128,768", "128,768,strict,64", "1024,768", "1024,768,tf32", "8192,768,tf32", "8192,768,bf16"],
+            Description = "N,D[,precision[,groups]] is the training step, N,D,hide[,groups] HiDe forward and backward; may be repeated.", HelpName = "CASE", DefaultValueFactory = _ =>
+                ["128,768", "128,768,strict,64", "128,768,hide,64", "1024,768", "1024,768,tf32", "8192,768,tf32", "8192,768,bf16"],
         };
         Option<double> seconds = BenchOptions.Seconds(1.0);
         Option<bool> profile = new("--profile") { Description = "Time every kernel by itself instead." };
         Option<bool> json = BenchOptions.Json();
-        Command command = new("gpu", "Device time of the step on a CUDA GPU, by events: launch by launch, and as a replayed graph.") { cases, seconds, profile, json };
+        Command command = new("gpu", "Device time of the step, or of HiDe alone, on a CUDA GPU, by events: launch by launch, and as a replayed graph.") { cases, seconds, profile, json };
         command.Set((parse, cancel) =>
         {
             TextWriter output = parse.InvocationConfiguration.Output;
@@ -40,23 +40,23 @@ internal static class BenchGpuCommand
             if (asText)
             {
                 output.WriteLine($"{gpu.Description}\n");
-                output.WriteLine("| N, d, precision, groups | m | first step, ms | step, ms | graph, ms | host, us | workspace, MiB | loss |\n|---|---|---|---|---|---|---|---|");
+                output.WriteLine("| N, d, precision, groups | m | first run, ms | run, ms | graph, ms | host, us | workspace, MiB | loss; of HiDe explained variance |\n|---|---|---|---|---|---|---|---|");
             }
 
             foreach (Case each in wanted)
             {
                 cancel.ThrowIfCancellationRequested();
-                GpuTimes times = new GpuBenchmark(gpu, each.Shape, each.Settings).Run(parse.GetValue(seconds));
+                GpuTimes times = new GpuBenchmark(gpu, () => each.Create(gpu)).Run(parse.GetValue(seconds));
                 rows.Add(new JsonObject
                 {
-                    ["case"] = each.Text, ["m"] = times.Kept, ["loss"] = times.Loss, ["first_ms"] = times.FirstMilliseconds, ["stream_ms"] = times.StreamMilliseconds,
+                    ["case"] = each.Text, ["m"] = times.Kept, ["number"] = times.Number, ["first_ms"] = times.FirstMilliseconds, ["stream_ms"] = times.StreamMilliseconds,
                     ["graph_ms"] = times.GraphMilliseconds, ["host_us"] = times.HostMicroseconds, ["workspace_bytes"] = times.WorkspaceBytes,
                 });
                 if (asText)
                 {
                     output.WriteLine(string.Create(
                         CultureInfo.InvariantCulture,
-                        $"| {each.Text} | {times.Kept} | {times.FirstMilliseconds:0} | {times.StreamMilliseconds:0.000} | {times.GraphMilliseconds:0.000} | {times.HostMicroseconds:0} | {times.WorkspaceBytes / 1048576.0:0.0} | {times.Loss:0.000000} |"));
+                        $"| {each.Text} | {times.Kept} | {times.FirstMilliseconds:0} | {times.StreamMilliseconds:0.000} | {times.GraphMilliseconds:0.000} | {times.HostMicroseconds:0} | {times.WorkspaceBytes / 1048576.0:0.0} | {times.Number:0.000000} |"));
                     output.Flush();
                 }
             }
@@ -74,24 +74,28 @@ internal static class BenchGpuCommand
         foreach (Case each in cases)
         {
             output.WriteLine($"{each.Text}\n{"us",10} {"launches",8}  kernel");
-            foreach ((string kernel, int launches, double milliseconds) in new GpuBenchmark(gpu, each.Shape, each.Settings).Profile(rounds: 5))
+            foreach ((string kernel, int launches, double milliseconds) in new GpuBenchmark(gpu, () => each.Create(gpu)).Profile(rounds: 5))
             {
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{1e3 * milliseconds,10:0.0} {launches,8}  {kernel}"));
             }
         }
     }
 
-    private sealed record Case(string Text, MatrixShape Shape, GpuStepSettings Settings)
+    private sealed record Case(string Text, MatrixShape Shape, GpuStepSettings Settings, bool IsHiDe)
     {
         public static Case Parse(string text)
         {
             string[] parts = text.Split(',');
             GpuPrecision precision = GpuPrecision.Strict;
             int groups = 1;
+            bool isHiDe = parts.Length > 2 && parts[2].Equals("hide", StringComparison.OrdinalIgnoreCase);
             return parts.Length is >= 2 and <= 4 && int.TryParse(parts[0], out int rows) && int.TryParse(parts[1], out int columns) && rows > 0 && columns > 0
-                && (parts.Length < 3 || Enum.TryParse(parts[2], ignoreCase: true, out precision)) && (parts.Length < 4 || (int.TryParse(parts[3], out groups) && groups > 0))
-                ? new Case(text, new MatrixShape(rows, columns), new GpuStepSettings { Precision = precision, Groups = groups })
-                : throw new UserError($"--case is {text}; it must be N,D or N,D,strict|tf32|bf16 or N,D,precision,GROUPS");
+                && (parts.Length < 3 || isHiDe || Enum.TryParse(parts[2], ignoreCase: true, out precision))
+                && (parts.Length < 4 || (int.TryParse(parts[3], out groups) && groups > 0))
+                ? new Case(text, new MatrixShape(rows, columns), new GpuStepSettings { Precision = precision, Groups = groups }, isHiDe)
+                : throw new UserError($"--case is {text}; it must be N,D or N,D,strict|tf32|bf16 or N,D,precision,GROUPS or N,D,hide[,GROUPS]");
         }
+
+        public GpuWorkload Create(Gpu gpu) => IsHiDe ? new HiDeWorkload(gpu, Shape, Settings) : new StepWorkload(gpu, Shape, Settings);
     }
 }
