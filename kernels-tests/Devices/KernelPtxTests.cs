@@ -26,15 +26,10 @@ internal sealed class KernelPtxTests
     public void FindKernels()
     {
         using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
+        using Gpu narrow = Gpu.OpenEmulated(warps: 4, onlyRecords: true, sharedBytes: 0);
         foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in Configurations())
         {
-            using TrainingStepGpu step = new(gpu, shape, options, settings);
-            using MemoryBuffer1D<float, Stride1D.Dense> data = gpu.Allocate<float>(shape.Length);
-            ArrayView<float> view = data.View.BaseView;
-            step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
-            {
-                Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
-            });
+            Record(gpu, shape, options, settings);
         }
 
         foreach ((MatrixShape shape, BasisGradient basis) in from each in Configurations() select (each.Shape, each.Options.BasisGradient))
@@ -46,7 +41,8 @@ internal sealed class KernelPtxTests
             hide.Backward(gpu.Accelerator.DefaultStream, rows, rows, rows);
         }
 
-        foreach (LaunchEntry launch in gpu.Log.Launches)
+        Record(narrow, new MatrixShape(8, 4), new MoLoOptions(), new GpuStepSettings { LargestGroupProblem = 2 });
+        foreach (LaunchEntry launch in gpu.Log.Launches.Concat(narrow.Log.Launches))
         {
             _ = _kernels.TryAdd(Name(launch.Kernel), launch);
         }
@@ -58,6 +54,17 @@ internal sealed class KernelPtxTests
         {
             _ptx.Add(key, ptx);
         }
+    }
+
+    private static void Record(Gpu gpu, MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
+    {
+        using TrainingStepGpu step = new(gpu, shape, options, settings);
+        using MemoryBuffer1D<float, Stride1D.Dense> data = gpu.Allocate<float>(shape.Length);
+        ArrayView<float> view = data.View.BaseView;
+        step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
+        {
+            Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
+        });
     }
 
     private static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Configurations()
@@ -121,15 +128,19 @@ internal sealed class KernelPtxTests
         }
     }
 
-    [Test]
-    public void A_column_of_the_tridiagonalisation_changes_its_reflector_between_barriers()
+    [TestCase("SharedRows")]
+    [TestCase("GlobalRows")]
+    public void A_column_of_the_tridiagonalisation_changes_its_reflector_behind_its_third_barrier(string rows)
     {
-        string[] kinds = [.. Blocks("EigenSymmetricGpu.ColumnKernel").SelectMany(block => block)];
+        string name = $"EigenSymmetricGpu.ColumnsKernel<{rows}>";
+        string[] kinds = [.. Blocks(name).SelectMany(block => block)];
         int[] barriers = [.. Enumerable.Range(0, kinds.Length).Where(i => kinds[i] == "barrier")];
 
-        // Two sums over the group with two each, one behind w; then the corner and the first element are read, the first element is changed.
-        Assert.That(barriers, Has.Length.EqualTo(7));
-        Assert.That(kinds[barriers[4]..(barriers[6] + 1)], Is.EqualTo(new[] { "barrier", "load", "load", "barrier", "store", "barrier" }));
+        // One for each of two sums, then the corner and the first element are read; behind the one of the rows the first element is changed.
+        Assert.That(barriers, Has.Length.EqualTo(3));
+        Assert.That(kinds[barriers[1]..(barriers[2] + 2)], Is.EqualTo(new[] { "barrier", "load", "load", "barrier", "store" }));
+        Assert.That(Regex.Count(_ptx[(name, "sm_90")], @"\bld\.relaxed\.gpu\.b64\b"), Is.EqualTo(16), "eight records, read once and again while one is missing");
+        Assert.That(Regex.Count(_ptx[(name, "sm_90")], @"\bst\.relaxed\.gpu\.b64\b"), Is.EqualTo(2));
     }
 
     // What a kernel does with shared memory, block by block.

@@ -77,6 +77,10 @@ internal static partial class CudaDriver
     [LibraryImport(Library, EntryPoint = "cuMemGetInfo_v2")]
     public static partial CudaError MemoryInfo(out nint free, out nint total);
 
+    [LibraryImport(Library, EntryPoint = "cuLaunchCooperativeKernel")]
+    public static unsafe partial CudaError LaunchCooperative(
+        nint function, uint gridX, uint gridY, uint gridZ, uint groupX, uint groupY, uint groupZ, uint sharedBytes, nint stream, void** parameters);
+
     private static class Resolver
     {
         static Resolver()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels on a CUDA device: PTX from the cache where it is there, and ILGPU's own launcher around it.
+// Kernels for a CUDA device: PTX from the cache where it is there.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -7,16 +7,11 @@ using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
 using ILGPU.Backends.PTX;
 using ILGPU.Runtime;
-using ILGPU.Runtime.Cuda;
 
 namespace HiMo.Kernels;
 
 internal static class CudaKernels
 {
-    /// <summary>Compiles a kernel, or takes it from the cache, and loads it.</summary>
-    public static Kernel Load(CudaAccelerator accelerator, MethodInfo method, int threads, PtxCache cache) =>
-        accelerator.LoadKernel(Compile(accelerator.Backend, method, threads, cache));
-
     /// <summary>The kernel as the device's backend gives it.</summary>
     public static PTXCompiledKernel Compile(PTXBackend backend, MethodInfo method, int threads, PtxCache cache)
     {

@@ -12,7 +12,7 @@ public sealed partial class Gpu
     // 48 KiB need no consent, a kernel's static share included, which is a few of them.
     private const int FreeDynamicSharedBytes = 32 << 10;
 
-    private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads), Lazy<LoadedKernel>> _kernels = new();
+    private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads, bool IsResident), Lazy<LoadedKernel>> _kernels = new();
 
     /// <summary>True: launches are written into the log and not made, memory is not taken, and what is not supported yet can be asked for.</summary>
     internal bool OnlyRecords { get; private init; }
@@ -30,9 +30,10 @@ public sealed partial class Gpu
     /// <param name="threads">Threads of a group, a multiple of <see cref="WarpSize"/>.</param>
     /// <param name="arguments">Passed by value.</param>
     /// <param name="sharedLength">Words of dynamic shared memory.</param>
+    /// <param name="isResident">The groups wait for each other: all must fit on the device at once.</param>
     /// <exception cref="GpuException">Compiling or launching failed.</exception>
     internal void Launch<TArguments>(
-        AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments, int sharedLength = 0)
+        AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments, int sharedLength = 0, bool isResident = false)
         where TArguments : struct
     {
         if (groups.Size == 0)
@@ -53,8 +54,8 @@ public sealed partial class Gpu
         try
         {
             LoadedKernel loaded = _kernels.GetOrAdd(
-                (kernel.Method, threads),
-                static (key, accelerator) => new Lazy<LoadedKernel>(() => LoadedKernel.Load<TArguments>(accelerator, key.Kernel, key.Threads)),
+                (kernel.Method, threads, isResident),
+                static (key, accelerator) => new Lazy<LoadedKernel>(() => LoadedKernel.Load<TArguments>(accelerator, key.Kernel, key.Threads, key.IsResident)),
                 Accelerator).Value;
             loaded.AllowShared(sharedLength * sizeof(float));
             SharedMemoryConfig shared = sharedLength > 0 ? SharedMemoryConfig.RequestDynamic<float>(sharedLength) : SharedMemoryConfig.Empty;
@@ -79,13 +80,17 @@ public sealed partial class Gpu
         /// <summary>Launches it; an Action of stream, configuration and arguments.</summary>
         public Delegate Launcher => launcher;
 
-        public static LoadedKernel Load<TArguments>(Accelerator accelerator, MethodInfo method, int threads)
+        public static LoadedKernel Load<TArguments>(Accelerator accelerator, MethodInfo method, int threads, bool isResident)
             where TArguments : struct
         {
             if (accelerator is CudaAccelerator cuda)
             {
-                Kernel onCuda = CudaKernels.Load(cuda, method, threads, PtxCache.OfUser);
-                return new LoadedKernel(onCuda, onCuda.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
+                Kernel onCuda = cuda.LoadKernel(CudaKernels.Compile(cuda.Backend, method, threads, PtxCache.OfUser));
+                return new LoadedKernel(
+                    onCuda,
+                    isResident
+                        ? CooperativeLaunch.For<TArguments>((CudaKernel)onCuda, cuda, method)
+                        : onCuda.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
             }
 
             Action<AcceleratorStream, KernelConfig, TArguments> emulated =

@@ -57,6 +57,7 @@ public sealed partial class Gpu : IDisposable
             ? CPUMemoryBuffer.Create(accelerator, IntPtr.Zero, long.MaxValue, elementSize: 1)
             : new CudaAddressSpace(accelerator);
         Log.IsRecording = IsEmulated;
+        SharedBytes = accelerator is CudaAccelerator cuda ? cuda.MaxSharedMemoryPerMultiprocessor - 1024 : 0;
     }
 
     /// <summary>ILGPU's accelerator, to allocate, copy, and run kernels of one's own on. Never dispose of it.</summary>
@@ -67,6 +68,9 @@ public sealed partial class Gpu : IDisposable
 
     /// <summary>Whether this is ILGPU's CPU accelerator.</summary>
     internal bool IsEmulated => Accelerator is CPUAccelerator;
+
+    /// <summary>Bytes of shared memory that one group can have; one KiB of a multiprocessor's is the driver's.</summary>
+    internal int SharedBytes { get; init; }
 
     /// <summary>CUDA devices in the driver's order; empty where there is no driver or no device.</summary>
     public static IReadOnlyList<GpuDescription> FindCuda()
@@ -111,17 +115,19 @@ public sealed partial class Gpu : IDisposable
     /// <inheritdoc cref="OpenEmulated(int)"/>
     /// <param name="warps">Most warps of a group.</param>
     /// <param name="onlyRecords">See <see cref="OnlyRecords"/>.</param>
-    internal static Gpu OpenEmulated(int warps, bool onlyRecords)
+    /// <param name="multiprocessors">Groups that run at the same time; for a device that only records, what it says of itself.</param>
+    /// <param name="sharedBytes">See <see cref="SharedBytes"/>.</param>
+    internal static Gpu OpenEmulated(int warps, bool onlyRecords = false, int multiprocessors = 1, int sharedBytes = 227 << 10)
     {
         Guard.That(warps is >= 1 and <= 32, warps, "must be from 1 to 32");
-        CPUDevice device = new(WarpSize, warps, numMultiprocessors: 1);
+        CPUDevice device = new(WarpSize, warps, numMultiprocessors: onlyRecords ? 1 : multiprocessors);
         Context context = Context.Create(builder => Configure(builder.CPU(device)));
         Version ilgpu = typeof(Context).Assembly.GetName().Version!;
         return new Gpu(
             context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel),
-            new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, 1, ilgpu.ToString(3)))
+            new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, multiprocessors, ilgpu.ToString(3)))
         {
-            OnlyRecords = onlyRecords,
+            OnlyRecords = onlyRecords, SharedBytes = sharedBytes,
         };
     }
 

@@ -46,7 +46,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     /// <summary>The step's launches, in order.</summary>
     internal static List<LaunchEntry> Launches(MatrixShape shape, MoLoOptions options, GpuPrecision precision, int groups = 1)
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, GpuModel.Multiprocessors);
         using TrainingStepGpu step = new(gpu, shape, options, new GpuStepSettings { Precision = precision, Groups = groups });
         ArrayView<float> features = gpu.PretendMemory(groups * shape.Length * sizeof(float)).Cast<float>();
         ArrayView<float> numbers = gpu.PretendMemory(groups * StepSummary.Length * sizeof(float)).Cast<float>();
@@ -137,14 +137,15 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         return new(launch.Name, 1, problems * 9.0 * n * n * n, problems * 8.0 * n * n, 0.0, (waves * alone) + GpuModel.LaunchGap, "chain of dependent steps");
     }
 
-    // The chip for one problem: a launch a column, whose trailing matrix comes from the second-level cache and goes back there.
+    // The chip for one problem. Of the columns' kernel, traffic is the records, which every group reads; its rows stay in shared memory.
     private KernelCost LargeEigensystem(LaunchEntry launch, LargeEigenArguments large)
     {
         int n = large.Problem.Size;
-        double problems = launch.Groups.Y, left = n - large.Column;
+        double problems = launch.Groups.Y;
+        double rows = n * (double)n * n / (3.0 * launch.Groups.X * GpuModel.SharedElements * GpuModel.Clock);
         (double flops, double bytes, double chain) = launch.Kernel.Name switch
         {
-            "ColumnKernel" => (4.0 * left * left, 8.0 * left * left, Chain((n / 64.0) + 8.0)),
+            "ColumnsKernel" => (4.0 / 3.0 * n * n * n, 8.0 * n * n * launch.Groups.X, (n * GpuModel.ExchangeStep) + rows),
             "ValuesKernel" => (0.0, 8.0 * n, 18.0 * n * GpuModel.DoubleDivision),       // rounds of eight-fold section to float64's end
             "VectorsKernel" => (0.0, 24.0 * n * n, Chain(2 * n) + (3.0 * n * GpuModel.DoubleDivision)),
             "BackKernel" => (2.0 * n * n * n, 8.0 * n * n, Chain(2 * n)),
@@ -153,7 +154,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         double traffic = problems * bytes / GpuModel.CacheBandwidth;
         return new(
             launch.Name, 1, problems * flops, problems * bytes, 0.0, Math.Max(traffic, chain) + GpuModel.LaunchGap,
-            launch.Kernel.Name == "ColumnKernel" ? "gaps between launches" : traffic > chain ? "cache" : "chain of dependent steps");
+            traffic > chain ? "cache" : "chain of dependent steps");
     }
 
     private static double Chain(double loads) => loads * GpuModel.LoadLatency;

@@ -43,6 +43,15 @@ internal sealed record GpuModel(string Name, double Bf16, double Bandwidth)
     /// <summary>One step of the tridiagonalisation within one thread group.</summary>
     public const double ReductionStep = 0.6e-6;
 
+    /// <summary>
+    /// One column of the tridiagonalisation over the chip, besides its rows: a record's way to the second-level cache and back, three sums over the
+    /// group, a square root and a division.
+    /// </summary>
+    public const double ExchangeStep = 1.2e-6;
+
+    /// <summary>Elements of a row that a multiprocessor updates and multiplies in a cycle: read, written, and a share of three vectors.</summary>
+    public const double SharedElements = 128.0 / 12.0;
+
     /// <summary>H100 SXM.</summary>
     public static GpuModel H100 { get; } = new("h100", 790e12, 3.0e12);
 
