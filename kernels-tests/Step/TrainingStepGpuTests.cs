@@ -170,7 +170,7 @@ internal sealed class TrainingStepGpuTests
 
         int Launches(GpuStepSettings settings)
         {
-            using Gpu recorder = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
+            using Gpu recorder = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132);
             using TrainingStepGpu step = new(recorder, new MatrixShape(n, d), options, settings);
             using MemoryBuffer1D<float, Stride1D.Dense> data = recorder.Allocate<float>(5L * n * d);
             ArrayView<float> view = data.View.BaseView;
