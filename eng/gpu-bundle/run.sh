@@ -76,6 +76,9 @@ python_libtorch() {   # sets HIMO_LIBTORCH, or says what is missing
     local python; python=$(python_torch)
     [ -n "$python" ] || { echo "missing: python3 with torch, or HIMO_LIBTORCH"; return $missing; }
     export HIMO_LIBTORCH=$python/lib
+    # What Python's torch finds in the packages of NVIDIA beside it.
+    LD_LIBRARY_PATH=$(printf '%s:' "${python%/*}"/nvidia/*/lib)${LD_LIBRARY_PATH:-}
+    export LD_LIBRARY_PATH
   fi
   [ -e "$HIMO_LIBTORCH/libtorch_cuda.so" ] || { echo "missing: a libtorch for CUDA; $HIMO_LIBTORCH has no libtorch_cuda.so"; return $missing; }
 }

@@ -16,9 +16,9 @@ internal static class HimoProgram
     /// <summary>What the dotnet host runs.</summary>
     public static string File => Path.Combine(AppContext.BaseDirectory, "HiMo.Trainer.dll");
 
-    public static ProgramResult Run(string[] arguments, string input = "")
+    public static ProgramResult Run(string[] arguments, string input = "", params (string Name, string Value)[] environment)
     {
-        using Process process = Start(arguments);
+        using Process process = Start(arguments, environment);
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         Task<string> error = process.StandardError.ReadToEndAsync();
         process.StandardInput.Write(input);
@@ -54,7 +54,7 @@ internal static class HimoProgram
         return peak;
     }
 
-    private static Process Start(string[] arguments)
+    private static Process Start(string[] arguments, params (string Name, string Value)[] environment)
     {
         ProcessStartInfo start = new(Environment.ProcessPath!, [File, .. arguments])
         {
@@ -66,6 +66,7 @@ internal static class HimoProgram
             StandardErrorEncoding = s_utf8,
         };
         start.Environment["OMP_NUM_THREADS"] = "1";
+        Array.ForEach(environment, variable => start.Environment[variable.Name] = variable.Value);
         return Process.Start(start)!;
     }
 }

@@ -33,7 +33,7 @@ public static partial class TorchLoader
     private const string NewestSymbol = "_ZSt21ios_base_library_initv";
     private const uint CloseOnExec = 1;
 
-    private static readonly string[] s_libraries = ["libc10.so", "libtorch_cpu.so", TorchLibrary, "libc10_cuda.so", "libtorch_cuda.so"];
+    private static readonly string[] s_libraries = ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", TorchLibrary]; // in the order of loading
     private static readonly Lock s_lock = new();
     private static bool s_done;
     private static string? s_refusal;
@@ -149,7 +149,7 @@ public static partial class TorchLoader
             }
             else
             {
-                _ = NativeLibrary.Load(library);
+                Array.ForEach([.. s_libraries.Select(name => Path.Combine(folder, name)).Where(File.Exists)], path => _ = NativeLibrary.Load(path));
             }
         }
         catch (Exception failure) when (failure is DllNotFoundException or IOException or InvalidDataException or UnauthorizedAccessException)

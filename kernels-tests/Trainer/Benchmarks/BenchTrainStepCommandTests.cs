@@ -21,12 +21,13 @@ internal sealed class BenchTrainStepCommandTests
     }
 
     /// <summary>The step for GPUs, with the processor in the place of one.</summary>
-    [TestCase(Precision.Float32)]
-    [TestCase(Precision.Bfloat16)]
-    public void A_step_on_a_device_gives_every_loss_its_share(Precision precision)
+    [Test]
+    public void A_step_on_a_device_gives_every_loss_its_share()
     {
-        using DeviceTrainStep step = new(BenchTrainStepCommand.Model(TrainStepSize.Tiny), 8, TorchSharp.DeviceType.CPU, precision);
+        using DeviceTrainStep step = new(BenchTrainStepCommand.Model(TrainStepSize.Tiny), 8, TorchSharp.DeviceType.CPU, Precision.Bfloat16);
         JsonObject result = step.Measure(0.05, CancellationToken.None);
+        Assert.That(result["torch"]!.ToString(), Does.StartWith("2.10"));
+        Assert.That(result.Remove("torch"));
         Assert.That(result.Select(pair => pair.Key), Is.EqualTo(new[] { "ours", "plain_svd", "plain_eigh", "plain_infonce" }));
         foreach ((string name, JsonNode? row) in result)
         {

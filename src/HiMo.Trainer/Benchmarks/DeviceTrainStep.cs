@@ -55,7 +55,7 @@ internal sealed class DeviceTrainStep : IDisposable
     /// <summary>Times the step with each loss, then each loss alone, forward and backward on the features of the last step.</summary>
     /// <param name="seconds">For the steps, and again for the losses.</param>
     /// <param name="cancel">Stops between steps.</param>
-    /// <returns>For each loss: value, milliseconds of the step and of the loss (medians), its share, pairs a second; on CUDA the device memory in use.</returns>
+    /// <returns>The version of torch; for each loss: value, milliseconds of the step and of the loss (medians), its share, pairs a second; on CUDA the device memory in use.</returns>
     /// <exception cref="InvalidOperationException">The three forms of the loss do not agree.</exception>
     public JsonObject Measure(double seconds, CancellationToken cancel)
     {
@@ -71,7 +71,7 @@ internal sealed class DeviceTrainStep : IDisposable
 
             Timing[] steps = InterleavedTiming.Run(seconds, 3, cancel, [.. _losses.Select<(string, nn.Module<Tensor, Tensor, Tensor, Tensor> Loss), Action>(each => () => Step(each.Loss))]);
             Timing[] alone = InterleavedTiming.Run(seconds, 3, cancel, [.. _losses.Select<(string, nn.Module<Tensor, Tensor, Tensor, Tensor> Loss), Action>(each => () => Alone(each.Loss, images, texts))]);
-            JsonObject result = [];
+            JsonObject result = new() { ["torch"] = TorchChecks.Version };
             for (int i = 0; i < _losses.Length; i++)
             {
                 result[_losses[i].Name] = new JsonObject

@@ -27,10 +27,28 @@ internal static class TorchChecks
         using torch.Tensor ones = torch.ones(64, 64);
         using torch.Tensor product = ones.mm(ones);
         float sum = product.sum().item<float>();
-        string text = $"{torch.__version__}, {torch.get_num_threads()} threads, BLAS {Blas()}{(TorchLoader.UsedWeakCopy ? ", loaded around an older libstdc++" : "")}{Cuda()}";
+        string text = $"{Version}, {torch.get_num_threads()} threads, BLAS {Blas()}{(TorchLoader.UsedWeakCopy ? ", loaded around an older libstdc++" : "")}{Cuda()}";
         return sum == 64.0f * 64.0f * 64.0f
             ? Finding.Works("libtorch", text)
             : Finding.Problem("libtorch", $"{text}; a product of ones sums to {sum}, not {64 * 64 * 64}", "delete libtorch-cpu-* from the package cache and run 'dotnet restore'");
+    }
+
+    /// <summary>Of the libtorch that is loaded; TorchSharp itself only knows the one it was made for.</summary>
+    public static string Version
+    {
+        get
+        {
+            if (!IsForeign)
+            {
+                return torch.__version__;
+            }
+
+            string folder = Path.GetFullPath(Environment.GetEnvironmentVariable(TorchLoader.FolderVariable)!);
+            string python = Path.Combine(folder, "..", "version.py"), archive = Path.Combine(folder, "..", "build-version");     // of Python's torch; of libtorch's archive
+            string? version = File.Exists(python) ? File.ReadLines(python).FirstOrDefault(line => line.StartsWith("__version__", StringComparison.Ordinal))?.Split('=')[^1].Trim(' ', '\'', '"')
+                : File.Exists(archive) ? File.ReadAllText(archive).Trim() : null;
+            return $"{version ?? "unknown version"} in {folder}";
+        }
     }
 
     private static bool IsForeign => Environment.GetEnvironmentVariable(TorchLoader.FolderVariable) is { Length: > 0 };
