@@ -92,7 +92,9 @@ internal sealed class KernelPtxTests
             if (launch.Kernel.GetGenericArguments().Any(type => typeof(IProductPrecision).IsAssignableFrom(type)))
             {
                 bool isBf16 = launch.Kernel.GetGenericArguments().Contains(typeof(Bf16Precision));
-                Assert.That(ptx, isBf16 ? Does.Contain("mma.sync.aligned.m16n8k16").And.Contain("cvt.rn.bf16x2") : Does.Contain("mma.sync.aligned.m16n8k8").And.Contain("cvt.rna.tf32"), name);
+                bool isTf32 = launch.Kernel.GetGenericArguments().Contains(typeof(Tf32Precision));
+                Assert.That(ptx, isBf16 ? Does.Contain("mma.sync.aligned.m16n8k16").And.Contain("cvt.rn.bf16x2") : Does.Contain("mma.sync.aligned.m16n8k8"), name);
+                Assert.That(ptx.Contains("cvt.rna.tf32", StringComparison.Ordinal), Is.EqualTo(isTf32), $"{name}: strict products split their operands themselves");
             }
         }
 
@@ -105,13 +107,25 @@ internal sealed class KernelPtxTests
         string[] products = [.. _kernels.Where(pair => pair.Value.Kernel.DeclaringType == typeof(GpuGemm) || Name(pair.Value.Kernel).StartsWith("LogitPassGpu.Kernel", StringComparison.Ordinal)).Select(pair => pair.Key)];
         foreach (string name in products)
         {
-            // The loop's block: barrier, the 32 loads of fragments, barrier. Products work on registers and may stand anywhere behind the loads.
-            string[] loop = Blocks(name).Single(block => block.Count(kind => kind == "barrier") == 2);
-            int first = Array.IndexOf(loop, "barrier");
-            int second = Array.LastIndexOf(loop, "barrier");
-            Assert.That(loop[(first + 1)..second].Where(kind => kind != "mma"), Is.EqualTo(Enumerable.Repeat("load", 32)), $"{name}: only read between the barriers");
-            Assert.That(loop[..first].Concat(loop[(second + 1)..]), Has.None.EqualTo("load").And.None.EqualTo("store"), $"{name}: nothing is read or written beside them");
-            Assert.That(loop, Has.Some.EqualTo("mma"), name);
+            // A stage is read in a block of the loop and in one behind it, which ends with the barrier that frees the memory. Products work on registers
+            // and may stand anywhere behind the reads.
+            string[][] reads = [.. Blocks(name).Where(block => block.Contains("mma"))];
+            Assert.That(reads, Has.Length.EqualTo(2), name);
+            foreach (string[] block in reads)
+            {
+                Assert.That(block.TakeWhile(kind => kind != "barrier").Where(kind => kind != "mma"), Is.EqualTo(Enumerable.Repeat("load", 8)), $"{name}: only reads of a stage");
+                Assert.That(block[Array.LastIndexOf(block, "load")..], Has.None.EqualTo("store"), name);
+            }
+
+            Assert.That(reads.Select(block => block.Count(kind => kind == "barrier")), Is.EquivalentTo(new[] { 0, 1 }), $"{name}: nothing between the reads of the loop");
+
+            // A stage is written in blocks of their own, two or eight stores each: of A and of B, whole or at the end of the depth, before the loop and in it.
+            string[][] writes = [.. Blocks(name).Where(block => block.Count(kind => kind == "store") is > 1 and < 32)];
+            Assert.That(writes, Has.Length.GreaterThanOrEqualTo(8), name);
+            Assert.That(writes.SelectMany(block => block), Is.All.EqualTo("store"), $"{name}: nothing else where a stage is written");
+
+            // Both kinds are parted by barriers that stand alone, one before the loop and one at its end.
+            Assert.That(Blocks(name).Count(block => block is ["barrier"]), Is.GreaterThanOrEqualTo(2), name);
         }
 
         Assert.That(products, Has.Length.GreaterThanOrEqualTo(20));

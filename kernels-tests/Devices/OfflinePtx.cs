@@ -23,7 +23,7 @@ internal static partial class OfflinePtx
         CudaArchitecture architecture = target == "sm_90" ? CudaArchitecture.SM_90 : CudaArchitecture.SM_80;
         using PTXBackend backend = new(context, architecture, CudaInstructionSet.ISA_84, nvvmAPI: null!);
         var compiled = (PTXCompiledKernel)backend.Compile(
-            EntryPointDescription.FromExplicitlyGroupedKernel(kernel), new KernelSpecialization(threads, minNumGroupsPerMultiprocessor: 1));
+            EntryPointDescription.FromExplicitlyGroupedKernel(kernel), CudaKernels.Specialize(kernel, threads));
         return TargetLine().Replace(compiled.PTXAssembly, $".target {target}"); // ILGPU names nothing newer than sm_80
     }
 

@@ -16,14 +16,24 @@ internal static class CudaKernels
     public static PTXCompiledKernel Compile(PTXBackend backend, MethodInfo method, int threads, PtxCache cache)
     {
         EntryPointDescription description = EntryPointDescription.FromExplicitlyGroupedKernel(method);
-        // The group size becomes a promise to the assembler, which then fits the registers to it.
-        KernelSpecialization specialization = new(threads, minNumGroupsPerMultiprocessor: 1);
+        KernelSpecialization specialization = Specialize(method, threads);
         string key = PtxCache.KeyOf(method, threads, $"{backend.Architecture} {backend.InstructionSet}");
         string ptx = cache.Get(key, () => ((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly);
         bool isDynamic = ptx.Contains(".extern .shared", StringComparison.Ordinal);
         return New(backend.Context, new EntryPoint(description, new SharedMemorySpecification(0, isDynamic), specialization), null, ptx);
     }
 
+    /// <summary>The group size, and groups that fit a multiprocessor: promises to the assembler, which fits the registers to them.</summary>
+    public static KernelSpecialization Specialize(MethodInfo method, int threads) =>
+        new(threads, method.GetCustomAttribute<ResidentGroupsAttribute>()?.Count ?? 1);
+
     [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
     private static extern PTXCompiledKernel New(Context context, EntryPoint entryPoint, CompiledKernel.KernelInfo? info, string ptxAssembly);
+}
+
+/// <summary>How many thread groups of a kernel a multiprocessor holds at least; the assembler keeps to the registers that this leaves.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class ResidentGroupsAttribute(int count) : Attribute
+{
+    public int Count => count;
 }

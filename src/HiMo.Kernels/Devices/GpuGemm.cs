@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // C = A B for operands that are read, and results that are stored, by small structures: a strided matrix, a softmax made on the fly.
 // Shapes     A: rows x depth, B: depth x columns, C: rows x columns, in each of some groups and batches; any size of 0 or more.
-// Mapping    Grid.X: blocks of columns of one group after the other, Grid.Y: blocks of rows, Grid.Z: batches; thread group of 4 warps = 64 x 64 of C; warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; depth in stages of 16 through shared
-//            memory, rows padded to 20 words: lane (g, q) then reads bank (20 g + q) mod 32, 32 different ones.
+// Mapping    Grid.X: blocks of columns of one group after the other, Grid.Y: blocks of rows, Grid.Z: batches; thread group of 4 warps = 64 x 64 of C;
+//            warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; depth in stages of 16 through shared memory (GpuGemm.Stages.cs).
 // Precision  operands as IProductPrecision says, sums in float32, in the same order at every call.
 // Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
 using System.Runtime.CompilerServices;
@@ -17,8 +17,14 @@ internal interface IGemmOperand
     /// <summary>True where neighbours along the depth are neighbours in memory, so that neighbouring lanes should read them.</summary>
     bool IsDepthContiguous { get; }
 
-    /// <summary>Element at an outer index (row of A, column of B) and a depth index, both within the operand.</summary>
+    /// <summary>
+    /// What memory holds of the element at an outer index (row of A, column of B) and a depth index, both within the operand. Loads that a branch may
+    /// skip, or that wait for one another, cost a product most of its time: choose between addresses and between results instead.
+    /// </summary>
     float Load(int group, int outer, int depth);
+
+    /// <summary>The element, from what <see cref="Load"/> returned some time ago, and from little that is in the first-level cache.</summary>
+    float Finish(float value, int group, int outer, int depth);
 }
 
 /// <summary>Takes the elements of a product.</summary>
@@ -84,25 +90,14 @@ internal struct GemmArguments<TA, TB, TC>
     public DeviceLimit DepthLimit;
 }
 
-/// <summary>One lane's share of a 16 x 32 accumulator: four instruction tiles side by side.</summary>
-internal struct TileRow
-{
-    public Float4 T0;
-    public Float4 T1;
-    public Float4 T2;
-    public Float4 T3;
-}
-
 /// <summary>Matrix products on the GPU.</summary>
-internal static class GpuGemm
+internal static partial class GpuGemm
 {
     public const int Block = 64;
-    public const int DepthStep = 16;
     public const int Threads = 128;
-    private const int Pitch = 20;
 
-    /// <summary>Words of shared memory of one operand's stage.</summary>
-    public const int StageLength = Block * Pitch;
+    /// <summary>Groups that a multiprocessor holds: 168 registers a thread.</summary>
+    public const int GroupsPerMultiprocessor = 3;
 
     /// <summary>Enqueues C = A B.</summary>
     /// <param name="gpu">The device.</param>
@@ -121,14 +116,14 @@ internal static class GpuGemm
     }
 
     /// <summary>One 64 x 64 block of C.</summary>
+    [ResidentGroups(GroupsPerMultiprocessor)]
     public static void Kernel<TA, TB, TC, TPrecision>(GemmArguments<TA, TB, TC> p)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
     {
-        ArrayView<float> sharedA = SharedMemory.Allocate<float>(StageLength);
-        ArrayView<float> sharedB = SharedMemory.Allocate<float>(StageLength);
+        ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(SharedLength);
         ArrayView<float> rowValues = SharedMemory.Allocate<float>(Block);
         int columnBlocks = CeilDiv(p.Columns);
         int group = Grid.IdxX / columnBlocks;
@@ -148,7 +143,7 @@ internal static class GpuGemm
         TileRow top = default;
         TileRow bottom = default;
         Accumulate<TA, TB, TPrecision>(
-            ref top, ref bottom, sharedA, sharedB, p.A, p.B, group, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(group, p.Depth));
+            ref top, ref bottom, shared, p.A, p.B, group, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(group, p.Depth));
         Group.Barrier(); // without a stage there was none yet
         int row = WarpRow() + (Group.IdxX % Gpu.WarpSize / 4);
         int column = blockColumn + WarpColumn() + (Group.IdxX % 4 * 2);
@@ -165,97 +160,7 @@ internal static class GpuGemm
 
     /// <summary>First column of the thread's warp within its group's block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int WarpColumn() => Group.IdxX / Gpu.WarpSize % 2 * 32;
-
-    /// <summary>
-    /// Adds one 64 x 64 block of A B to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
-    /// free again at the return.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Accumulate<TA, TB, TPrecision>(
-        ref TileRow top, ref TileRow bottom, ArrayView<float> sharedA, ArrayView<float> sharedB, TA a, TB b, int group, int firstRow, int rows, int firstColumn,
-        int columns, int depth)
-        where TA : struct, IGemmOperand
-        where TB : struct, IGemmOperand
-        where TPrecision : struct, IProductPrecision
-    {
-        int lane = Group.IdxX % Gpu.WarpSize;
-        int warpRow = WarpRow();
-        int warpColumn = WarpColumn();
-        for (int start = 0; start < depth; start += DepthStep)
-        {
-            CopyStage(sharedA, a, group, firstRow, rows, start, depth);
-            CopyStage(sharedB, b, group, firstColumn, columns, start, depth);
-            Group.Barrier();
-            FragmentB b0 = LoadB(sharedB, warpColumn, lane);
-            FragmentB b1 = LoadB(sharedB, warpColumn + 8, lane);
-            FragmentB b2 = LoadB(sharedB, warpColumn + 16, lane);
-            FragmentB b3 = LoadB(sharedB, warpColumn + 24, lane);
-            MultiplyRow<TPrecision>(ref top, LoadA(sharedA, warpRow, lane), b0, b1, b2, b3);
-            MultiplyRow<TPrecision>(ref bottom, LoadA(sharedA, warpRow + 16, lane), b0, b1, b2, b3);
-            Group.Barrier(); // the next stage overwrites what was just read
-        }
-    }
-
-    // 64 x 16 elements of one operand, zero outside; eight a thread.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void CopyStage<T>(ArrayView<float> shared, T operand, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
-        where T : struct, IGemmOperand
-    {
-        bool alongDepth = operand.IsDepthContiguous;
-        for (int i = Group.IdxX; i < Block * DepthStep; i += Threads)
-        {
-            int outer = alongDepth ? i / DepthStep : i % Block;
-            int depth = alongDepth ? i % DepthStep : i / Block;
-            bool isInside = firstOuter + outer < outerCount && firstDepth + depth < depthCount;
-            float value = 0.0f;
-            if (isInside)
-            {
-                value = operand.Load(group, firstOuter + outer, firstDepth + depth);
-            }
-
-            shared[(outer * Pitch) + depth] = value;
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static FragmentA LoadA(ArrayView<float> shared, int row, int lane)
-    {
-        int upper = ((row + (lane / 4)) * Pitch) + (lane % 4);
-        int lower = upper + (8 * Pitch);
-        FragmentA a = default;
-        a.Upper0 = shared[upper];
-        a.Upper4 = shared[upper + 4];
-        a.Upper8 = shared[upper + 8];
-        a.Upper12 = shared[upper + 12];
-        a.Lower0 = shared[lower];
-        a.Lower4 = shared[lower + 4];
-        a.Lower8 = shared[lower + 8];
-        a.Lower12 = shared[lower + 12];
-        return a;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static FragmentB LoadB(ArrayView<float> shared, int column, int lane)
-    {
-        int start = ((column + (lane / 4)) * Pitch) + (lane % 4);
-        FragmentB b = default;
-        b.K0 = shared[start];
-        b.K4 = shared[start + 4];
-        b.K8 = shared[start + 8];
-        b.K12 = shared[start + 12];
-        return b;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void MultiplyRow<TPrecision>(ref TileRow row, FragmentA a, FragmentB b0, FragmentB b1, FragmentB b2, FragmentB b3)
-        where TPrecision : struct, IProductPrecision
-    {
-        row.T0 = TPrecision.MultiplyAdd(row.T0, a, b0);
-        row.T1 = TPrecision.MultiplyAdd(row.T1, a, b1);
-        row.T2 = TPrecision.MultiplyAdd(row.T2, a, b2);
-        row.T3 = TPrecision.MultiplyAdd(row.T3, a, b3);
-    }
+    public static int WarpColumn() => (Group.IdxX / Gpu.WarpSize & 1) * 32;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int group, int blockRow, int row, int column, int columns)

@@ -3,47 +3,46 @@ using System.Runtime.CompilerServices;
 
 namespace HiMo.Kernels;
 
-/// <summary>One lane's share of a 16 x 16 operand, as float32: rows g and g + 8, columns q, q + 4, q + 8, q + 12.</summary>
-internal struct FragmentA
+/// <summary>How a product of 16 x 16 by 16 x 32 is made of matrix instructions.</summary>
+internal interface IProductPrecision
 {
-    public float Upper0;
-    public float Upper4;
-    public float Upper8;
-    public float Upper12;
-    public float Lower0;
-    public float Lower4;
-    public float Lower8;
-    public float Lower12;
-}
+    /// <summary>What an element of an operand becomes on its way into shared memory.</summary>
+    static abstract float Rounded(float value);
 
-/// <summary>One lane's share of a 16 x 8 operand, as float32: column g, rows q, q + 4, q + 8, q + 12.</summary>
-internal struct FragmentB
-{
-    public float K0;
-    public float K4;
-    public float K8;
-    public float K12;
+    /// <summary>C + A B, accumulated in float32.</summary>
+    static abstract TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b);
 }
 
 /// <summary>
-/// How a product of 16 x 16 by 16 x 8 is made of matrix instructions. An instruction for pairs gets k = q and q + 4 in a word instead of
-/// its own 2q and 2q + 1, in both operands alike: a permutation of the summation index, which changes no sum.
+/// The error of float32, by three tf32 products. The matrix instructions truncate when they add, always towards zero: they add up 16 terms only, and
+/// ordinary additions, which round to nearest, do the rest.
 /// </summary>
-internal interface IProductPrecision
-{
-    /// <summary>C + A B, accumulated in float32.</summary>
-    static abstract Float4 MultiplyAdd(Float4 c, FragmentA a, FragmentB b);
-}
-
-/// <summary>The error of float32, by three tf32 products.</summary>
 internal readonly struct StrictPrecision : IProductPrecision
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 MultiplyAdd(Float4 c, FragmentA a, FragmentB b)
+    public static float Rounded(float value) => value;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b)
     {
-        c = Mma.Float32(c, Words.First(a, b));
-        return Mma.Float32(c, Words.Second(a, b));
+        TileRow sum = Mma.Float32(a, b);
+        c.T0 = Add(c.T0, sum.T0);
+        c.T1 = Add(c.T1, sum.T1);
+        c.T2 = Add(c.T2, sum.T2);
+        c.T3 = Add(c.T3, sum.T3);
+        return c;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Add(Float4 x, Float4 y)
+    {
+        x.X += y.X;
+        x.Y += y.Y;
+        x.Z += y.Z;
+        x.W += y.W;
+        return x;
     }
 }
 
@@ -52,11 +51,11 @@ internal readonly struct Tf32Precision : IProductPrecision
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 MultiplyAdd(Float4 c, FragmentA a, FragmentB b)
-    {
-        c = Mma.Tf32(c, Words.Rounded(Words.First(a, b)));
-        return Mma.Tf32(c, Words.Rounded(Words.Second(a, b)));
-    }
+    public static float Rounded(float value) => ILGPU.Interop.IntAsFloat(Rounding.ToTf32(value));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b) => Mma.Tf32Row(c, a, b);
 }
 
 /// <summary>Operands rounded to bf16: a relative error of 2^-8 each.</summary>
@@ -64,51 +63,29 @@ internal readonly struct Bf16Precision : IProductPrecision
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 MultiplyAdd(Float4 c, FragmentA a, FragmentB b)
+    public static float Rounded(float value) => value;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b)
     {
         MmaOperands words = default;
-        words.X = Rounding.ToBf16Pair(a.Upper0, a.Upper4);
-        words.Y = Rounding.ToBf16Pair(a.Lower0, a.Lower4);
-        words.Z = Rounding.ToBf16Pair(a.Upper8, a.Upper12);
-        words.W = Rounding.ToBf16Pair(a.Lower8, a.Lower12);
-        words.B0 = Rounding.ToBf16Pair(b.K0, b.K4);
-        words.B1 = Rounding.ToBf16Pair(b.K8, b.K12);
+        words.X = Rounding.ToBf16Pair(a.Upper.X, a.Upper.Y);
+        words.Y = Rounding.ToBf16Pair(a.Lower.X, a.Lower.Y);
+        words.Z = Rounding.ToBf16Pair(a.Upper.Z, a.Upper.W);
+        words.W = Rounding.ToBf16Pair(a.Lower.Z, a.Lower.W);
+        c.T0 = MultiplyAdd(c.T0, words, b.B0);
+        c.T1 = MultiplyAdd(c.T1, words, b.B1);
+        c.T2 = MultiplyAdd(c.T2, words, b.B2);
+        c.T3 = MultiplyAdd(c.T3, words, b.B3);
+        return c;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 MultiplyAdd(Float4 c, MmaOperands words, Float4 b)
+    {
+        words.B0 = Rounding.ToBf16Pair(b.X, b.Y);
+        words.B1 = Rounding.ToBf16Pair(b.Z, b.W);
         return Mma.Bf16(c, words);
-    }
-}
-
-/// <summary>Bits of fragments as the tf32 instructions take them: k from 0 to 7, then from 8 to 15.</summary>
-internal static class Words
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static MmaOperands First(FragmentA a, FragmentB b) => Pack(a.Upper0, a.Lower0, a.Upper4, a.Lower4, b.K0, b.K4);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static MmaOperands Second(FragmentA a, FragmentB b) => Pack(a.Upper8, a.Lower8, a.Upper12, a.Lower12, b.K8, b.K12);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static MmaOperands Rounded(MmaOperands words)
-    {
-        MmaOperands rounded = default;
-        rounded.X = Rounding.ToTf32(ILGPU.Interop.IntAsFloat(words.X));
-        rounded.Y = Rounding.ToTf32(ILGPU.Interop.IntAsFloat(words.Y));
-        rounded.Z = Rounding.ToTf32(ILGPU.Interop.IntAsFloat(words.Z));
-        rounded.W = Rounding.ToTf32(ILGPU.Interop.IntAsFloat(words.W));
-        rounded.B0 = Rounding.ToTf32(ILGPU.Interop.IntAsFloat(words.B0));
-        rounded.B1 = Rounding.ToTf32(ILGPU.Interop.IntAsFloat(words.B1));
-        return rounded;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static MmaOperands Pack(float x, float y, float z, float w, float b0, float b1)
-    {
-        MmaOperands words = default;
-        words.X = ILGPU.Interop.FloatAsInt(x);
-        words.Y = ILGPU.Interop.FloatAsInt(y);
-        words.Z = ILGPU.Interop.FloatAsInt(z);
-        words.W = ILGPU.Interop.FloatAsInt(w);
-        words.B0 = ILGPU.Interop.FloatAsInt(b0);
-        words.B1 = ILGPU.Interop.FloatAsInt(b1);
-        return words;
     }
 }

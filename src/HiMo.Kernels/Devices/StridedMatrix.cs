@@ -21,6 +21,9 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => InnerStride == 1;
 
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
     /// <summary>Rows of a row-major matrix are the outer index.</summary>
     public static StridedMatrix Rows(BatchView<float> data, int columns, long groupStride = 0) =>
         new() { Data = data, GroupStride = groupStride, OuterStride = columns, InnerStride = 1 };
@@ -30,7 +33,8 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
         new() { Data = data, GroupStride = groupStride, OuterStride = 1, InnerStride = columns };
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Data[(group * GroupStride) + (outer * OuterStride) + (depth * InnerStride)];
+    public readonly float Load(int group, int outer, int depth) =>
+        Data[(group * GroupStride) + MatrixIndex.Of(outer, (int)OuterStride, 0) + MatrixIndex.Of(depth, (int)InnerStride, 0)];
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;

@@ -28,11 +28,15 @@ internal struct Decomposition
 
     /// <summary>W_ji where vector i is kept, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float KeptVector(int component, int i) => i < Kept[0] ? Vectors[((long)component * Size) + i] : 0.0f;
+    public readonly float KeptVector(int component, int i)
+    {
+        float value = Vectors[MatrixIndex.Of(component, Size, i)];
+        return i < Kept[0] ? value : 0.0f;
+    }
 
     /// <summary>Whether vector i is kept and has a row of P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly bool IsDefined(int i) => i < Kept[0] && Values[i] > RelativeFloor * Values[0];
+    public readonly bool IsDefined(int i) => i < Kept[0] & Values[i] > RelativeFloor * Values[0];
 
     /// <summary>1 / lambda_i where vector i is kept and has a row of P, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -57,6 +61,9 @@ internal struct KeptVectorsOperand : IGemmOperand
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Decomposition.KeptVector(outer, depth);
@@ -113,5 +120,8 @@ internal struct SymmetrizedOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Data[((long)outer * Size) + depth] + Data[((long)depth * Size) + outer];
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Data[MatrixIndex.Of(outer, Size, depth)] + Data[MatrixIndex.Of(depth, Size, outer)];
 }

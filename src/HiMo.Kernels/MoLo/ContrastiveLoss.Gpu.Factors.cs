@@ -31,22 +31,17 @@ internal struct FactorOperand : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value;
-        if (group == 0)
+        ArrayView<float> rows = group == 0 ? First : Second;
+        return rows[MatrixIndex.Of(outer, group == 0 ? FirstPitch : SecondPitch, depth)];
+    }
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
+        ArrayView<float> scale = group == 0 ? FirstScale : SecondScale;
+        if (scale.Length > 0)
         {
-            value = First[((long)outer * FirstPitch) + depth];
-            if (FirstScale.Length > 0)
-            {
-                value *= FirstScale[outer];
-            }
-        }
-        else
-        {
-            value = Second[((long)outer * SecondPitch) + depth];
-            if (SecondScale.Length > 0)
-            {
-                value *= SecondScale[outer];
-            }
+            value *= scale[outer];
         }
 
         return value;
@@ -64,6 +59,9 @@ internal struct ShiftedFactorOperand : IGemmOperand
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Factors.Load(group, FirstRow + outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => Factors.Finish(value, group, FirstRow + outer, depth);
 }
 
 /// <summary>The same matrices with row and column exchanged.</summary>
@@ -79,6 +77,9 @@ internal struct TransposedFactorOperand : IGemmOperand
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Factors.Load(group, FirstRow + depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => Factors.Finish(value, group, FirstRow + depth, outer);
 }
 
 /// <summary>What the forward pass leaves for the backward one, and the weights; every array a branch after the other.</summary>

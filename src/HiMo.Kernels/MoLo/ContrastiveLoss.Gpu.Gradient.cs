@@ -35,6 +35,9 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Statistics.Scale;
 
     /// <inheritdoc/>
@@ -61,7 +64,7 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     }
 
     /// <summary>Where an element of one of the strip's matrices is.</summary>
-    public readonly long Index(int matrix, int row, int column) => ((((long)matrix * StripRows) + row) * Statistics.Columns) + column;
+    public readonly long Index(int matrix, int row, int column) => ((long)matrix * StripRows * Statistics.Columns) + MatrixIndex.Of(row, Statistics.Columns, column);
 }
 
 /// <summary>D^T, or the column part's: outer index column of D, depth its row.</summary>
@@ -71,6 +74,9 @@ internal struct TransposedStrip : IGemmOperand
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Strip.Data[Strip.Index((Strip.Parts * group) + Strip.Parts - 1, depth, outer)];

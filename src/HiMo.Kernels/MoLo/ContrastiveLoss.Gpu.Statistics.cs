@@ -78,8 +78,7 @@ internal static class LogitPassGpu
     public static void Kernel<TPrecision>(LogitPass p)
         where TPrecision : struct, IProductPrecision
     {
-        ArrayView<float> sharedA = SharedMemory.Allocate<float>(GpuGemm.StageLength);
-        ArrayView<float> sharedB = SharedMemory.Allocate<float>(GpuGemm.StageLength);
+        ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(GpuGemm.SharedLength);
         ArrayView<float> logits = SharedMemory.Allocate<float>(Tile * Pitch);
         int branch = Grid.IdxZ;
         int depth = p.Depths.Apply(branch, int.MaxValue);
@@ -95,7 +94,7 @@ internal static class LogitPassGpu
                 TileRow top = default;
                 TileRow bottom = default;
                 GpuGemm.Accumulate<FactorOperand, FactorOperand, TPrecision>(
-                    ref top, ref bottom, sharedA, sharedB, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, depth);
+                    ref top, ref bottom, shared, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, depth);
                 StoreLogits(logits, top, bottom, scale); // the last readers of the tile are two barriers of the product away
                 Group.Barrier();
                 TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);

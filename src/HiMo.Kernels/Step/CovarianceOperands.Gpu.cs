@@ -22,11 +22,18 @@ internal struct CentredRows : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Centred(depth, outer);
+    public readonly float Load(int group, int outer, int depth) => Raw(depth, outer);
 
-    /// <summary>X.</summary>
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => Centred(value, outer);
+
+    /// <summary>x.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Centred(int row, int column) => Unit[((long)row * Columns) + column] - Unit[column] - Delta[column];
+    public readonly float Raw(int row, int column) => Unit[MatrixIndex.Of(row, Columns, column)];
+
+    /// <summary>X from x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Centred(float value, int column) => value - Unit[column] - Delta[column];
 
     /// <summary>mu.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -42,7 +49,10 @@ internal struct ShiftedRows : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Rows.Unit[((long)outer * Rows.Columns) + depth] - Rows.Unit[depth];
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Rows.Raw(outer, depth) - Rows.Unit[depth];
 }
 
 /// <summary>The basis of a side's components, mu, w_1, w_2, ...: outer index vector, depth component.</summary>
@@ -57,17 +67,16 @@ internal struct BasisOperand : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value;
-        if (outer == 0)
-        {
-            value = Rows.Mean(depth);
-        }
-        else
-        {
-            value = Decomposition.Vectors[((long)depth * Decomposition.Size) + outer - 1];
-        }
+        bool isMean = outer == 0;
+        BatchView<float> data = isMean ? Rows.Unit : Decomposition.Vectors;
+        return data[MatrixIndex.Of(isMean ? 0 : depth, Decomposition.Size, isMean ? depth : outer - 1)];
+    }
 
-        return value;
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
+        float delta = Rows.Delta[depth];
+        return outer == 0 ? value + delta : value;
     }
 }
 
@@ -81,6 +90,9 @@ internal struct TransposedBasisOperand : IGemmOperand
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Basis.Load(group, depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => Basis.Finish(value, group, depth, outer);
 }
 
 /// <summary>What is expressed in the basis. Group 0: the queries, with mu behind them as row N; group 1: the centred keys.</summary>
@@ -102,14 +114,23 @@ internal struct ProjectedRows : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value = 0.0f;
+        bool isQuery = group + FirstGroup == 0 & outer < Rows;
+        BatchView<float> data = isQuery ? Queries : Keys.Unit;
+        return data[MatrixIndex.Of(outer < Rows ? outer : 0, Keys.Columns, depth)]; // mu is the keys' first row and its delta
+    }
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
         if (group + FirstGroup == 0)
         {
-            value = outer < Rows ? Queries[((long)outer * Keys.Columns) + depth] : Keys.Mean(depth);
+            float delta = Keys.Delta[depth];
+            value = outer < Rows ? value : value + delta;
         }
-        else if (outer < Rows)
+        else
         {
-            value = Keys.Centred(outer, depth);
+            float centred = Keys.Centred(value, depth);
+            value = outer < Rows ? centred : 0.0f;
         }
 
         return value;
@@ -175,18 +196,16 @@ internal struct CouplingOperand : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value = 0.0f;
-        if (OnlyKept == 0 || outer < Decomposition.Kept[0])
-        {
-            bool isSecond = depth >= Rows && depth < 2 * Rows;
-            int row = depth < Rows ? depth : depth - Rows;
-            long index = ((long)row * Pitch) + outer + 1;
-            value = isSecond ? Second[index] : First[index];
-        }
-
-        return value;
+        bool isSecond = depth >= Rows & depth < 2 * Rows; // no branch around a load
+        int row = depth < Rows ? depth : depth - Rows;
+        BatchView<float> rows = isSecond ? Second : First;
+        float value = rows[MatrixIndex.Of(row, Pitch, outer + 1)];
+        return OnlyKept == 0 | outer < Decomposition.Kept[0] ? value : 0.0f;
     }
 }
 
@@ -235,6 +254,9 @@ internal struct RowGradient : IGemmResult, IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
@@ -243,18 +265,13 @@ internal struct RowGradient : IGemmResult, IGemmOperand
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) =>
-        !Data.IsEmpty ? Data[((long)outer * Decomposition.Size) + depth] : Masked(outer, depth);
+        !Data.IsEmpty ? Data[MatrixIndex.Of(outer, Decomposition.Size, depth)] : Masked(outer, depth);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly float Masked(int row, int vector)
     {
-        float value = 0.0f;
-        if (Decomposition.IsDefined(vector))
-        {
-            value = Direct[((long)row * (Decomposition.Size + 1)) + vector + 1];
-        }
-
-        return value;
+        float value = Direct[MatrixIndex.Of(row, Decomposition.Size + 1, vector + 1)];
+        return Decomposition.IsDefined(vector) ? value : 0.0f;
     }
 }
 
@@ -304,6 +321,9 @@ internal struct WeightedRows : IGemmOperand
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)

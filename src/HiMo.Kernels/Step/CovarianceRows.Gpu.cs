@@ -136,7 +136,7 @@ internal static class CovarianceRowsGpu
                 weight += p.Shrunk[k];
             }
 
-            sum += weight * p.Basis.Load(0, k, component);
+            sum += weight * p.Basis.Finish(p.Basis.Load(0, k, component), 0, k, component);
         }
 
         sum = GroupSum.Warp(sum);

@@ -22,24 +22,20 @@ internal struct FeatureLeft : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        int n = Size;
-        float value = 0.0f;
-        if (depth < n)
-        {
-            value = group == 0 ? First[((long)outer * n) + depth] : First[((long)(n + depth) * n) + outer];
-        }
-        else if (group == 1)
-        {
-            value = Second[((long)outer * n) + depth - n];
-        }
-        else if (Sides == 2)
-        {
-            value = Second[((long)(n + outer) * n) + depth - n];
-        }
-
-        return value;
+        bool isFirst = depth < Size;
+        int across = isFirst ? depth : depth - Size;
+        bool isTransposed = isFirst & group == 1; // no branch around a load
+        bool isLower = isTransposed | (!isFirst & group == 0 & Sides == 2);
+        int row = (isLower ? Size : 0) + (isTransposed ? across : outer);
+        int column = isTransposed ? outer : across;
+        BatchView<float> data = isFirst ? First : Second;
+        float value = data[MatrixIndex.Of(row, Size, column)];
+        return isFirst | group == 1 | Sides == 2 ? value : 0.0f;
     }
 }
 
@@ -55,15 +51,14 @@ internal struct FeatureRight : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        int row = depth;
-        if (group == 0)
-        {
-            row = depth < Size ? Size + depth : depth - Size;
-        }
-
-        return Unit[((long)row * Columns) + outer];
+        int other = depth < Size ? Size + depth : depth - Size;
+        int row = group == 0 ? other : depth;
+        return Unit[MatrixIndex.Of(row, Columns, outer)];
     }
 }
 

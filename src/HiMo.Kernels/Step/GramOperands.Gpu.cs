@@ -26,30 +26,27 @@ internal struct GramLeft : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Load(int group, int outer, int depth) => Row(Side(group, 1), outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
     {
         int product = group + FirstGroup;
-        float value;
-        if (product == 0)
-        {
-            value = Row(1, outer, depth);
-        }
-        else
-        {
-            int side = (product - 1) % Sides;
-            value = Row(side, outer, depth);
-            if (product <= Sides)
-            {
-                value -= Row(side, 0, depth);
-            }
-        }
+        float first = Row(Side(group, 1), 0, depth);
+        return product > 0 & product <= Sides ? value - first : value;
+    }
 
-        return value;
+    /// <summary>A group's side, given that of the first product.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int Side(int group, int first)
+    {
+        int product = group + FirstGroup;
+        return product == 0 ? first : (product - 1) & (Sides - 1); // 1 or 2 sides
     }
 
     /// <summary>An element of the keys (side 0) or queries (side 1).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Row(int side, int row, int column) => Unit[((((1 - side) * (long)Size) + row) * Columns) + column];
+    public readonly float Row(int side, int row, int column) => Unit[MatrixIndex.Of(((1 - side) * Size) + row, Columns, column)];
 }
 
 /// <summary>Second operands of the Gram products: k, then the same as the first.</summary>
@@ -61,8 +58,10 @@ internal struct GramRight : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) =>
-        group + Left.FirstGroup == 0 ? Left.Row(0, outer, depth) : Left.Load(group, outer, depth);
+    public readonly float Load(int group, int outer, int depth) => Left.Row(Left.Side(group, 0), outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => Left.Finish(value, group, outer, depth);
 }
 
 /// <summary>Stores A where the statistics read it, the matrices of the eigensystems, and the plain Gram matrices.</summary>
@@ -168,6 +167,9 @@ internal struct CombineLeft : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
         int row = group == 2 ? depth : outer;
@@ -193,24 +195,16 @@ internal struct CombineRight : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        long index = ((long)depth * Keys.Size) + outer;
-        float value;
-        if (group == 0)
-        {
-            value = Keys.Reconstruction[index];
-        }
-        else if (group == 1)
-        {
-            value = Keys.Back(depth, outer);
-        }
-        else
-        {
-            value = group == 2 ? FromLeft[index] : FromRight[((long)outer * Keys.Size) + depth];
-        }
-
-        return value;
+        bool isTransposed = group == 3;
+        long index = MatrixIndex.Of(isTransposed ? outer : depth, Keys.Size, isTransposed ? depth : outer);
+        BatchView<float> data = group < 2 ? Keys.Reconstruction : group == 2 ? FromLeft : FromRight;
+        float value = data[index];
+        return group == 1 & Keys.IsStopped != 0 ? 1.0f / Keys.Size : value;
     }
 }
 
@@ -265,6 +259,9 @@ internal struct QuerySideLeft : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) =>
         group == 0 ? Queries.Back(outer, depth) : Queries.Reconstruction[((long)outer * Queries.Size) + depth];
 }
@@ -277,6 +274,9 @@ internal struct ShrinkLeft : IGemmOperand
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Logits.Scale * Side.Back(outer, depth) * Side.Shrink[depth];

@@ -4,35 +4,16 @@
 //            tf32  A: X (g, q), Y (g+8, q), Z (g, q+4), W (g+8, q+4);  B0 (row q, column g), B1 (row q+4, column g).
 //            bf16  the same with pairs: word q holds k = 2q, 2q+1, the lower k in the lower half; Z, W and B1 hold k + 8.
 // Sides      each method's C# body runs on ILGPU's CPU accelerator and defines the result; the Emit method beside it writes PTX.
-// Precision  tf32 operands must already be rounded (Rounding.ToTf32): the hardware drops the low 13 bits, which biases a sum.
+// Precision  tf32 operands must already be rounded (Rounding.ToTf32): the hardware drops the low 13 bits, which biases a sum. It truncates its sums, too.
 //            The order of the additions inside one instruction is the hardware's own: compare with a tolerance.
 // Source     PTX ISA, sections mma.m16n8k8 and mma.m16n8k16.
+using System.Runtime.CompilerServices;
 using ILGPU.Backends.PTX;
 using ILGPU.IR;
 using ILGPU.IR.Intrinsics;
 using ILGPU;
 
 namespace HiMo.Kernels;
-
-/// <summary>Four float32 words of one lane: its share of a 16 x 8 accumulator.</summary>
-internal struct Float4
-{
-    public float X;
-    public float Y;
-    public float Z;
-    public float W;
-}
-
-/// <summary>One lane's share of the operands of one matrix instruction, as bits.</summary>
-internal struct MmaOperands
-{
-    public uint X;
-    public uint Y;
-    public uint Z;
-    public uint W;
-    public uint B0;
-    public uint B1;
-}
 
 /// <summary>The matrix instructions.</summary>
 internal static unsafe class Mma
@@ -46,34 +27,39 @@ internal static unsafe class Mma
     public static Float4 Bf16(Float4 c, MmaOperands words) => MultiplyAdd<PairProduct>(c, words);
 
     /// <summary>
-    /// D = A B + C with float32 operands at float32's error: each operand is split into two tf32 numbers and the three products that
-    /// matter are added, smallest first (3xTF32). One exchange of the warp on the CPU accelerator instead of three.
+    /// A B of 16 x 16 by 16 x 32 float32 operands at float32's error: each operand is split into two tf32 numbers and the three products that
+    /// matter are added, the small ones first (3xTF32). One exchange of the warp an instruction on the CPU accelerator instead of three.
     /// </summary>
     [IntrinsicImplementation]
-    public static Float4 Float32(Float4 c, MmaOperands words) => MultiplyAdd<SplitProduct>(c, words);
-
-    /// <summary>What <see cref="Float32"/> is on CUDA: three matrix instructions.</summary>
-    public static Float4 Float32OnCuda(Float4 c, MmaOperands words)
+    public static TileRow Float32(FragmentA a, FragmentB b)
     {
-        MmaOperands high = default;
-        high.X = Rounding.ToTf32(Interop.IntAsFloat(words.X));
-        high.Y = Rounding.ToTf32(Interop.IntAsFloat(words.Y));
-        high.Z = Rounding.ToTf32(Interop.IntAsFloat(words.Z));
-        high.W = Rounding.ToTf32(Interop.IntAsFloat(words.W));
-        high.B0 = Rounding.ToTf32(Interop.IntAsFloat(words.B0));
-        high.B1 = Rounding.ToTf32(Interop.IntAsFloat(words.B1));
-        MmaOperands mixed = high;
-        mixed.X = Rest(words.X, high.X);
-        mixed.Y = Rest(words.Y, high.Y);
-        mixed.Z = Rest(words.Z, high.Z);
-        mixed.W = Rest(words.W, high.W);
-        c = Tf32(c, mixed);
-        mixed = high;
-        mixed.B0 = Rest(words.B0, high.B0);
-        mixed.B1 = Rest(words.B1, high.B1);
-        c = Tf32(c, mixed);
-        return Tf32(c, high);
+        TileRow sum = default;
+        sum.T0 = MultiplyAdd<SplitProduct>(MultiplyAdd<SplitProduct>(default, MmaOperands.First(a, b.B0)), MmaOperands.Second(a, b.B0));
+        sum.T1 = MultiplyAdd<SplitProduct>(MultiplyAdd<SplitProduct>(default, MmaOperands.First(a, b.B1)), MmaOperands.Second(a, b.B1));
+        sum.T2 = MultiplyAdd<SplitProduct>(MultiplyAdd<SplitProduct>(default, MmaOperands.First(a, b.B2)), MmaOperands.Second(a, b.B2));
+        sum.T3 = MultiplyAdd<SplitProduct>(MultiplyAdd<SplitProduct>(default, MmaOperands.First(a, b.B3)), MmaOperands.Second(a, b.B3));
+        return sum;
     }
+
+    /// <summary>What <see cref="Float32"/> is on CUDA: instructions in an order in which four neighbours do not wait for each other.</summary>
+    public static TileRow Float32OnCuda(FragmentA a, FragmentB b)
+    {
+        FragmentA highA = Tf32Split.High(a);
+        FragmentA lowA = Tf32Split.Low(a, highA);
+        FragmentB highB = Tf32Split.High(b);
+        FragmentB lowB = Tf32Split.Low(b, highB);
+        TileRow sum = default;
+        sum = AddFirst(sum, lowA, highB);
+        sum = AddSecond(sum, lowA, highB);
+        sum = AddFirst(sum, highA, lowB);
+        sum = AddSecond(sum, highA, lowB);
+        sum = AddFirst(sum, highA, highB);
+        return AddSecond(sum, highA, highB);
+    }
+
+    /// <summary>C + A B of 16 x 16 by 16 x 32 operands that are rounded to tf32.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TileRow Tf32Row(TileRow c, FragmentA a, FragmentB b) => AddSecond(AddFirst(c, a, b), a, b);
 
     /// <summary>PTX of <see cref="Tf32"/>.</summary>
     public static void EmitTf32(PTXBackend backend, PTXCodeGenerator generator, Value call) =>
@@ -93,7 +79,26 @@ internal static unsafe class Mma
             $"{{{string.Join(',', d)}}}, {{{string.Join(',', words[..4])}}}, {{{string.Join(',', words[4..])}}}, {{{string.Join(',', c)}}}");
     }
 
-    private static uint Rest(uint whole, uint high) => Rounding.ToTf32(Interop.IntAsFloat(whole) - Interop.IntAsFloat(high));
+    // The first half of the depth of four neighbours, then the second.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TileRow AddFirst(TileRow sum, FragmentA a, FragmentB b)
+    {
+        sum.T0 = Tf32(sum.T0, MmaOperands.First(a, b.B0));
+        sum.T1 = Tf32(sum.T1, MmaOperands.First(a, b.B1));
+        sum.T2 = Tf32(sum.T2, MmaOperands.First(a, b.B2));
+        sum.T3 = Tf32(sum.T3, MmaOperands.First(a, b.B3));
+        return sum;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TileRow AddSecond(TileRow sum, FragmentA a, FragmentB b)
+    {
+        sum.T0 = Tf32(sum.T0, MmaOperands.Second(a, b.B0));
+        sum.T1 = Tf32(sum.T1, MmaOperands.Second(a, b.B1));
+        sum.T2 = Tf32(sum.T2, MmaOperands.Second(a, b.B2));
+        sum.T3 = Tf32(sum.T3, MmaOperands.Second(a, b.B3));
+        return sum;
+    }
 
     // What a lane's four sums are, from the words of the lanes of its row g and its columns 2q and 2q + 1.
     private static Float4 MultiplyAdd<TProduct>(Float4 c, MmaOperands words)
@@ -116,6 +121,9 @@ internal static unsafe class Mma
         return c;
     }
 
+    // What the instructions see of a word.
+    private static float Truncated(uint bits) => BitConverter.UInt32BitsToSingle(bits & 0xffffe000u);
+
     /// <summary>The product of two operand words as one instruction makes it.</summary>
     private interface IWordProduct
     {
@@ -125,8 +133,6 @@ internal static unsafe class Mma
     private readonly struct TruncatedProduct : IWordProduct
     {
         public static float Of(uint a, uint b) => Truncated(a) * Truncated(b);
-
-        private static float Truncated(uint bits) => BitConverter.UInt32BitsToSingle(bits & 0xffffe000u);
     }
 
     private readonly struct PairProduct : IWordProduct
@@ -142,10 +148,12 @@ internal static unsafe class Mma
     {
         public static float Of(uint a, uint b)
         {
-            float highA = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(a)));
-            float highB = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(b)));
-            float lowA = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(a) - highA));
-            float lowB = Interop.IntAsFloat(Rounding.ToTf32(Interop.IntAsFloat(b) - highB));
+            float wholeA = Interop.IntAsFloat(a);
+            float wholeB = Interop.IntAsFloat(b);
+            float highA = Tf32Split.High(wholeA);
+            float highB = Tf32Split.High(wholeB);
+            float lowA = Truncated(Interop.FloatAsInt(wholeA - highA));
+            float lowB = Truncated(Interop.FloatAsInt(wholeB - highB));
             return (highA * highB) + ((lowA * highB) + (highA * lowB));
         }
     }
