@@ -61,7 +61,7 @@ internal static partial class GpuGemm
             stage = (2 * OperandLength) - stage; // its last readers are a barrier away
             StoreShare<TA, TPrecision>(shared, stage, a, shareA, group, firstRow, rows, start, depth);
             StoreShare<TB, TPrecision>(shared, stage + OperandLength, b, shareB, group, firstColumn, columns, start, depth);
-            Group.Barrier();
+            Group.Barrier(); // the next stage is complete
         }
 
         MultiplyStage<TPrecision>(ref top, ref bottom, shared, stage);
