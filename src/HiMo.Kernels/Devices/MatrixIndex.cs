@@ -12,4 +12,8 @@ internal static class MatrixIndex
     /// <summary>Place of an element; row, column and pitch 0 or more, the place below <see cref="MaxLength"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static long Of(int row, int pitch, int column) => ((uint)row * (uint)pitch) + (uint)column;
+
+    /// <summary>The same for any two strides.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static long Of(int row, long rowStride, int column, long columnStride) => ((uint)row * (uint)rowStride) + ((uint)column * (uint)columnStride);
 }

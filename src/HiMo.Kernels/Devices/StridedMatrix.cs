@@ -34,7 +34,7 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) =>
-        Data[(group * GroupStride) + MatrixIndex.Of(outer, (int)OuterStride, 0) + MatrixIndex.Of(depth, (int)InnerStride, 0)];
+        Data[(group * GroupStride) + MatrixIndex.Of(outer, OuterStride, depth, InnerStride)];
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;

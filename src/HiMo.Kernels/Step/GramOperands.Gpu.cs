@@ -32,7 +32,7 @@ internal struct GramLeft : IGemmOperand
     public readonly float Finish(float value, int group, int outer, int depth)
     {
         int product = group + FirstGroup;
-        float first = Row(Side(group, 1), 0, depth);
+        float first = Row((product - 1) & (Sides - 1), 0, depth);
         return product > 0 & product <= Sides ? value - first : value;
     }
 
