@@ -65,7 +65,8 @@ internal static class ColumnSumGpu
         double sum = 0.0;
         for (int row = first; row < end; row++)
         {
-            sum += p.Data.Load(0, row, column);
+            float value = p.Data.Load(0, row, column);
+            sum += p.Data.Finish(value, 0, row, column);
         }
 
         p.Partial[((long)Grid.IdxY * p.Columns) + column] = sum;

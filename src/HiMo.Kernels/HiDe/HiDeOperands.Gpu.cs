@@ -14,6 +14,9 @@ internal struct ShiftedColumns : IGemmOperand
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) => Rows.Load(group, depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => Rows.Finish(value, group, depth, outer);
 }
 
 /// <summary>First operand of the rows' gradient, depth 2 N: (M*, E2).</summary>
@@ -30,18 +33,14 @@ internal struct RowGradientLeft : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value;
-        if (depth < Side.Size)
-        {
-            value = Side.Back(outer, depth);
-        }
-        else
-        {
-            value = Second[((long)outer * Side.Size) + depth - Side.Size];
-        }
-
-        return value;
+        bool isBack = depth < Side.Size;
+        BatchView<float> data = isBack ? Side.Reconstruction : Second;
+        return data[MatrixIndex.Of(outer, Side.Size, isBack ? depth : depth - Side.Size)];
     }
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) =>
+        depth < Side.Size & Side.IsStopped != 0 ? 1.0f / Side.Size : value;
 }
 
 /// <summary>Second operand of the rows' gradient: dL/du', then x_i - x_0.</summary>
@@ -60,16 +59,15 @@ internal struct RowGradientRight : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value;
-        if (depth < Count)
-        {
-            value = Gradient[((long)depth * Rows.Rows.Columns) + outer];
-        }
-        else
-        {
-            value = Rows.Load(group, depth - Count, outer);
-        }
+        bool isGradient = depth < Count;
+        BatchView<float> data = isGradient ? Gradient : Rows.Rows.Unit;
+        return data[MatrixIndex.Of(isGradient ? depth : depth - Count, Rows.Rows.Columns, outer)];
+    }
 
-        return value;
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
+        float shifted = Rows.Finish(value, group, depth - Count, outer);
+        return depth < Count ? value : shifted;
     }
 }

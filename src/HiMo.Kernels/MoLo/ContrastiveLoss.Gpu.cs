@@ -23,8 +23,8 @@ internal struct LogitStatistics
     /// <summary>Largest logit of each row of A, column of A, row of B, column of B.</summary>
     public BatchView<float> Largest;
 
-    /// <summary>Sum of exp(S - largest), in the same order.</summary>
-    public BatchView<float> ExpSum;
+    /// <summary>1 / sum exp(S - largest), in the same order.</summary>
+    public BatchView<float> Inverse;
 
     /// <summary>Cross entropy of each, in the same order.</summary>
     public BatchView<float> Loss;
@@ -37,6 +37,9 @@ internal struct LogitStatistics
 
     /// <summary>N.</summary>
     public int Size;
+
+    /// <summary>1 / N: divisions take most of the time where D is made on the fly.</summary>
+    public float InverseSize;
 
     /// <summary>eps.</summary>
     public float LabelSmoothing;
@@ -71,11 +74,11 @@ internal struct LogitStatistics
         float logit = scale * Cosines[((long)branch * Size * Size) + ((long)row * Size) + column];
         int rows = 2 * branch * Size;
         int columns = rows + Size;
-        float target = ((row == column ? 1.0f : 0.0f) * (1.0f - LabelSmoothing)) + (LabelSmoothing / Size);
-        float softmaxRow = Exp(logit - Largest[rows + row]) / ExpSum[rows + row];
-        float softmaxColumn = Exp(logit - Largest[columns + column]) / ExpSum[columns + column];
+        float target = ((row == column ? 1.0f : 0.0f) * (1.0f - LabelSmoothing)) + (LabelSmoothing * InverseSize);
+        float softmaxRow = Exp(logit - Largest[rows + row]) * Inverse[rows + row];
+        float softmaxColumn = Exp(logit - Largest[columns + column]) * Inverse[columns + column];
         float weight = branch == 0 ? GlobalWeight : Lambda;
-        return weight / (2.0f * Size) * ((rowHalf * (softmaxRow - target)) + (columnHalf * (softmaxColumn - target)));
+        return weight * 0.5f * InverseSize * ((rowHalf * (softmaxRow - target)) + (columnHalf * (softmaxColumn - target)));
     }
 }
 
@@ -129,7 +132,7 @@ internal static class ContrastiveLossGpu
             float target = largest - (scale * p.Cosines[start + ((long)own * step)]);
             float smoothed = ((1.0f - p.LabelSmoothing) * target) + (p.LabelSmoothing / n * below);
             p.Largest[task] = largest;
-            p.ExpSum[task] = expSum;
+            p.Inverse[task] = 1.0f / expSum;
             p.Loss[task] = XMath.Log(expSum) + smoothed;
             p.GradScale[task] = (weighted / expSum) + smoothed;
         }

@@ -49,10 +49,10 @@ internal struct ShiftedRows : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public readonly float Load(int group, int outer, int depth) => Rows.Raw(outer, depth);
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Rows.Raw(outer, depth) - Rows.Unit[depth];
+    public readonly float Finish(float value, int group, int outer, int depth) => value - Rows.Unit[depth];
 }
 
 /// <summary>The basis of a side's components, mu, w_1, w_2, ...: outer index vector, depth component.</summary>

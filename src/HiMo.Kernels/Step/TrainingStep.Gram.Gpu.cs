@@ -76,11 +76,12 @@ internal sealed class GramStepGpu : StepFormGpu
         {
             Cosines = _cosines,
             Largest = _statistics,
-            ExpSum = _statistics.From(4 * n),
+            Inverse = _statistics.From(4 * n),
             Loss = _statistics.From(8 * n),
             GradScale = _statistics.From(12 * n),
             LogitScale = step.LogitScale,
             Size = n,
+            InverseSize = 1.0f / n,
             LabelSmoothing = (float)Options.LabelSmoothing,
             GlobalWeight = (float)Options.GlobalWeight,
             Lambda = (float)Options.Lambda,
