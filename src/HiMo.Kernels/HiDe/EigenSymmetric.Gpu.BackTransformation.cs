@@ -24,6 +24,13 @@ internal static partial class EigenSymmetricGpu
         public Float4 C5;
     }
 
+    /// <summary>Two vectors.</summary>
+    private struct Pair
+    {
+        public Share Z;
+        public Share Y;
+    }
+
     /// <summary>The two solutions for every eigenvalue in global memory, the one from above first; column i belongs to value i.</summary>
     private struct Solutions
     {
@@ -77,68 +84,85 @@ internal static partial class EigenSymmetricGpu
     {
         int i = task / LanesOfAPair * 2;
         int start = task % LanesOfAPair * 4;
-        Share z = Join(solutions, XMath.Min(i, n - 1), start);
-        Share y = Join(solutions, XMath.Min(i + 1, n - 1), start);
-        ArrayView<Float4> rows = a.Cast<Float4>();
-        for (int k = n - 3; k >= 0; k--)
-        {
-            int row = ((k * pitch) + start) / 4;
-            Share v = default;
-            v.C0 = Reflector(rows, row, 0, k, n);
-            v.C1 = Reflector(rows, row, 1, k, n);
-            v.C2 = Reflector(rows, row, 2, k, n);
-            v.C3 = Reflector(rows, row, 3, k, n);
-            v.C4 = Reflector(rows, row, 4, k, n);
-            v.C5 = Reflector(rows, row, 5, k, n);
-            float factor = -beta[k];
-            float factorZ = factor * OverLanes(Products(z, v, k, n));
-            float factorY = factor * OverLanes(Products(y, v, k, n));
-            z = Plus(z, factorZ, v, k, n);
-            y = Plus(y, factorY, v, k, n);
-        }
-
-        Put(vectors, z, i, start, n, isGram);
-        Put(vectors, y, i + 1, start, n, isGram);
+        Pair pair = default;
+        pair.Z = Join(solutions, XMath.Min(i, n - 1), start);
+        pair.Y = Join(solutions, XMath.Min(i + 1, n - 1), start);
+        pair = ReflectRange(pair, a, beta, start, 5, n, pitch);
+        pair = ReflectRange(pair, a, beta, start, 4, n, pitch);
+        pair = ReflectRange(pair, a, beta, start, 3, n, pitch);
+        pair = ReflectRange(pair, a, beta, start, 2, n, pitch);
+        pair = ReflectRange(pair, a, beta, start, 1, n, pitch);
+        pair = ReflectRange(pair, a, beta, start, 0, n, pitch);
+        Put(vectors, pair.Z, i, start, n, isGram);
+        Put(vectors, pair.Y, i + 1, start, n, isGram);
     }
 
-    // Whether block c has components of the reflector that lies in row k behind its diagonal.
+    // The reflectors that begin in block `first`, which is a constant once this is inlined; last one first.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool IsActive(int c, int k, int n) => (32 * c) + 31 > k && 32 * c < n;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Reflector(ArrayView<Float4> rows, int row, int c, int k, int n)
+    private static Pair ReflectRange(Pair pair, ArrayView<float> a, ArrayView<float> beta, int start, int first, int n, int pitch)
     {
-        Float4 v = default;
-        if (IsActive(c, k, n))
+        ArrayView<Float4> rows = a.Cast<Float4>();
+        bool isWide = n > Narrow;
+        int end = XMath.Max((32 * first) - 1, 0);
+        for (int k = XMath.Min((32 * first) + 30, n - 3); k >= end; k--)
         {
-            v = rows[row + (8 * c)];
+            ArrayView<Float4> row = rows.SubView(((k * pitch) + start) / 4, 41); // constant offsets from here
+            float factor = -beta[k];
+            Share v = default;
+            v.C0 = first <= 0 ? row[0] : default;
+            v.C1 = first <= 1 ? row[8] : default;
+            v.C2 = first <= 2 ? row[16] : default;
+            v.C3 = first <= 3 ? row[24] : default;
+            if (isWide)
+            {
+                v.C4 = first <= 4 ? row[32] : default;
+                v.C5 = row[40];
+            }
+
+            float z = Total(Products(pair.Z, v, first, isWide));
+            float y = Total(Products(pair.Y, v, first, isWide));
+            float zAside = ILGPU.Warp.ShuffleXor(z, 4); // both sums side by side, not one behind the other
+            float yAside = ILGPU.Warp.ShuffleXor(y, 4);
+            z += zAside;
+            y += yAside;
+            zAside = ILGPU.Warp.ShuffleXor(z, 2);
+            yAside = ILGPU.Warp.ShuffleXor(y, 2);
+            z += zAside;
+            y += yAside;
+            zAside = ILGPU.Warp.ShuffleXor(z, 1);
+            yAside = ILGPU.Warp.ShuffleXor(y, 1);
+            pair.Z = Plus(pair.Z, factor * (z + zAside), v, first, isWide);
+            pair.Y = Plus(pair.Y, factor * (y + yAside), v, first, isWide);
         }
 
-        return v;
+        return pair;
     }
 
-    // x * y, summed over the blocks.
+    // x * y, summed over the blocks from `first` on.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Products(Share x, Share y, int k, int n)
+    private static Float4 Products(Share x, Share y, int first, bool isWide)
     {
         Float4 sum = default;
-        sum = IsActive(0, k, n) ? Add(sum, x.C0, y.C0) : sum;
-        sum = IsActive(1, k, n) ? Add(sum, x.C1, y.C1) : sum;
-        sum = IsActive(2, k, n) ? Add(sum, x.C2, y.C2) : sum;
-        sum = IsActive(3, k, n) ? Add(sum, x.C3, y.C3) : sum;
-        sum = IsActive(4, k, n) ? Add(sum, x.C4, y.C4) : sum;
-        return IsActive(5, k, n) ? Add(sum, x.C5, y.C5) : sum;
+        sum = first <= 0 ? Add(sum, x.C0, y.C0) : sum;
+        sum = first <= 1 ? Add(sum, x.C1, y.C1) : sum;
+        sum = first <= 2 ? Add(sum, x.C2, y.C2) : sum;
+        sum = first <= 3 ? Add(sum, x.C3, y.C3) : sum;
+        return isWide ? Add(first <= 4 ? Add(sum, x.C4, y.C4) : sum, x.C5, y.C5) : sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Share Plus(Share x, float factor, Share y, int k, int n)
+    private static Share Plus(Share x, float factor, Share y, int first, bool isWide)
     {
-        x.C0 = IsActive(0, k, n) ? Add(x.C0, factor, y.C0) : x.C0;
-        x.C1 = IsActive(1, k, n) ? Add(x.C1, factor, y.C1) : x.C1;
-        x.C2 = IsActive(2, k, n) ? Add(x.C2, factor, y.C2) : x.C2;
-        x.C3 = IsActive(3, k, n) ? Add(x.C3, factor, y.C3) : x.C3;
-        x.C4 = IsActive(4, k, n) ? Add(x.C4, factor, y.C4) : x.C4;
-        x.C5 = IsActive(5, k, n) ? Add(x.C5, factor, y.C5) : x.C5;
+        x.C0 = first <= 0 ? Add(x.C0, factor, y.C0) : x.C0;
+        x.C1 = first <= 1 ? Add(x.C1, factor, y.C1) : x.C1;
+        x.C2 = first <= 2 ? Add(x.C2, factor, y.C2) : x.C2;
+        x.C3 = first <= 3 ? Add(x.C3, factor, y.C3) : x.C3;
+        if (isWide)
+        {
+            x.C4 = first <= 4 ? Add(x.C4, factor, y.C4) : x.C4;
+            x.C5 = Add(x.C5, factor, y.C5);
+        }
+
         return x;
     }
 
@@ -277,11 +301,14 @@ internal static partial class EigenSymmetricGpu
         return x;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Total(Float4 x) => x.X + x.Y + (x.Z + x.W);
+
     // The sum of all components over a vector's lanes.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float OverLanes(Float4 x)
     {
-        float sum = x.X + x.Y + (x.Z + x.W);
+        float sum = Total(x);
         sum += ILGPU.Warp.ShuffleXor(sum, 4);
         sum += ILGPU.Warp.ShuffleXor(sum, 2);
         return sum + ILGPU.Warp.ShuffleXor(sum, 1);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps 1 and 2: A = H K H / trace in shared memory, and Householder's reduction to tridiagonal form with one barrier a column. A warp owns
-// rows; lane l has columns l + 32 c of them, and of the vectors that all rows need.
+// rows; lane l has columns 4 l to 4 l + 3 of them, and of the vectors that all rows need, and from 128 on four more.
 // Column k   every warp for itself: w of the reflector before from its product p, the updated column k, its reflector u. Then for the rows
 //            that it owns, in one pass over them: update A -= v w^T + w v^T, and p = beta A u. What a warp hands to the others (u, p)
 //            lies in two buffers that take turns; row k takes its reflector one column later, when everybody has read it.
-// Spare      rows past the end are row n, which nobody reads: so that four rows go through the pass together without conditions.
+// Zeros      u is 0 up to row k and past the end, p past the end: so nothing else needs conditions. What p still holds of rows before k
+//            reaches only columns that are finished; what a column without reflector leaves in u has the factor 0.
+// Spare      rows past the end are row n, which nobody reads: so that four rows go through the pass together.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -14,9 +16,10 @@ namespace HiMo.Kernels;
 internal static partial class EigenSymmetricGpu
 {
     private const int RowsTogether = 4;
-    private const float LeastTail = 1e-36f; // of a column whose matrix has trace 1: smaller squares are what rounding left, or denormal
+    private const int Narrow = 4 * Gpu.WarpSize;     // columns that a warp has four a lane
+    private const float LeastTail = 1e-36f;          // of a column whose matrix has trace 1: smaller squares are what rounding left, or denormal
 
-    /// <summary>One vector of up to 192 components over a warp: component lane + 32 c in field c.</summary>
+    /// <summary>Components lane + 32 c of a vector of up to 192.</summary>
     private struct Spread
     {
         public float C0;
@@ -25,6 +28,13 @@ internal static partial class EigenSymmetricGpu
         public float C3;
         public float C4;
         public float C5;
+    }
+
+    /// <summary>Components 4 lane to 4 lane + 3 of a vector, and those that are 128 later.</summary>
+    private struct Lanes
+    {
+        public Float4 A;
+        public Float4 B;
     }
 
     // a = H K H / trace, or K / trace, exactly symmetric. Returns the trace. No barrier at the end.
@@ -40,10 +50,10 @@ internal static partial class EigenSymmetricGpu
             Spread row1 = FromMemory(k, start + warps, lane, n);
             Spread row2 = FromMemory(k, start + (2 * warps), lane, n);
             Spread row3 = FromMemory(k, start + (3 * warps), lane, n);
-            ToShared(a, row0, XMath.Min(start, n), lane, n, pitch);
-            ToShared(a, row1, XMath.Min(start + warps, n), lane, n, pitch);
-            ToShared(a, row2, XMath.Min(start + (2 * warps), n), lane, n, pitch);
-            ToShared(a, row3, XMath.Min(start + (3 * warps), n), lane, n, pitch);
+            ToShared(a, row0, XMath.Min(start, n), lane, pitch);
+            ToShared(a, row1, XMath.Min(start + warps, n), lane, pitch);
+            ToShared(a, row2, XMath.Min(start + (2 * warps), n), lane, pitch);
+            ToShared(a, row3, XMath.Min(start + (3 * warps), n), lane, pitch);
             Float4 sums = default;
             sums.X = Sum(row0);
             sums.Y = Sum(row1);
@@ -90,49 +100,55 @@ internal static partial class EigenSymmetricGpu
         return trace;
     }
 
-    // d, e, and row k = the reflector of column k, I - beta v v^T, zeros before it. p and u: two vectors each, `span` apart.
+    // d, e, and row k = the reflector of column k, I - beta v v^T, zeros before it. p and u: two vectors each, a pitch apart.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Tridiagonalise(
-        ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> p, ArrayView<float> u, int n, int pitch, int span)
+        ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> p, ArrayView<float> u, int n, int pitch)
     {
         int warp = Group.IdxX / Gpu.WarpSize;
         int warps = Group.DimX / Gpu.WarpSize;
         int lane = Group.IdxX % Gpu.WarpSize;
-        for (int i = Group.IdxX; i < span; i += Group.DimX)
+        bool isWide = n > Narrow && (4 * lane) + Narrow < pitch - 4;
+        for (int i = Group.IdxX; i < 2 * pitch; i += Group.DimX)
         {
             p[i] = 0.0f;
             u[i] = 0.0f;
         }
 
-        Spread v = default;
+        Lanes v = default;
         float factor = 0.0f;
+        int old = 0;
         for (int k = 0; k < n; k++)
         {
-            int old = k % 2 * span;
-            int other = span - old;
-            ArrayView<float> row = a.SubView(k * pitch, n);
-            Group.Barrier(); // u, p and the rows of the column before are there
-            Spread w = FromShared(p.SubView(old, n), lane, k, n);
-            Spread column = FromShared(row, lane, k, n);
-            float vk = u[old + k];
+            int other = pitch - old;
+            int row = k * pitch;
             int next = XMath.Min(k + 1, n - 1);
+            Group.Barrier(); // u, p and the rows of the column before are there
+            Lanes w = FromShared(p, old, lane, isWide);
+            Lanes column = FromShared(a, row, lane, isWide);
+            float vk = u[old + k];
+            float pk = p[old + k];
             float vNext = u[old + next];
+            float pNext = p[old + next];
             float half = 0.5f * factor * GroupSum.Warp(Dot(w, v));
-            w = Sum(w, -half, v);
-            float wk = p[old + k] - (half * vk);
-            float wNext = p[old + next] - (half * vNext);
-            float diagonal = row[k] - (2.0f * vk * wk);
-            float first = row[next] - ((vk * wNext) + (wk * vNext));
-            column = Behind(Sum(Sum(column, -vk, w), -wk, v), lane, k + 2);
+            w.A = Add(w.A, -half, v.A);
+            w.B = Add(w.B, -half, v.B);
+            float wk = pk - (half * vk);
+            float wNext = pNext - (half * vNext);
+            float diagonal = a[row + k] - (2.0f * vk * wk);
+            float first = a[row + next] - (vk * wNext) - (wk * vNext);
+            column.A = Behind(Add(Add(column.A, -vk, w.A), -wk, v.A), (4 * lane) - k - 2);
+            column.B = Behind(Add(Add(column.B, -vk, w.B), -wk, v.B), (4 * lane) + Narrow - k - 2);
             float tail = GroupSum.Warp(Dot(column, column));
             bool isNeeded = tail > LeastTail;
             float norm = XMath.Sqrt((first * first) + tail);
             float alpha = isNeeded ? (first > 0.0f ? -norm : norm) : first;
             float nextFactor = isNeeded ? 1.0f / (norm * (norm + XMath.Abs(first))) : 0.0f;
-            Spread reflector = isNeeded ? With(column, first - alpha, lane, k + 1) : default;
+            column.A = With(column.A, first - alpha, k + 1 - (4 * lane));
+            column.B = With(column.B, first - alpha, k + 1 - (4 * lane) - Narrow);
             if (warp == 0)
             {
-                ToShared(u.SubView(other, span), reflector, 0, lane, n, span);
+                ToShared(u, column, other, lane, isWide);
                 if (lane == 0)
                 {
                     d[k] = diagonal;
@@ -143,89 +159,83 @@ internal static partial class EigenSymmetricGpu
 
             if (k > 0 && warp == warps - 1)
             {
-                ToShared(a, v, k - 1, lane, n, pitch);
+                ToShared(a, v, row - pitch, lane, isWide);
             }
 
             for (int start = k + 1 + warp; start < n; start += RowsTogether * warps)
             {
-                Rows rows = Take(u.SubView(old, span), p.SubView(old, span), half, start, warps, n, pitch);
-                Float4 sums = default;
-                sums = Pass(a, rows, 0, lane, k, n, v.C0, w.C0, reflector.C0, sums);
-                sums = Pass(a, rows, 1, lane, k, n, v.C1, w.C1, reflector.C1, sums);
-                sums = Pass(a, rows, 2, lane, k, n, v.C2, w.C2, reflector.C2, sums);
-                sums = Pass(a, rows, 3, lane, k, n, v.C3, w.C3, reflector.C3, sums);
-                sums = Pass(a, rows, 4, lane, k, n, v.C4, w.C4, reflector.C4, sums);
-                sums = Pass(a, rows, 5, lane, k, n, v.C5, w.C5, reflector.C5, sums);
+                Float4 sums = Pass(a, u.SubView(old, pitch), p.SubView(old, pitch), half, start, v, w, column, lane, n, pitch, isWide);
                 float sum = SumOfFour(sums, lane);
-                if (lane % 8 == 0)
+                int target = start + (lane / 8 * warps);
+                if (lane % 8 == 0 && target < n)
                 {
-                    p[other + XMath.Min(start + (lane / 8 * warps), n)] = nextFactor * sum;
+                    p[other + target] = nextFactor * sum;
                 }
             }
 
-            v = reflector;
+            v = column;
             factor = nextFactor;
+            old = other;
         }
     }
 
-    /// <summary>Four rows of A: where they begin, and their components of v and w.</summary>
-    private struct Rows
-    {
-        public int Start0;
-        public int Start1;
-        public int Start2;
-        public int Start3;
-        public Float4 V;
-        public Float4 W;
-    }
-
+    // Four rows, from `start` on and as far apart as there are warps: update, and the lane's share of their products with u.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Rows Take(ArrayView<float> v, ArrayView<float> p, float half, int start, int step, int n, int pitch)
+    private static Float4 Pass(
+        ArrayView<float> a, ArrayView<float> reflector, ArrayView<float> p, float half, int start, Lanes v, Lanes w, Lanes u, int lane, int n, int pitch, bool isWide)
     {
-        int row0 = start;
+        int step = Group.DimX / Gpu.WarpSize;
         int row1 = XMath.Min(start + step, n);
         int row2 = XMath.Min(start + (2 * step), n);
         int row3 = XMath.Min(start + (3 * step), n);
-        Rows rows = default;
-        rows.Start0 = row0 * pitch;
-        rows.Start1 = row1 * pitch;
-        rows.Start2 = row2 * pitch;
-        rows.Start3 = row3 * pitch;
-        rows.V.X = v[row0];
-        rows.V.Y = v[row1];
-        rows.V.Z = v[row2];
-        rows.V.W = v[row3];
-        rows.W.X = p[row0] - (half * rows.V.X);
-        rows.W.Y = p[row1] - (half * rows.V.Y);
-        rows.W.Z = p[row2] - (half * rows.V.Z);
-        rows.W.W = p[row3] - (half * rows.V.W);
-        return rows;
-    }
-
-    // Columns lane + 32 c of four rows: update, and their share of the products with u.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Pass(ArrayView<float> a, Rows rows, int c, int lane, int k, int n, float v, float w, float u, Float4 sums)
-    {
-        int first = c * Gpu.WarpSize;
-        if (first < n && first + Gpu.WarpSize > k + 1)
+        float v0 = reflector[start];
+        float v1 = reflector[row1];
+        float v2 = reflector[row2];
+        float v3 = reflector[row3];
+        float w0 = p[start] - (half * v0);
+        float w1 = p[row1] - (half * v1);
+        float w2 = p[row2] - (half * v2);
+        float w3 = p[row3] - (half * v3);
+        ArrayView<Float4> quads = a.Cast<Float4>();
+        int place0 = (start * pitch / 4) + lane;
+        int place1 = (row1 * pitch / 4) + lane;
+        int place2 = (row2 * pitch / 4) + lane;
+        int place3 = (row3 * pitch / 4) + lane;
+        Float4 a0 = quads[place0];
+        Float4 a1 = quads[place1];
+        Float4 a2 = quads[place2];
+        Float4 a3 = quads[place3];
+        a0 = Add(Add(a0, -v0, w.A), -w0, v.A);
+        a1 = Add(Add(a1, -v1, w.A), -w1, v.A);
+        a2 = Add(Add(a2, -v2, w.A), -w2, v.A);
+        a3 = Add(Add(a3, -v3, w.A), -w3, v.A);
+        quads[place0] = a0;
+        quads[place1] = a1;
+        quads[place2] = a2;
+        quads[place3] = a3;
+        Float4 sums = default;
+        sums.X = Dot(a0, u.A);
+        sums.Y = Dot(a1, u.A);
+        sums.Z = Dot(a2, u.A);
+        sums.W = Dot(a3, u.A);
+        if (isWide)
         {
-            int j = first + lane;
-            float a0 = a[rows.Start0 + j];
-            float a1 = a[rows.Start1 + j];
-            float a2 = a[rows.Start2 + j];
-            float a3 = a[rows.Start3 + j];
-            a0 -= (rows.V.X * w) + (rows.W.X * v);
-            a1 -= (rows.V.Y * w) + (rows.W.Y * v);
-            a2 -= (rows.V.Z * w) + (rows.W.Z * v);
-            a3 -= (rows.V.W * w) + (rows.W.W * v);
-            a[rows.Start0 + j] = a0;
-            a[rows.Start1 + j] = a1;
-            a[rows.Start2 + j] = a2;
-            a[rows.Start3 + j] = a3;
-            sums.X += a0 * u;
-            sums.Y += a1 * u;
-            sums.Z += a2 * u;
-            sums.W += a3 * u;
+            a0 = quads[place0 + Gpu.WarpSize];
+            a1 = quads[place1 + Gpu.WarpSize];
+            a2 = quads[place2 + Gpu.WarpSize];
+            a3 = quads[place3 + Gpu.WarpSize];
+            a0 = Add(Add(a0, -v0, w.B), -w0, v.B);
+            a1 = Add(Add(a1, -v1, w.B), -w1, v.B);
+            a2 = Add(Add(a2, -v2, w.B), -w2, v.B);
+            a3 = Add(Add(a3, -v3, w.B), -w3, v.B);
+            quads[place0 + Gpu.WarpSize] = a0;
+            quads[place1 + Gpu.WarpSize] = a1;
+            quads[place2 + Gpu.WarpSize] = a2;
+            quads[place3 + Gpu.WarpSize] = a3;
+            sums.X += Dot(a0, u.B);
+            sums.Y += Dot(a1, u.B);
+            sums.Z += Dot(a2, u.B);
+            sums.W += Dot(a3, u.B);
         }
 
         return sums;
@@ -263,93 +273,75 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float OrZero(float value, int j, int n) => j < n ? value : 0.0f;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Spread FromShared(ArrayView<float> source, int lane, int first, int n)
-    {
-        Spread spread = default;
-        spread.C0 = Element(source, lane, first, n);
-        spread.C1 = Element(source, lane + 32, first, n);
-        spread.C2 = Element(source, lane + 64, first, n);
-        spread.C3 = Element(source, lane + 96, first, n);
-        spread.C4 = Element(source, lane + 128, first, n);
-        spread.C5 = Element(source, lane + 160, first, n);
-        return spread;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Element(ArrayView<float> source, int j, int first, int n)
-    {
-        float value = 0.0f;
-        if (j >= first && j < n)
-        {
-            value = source[j];
-        }
-
-        return value;
-    }
-
     // Whole blocks of 32 columns, as a row has room for.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void ToShared(ArrayView<float> a, Spread values, int row, int lane, int n, int pitch)
+    private static void ToShared(ArrayView<float> a, Spread values, int row, int lane, int pitch)
     {
         int start = (row * pitch) + lane;
-        StoreBlock(a, values.C0, start, 0, n);
-        StoreBlock(a, values.C1, start, 32, n);
-        StoreBlock(a, values.C2, start, 64, n);
-        StoreBlock(a, values.C3, start, 96, n);
-        StoreBlock(a, values.C4, start, 128, n);
-        StoreBlock(a, values.C5, start, 160, n);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreBlock(ArrayView<float> a, float value, int start, int first, int n)
-    {
-        if (first < n)
+        a[start] = values.C0;
+        a[start + 32] = values.C1;
+        a[start + 64] = values.C2;
+        a[start + 96] = values.C3;
+        if (pitch > Narrow + 4)
         {
-            a[start + first] = value;
+            a[start + 128] = values.C4;
+            a[start + 160] = values.C5;
         }
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Dot(Spread x, Spread y) => ((x.C0 * y.C0) + (x.C1 * y.C1)) + ((x.C2 * y.C2) + (x.C3 * y.C3)) + ((x.C4 * y.C4) + (x.C5 * y.C5));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Sum(Spread x) => x.C0 + x.C1 + (x.C2 + x.C3) + (x.C4 + x.C5);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Spread Sum(Spread x, float factor, Spread y)
+    private static Lanes FromShared(ArrayView<float> source, int start, int lane, bool isWide)
     {
-        x.C0 += factor * y.C0;
-        x.C1 += factor * y.C1;
-        x.C2 += factor * y.C2;
-        x.C3 += factor * y.C3;
-        x.C4 += factor * y.C4;
-        x.C5 += factor * y.C5;
-        return x;
-    }
+        ArrayView<Float4> quads = source.Cast<Float4>();
+        Lanes lanes = default;
+        lanes.A = quads[(start / 4) + lane];
+        if (isWide)
+        {
+            lanes.B = quads[(start / 4) + lane + Gpu.WarpSize];
+        }
 
-    // Zeros before component `first`.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Spread Behind(Spread x, int lane, int first)
-    {
-        x.C0 = lane >= first ? x.C0 : 0.0f;
-        x.C1 = lane + 32 >= first ? x.C1 : 0.0f;
-        x.C2 = lane + 64 >= first ? x.C2 : 0.0f;
-        x.C3 = lane + 96 >= first ? x.C3 : 0.0f;
-        x.C4 = lane + 128 >= first ? x.C4 : 0.0f;
-        x.C5 = lane + 160 >= first ? x.C5 : 0.0f;
-        return x;
+        return lanes;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Spread With(Spread x, float value, int lane, int j)
+    private static void ToShared(ArrayView<float> target, Lanes lanes, int start, int lane, bool isWide)
     {
-        x.C0 = lane == j ? value : x.C0;
-        x.C1 = lane + 32 == j ? value : x.C1;
-        x.C2 = lane + 64 == j ? value : x.C2;
-        x.C3 = lane + 96 == j ? value : x.C3;
-        x.C4 = lane + 128 == j ? value : x.C4;
-        x.C5 = lane + 160 == j ? value : x.C5;
+        ArrayView<Float4> quads = target.Cast<Float4>();
+        quads[(start / 4) + lane] = lanes.A;
+        if (isWide)
+        {
+            quads[(start / 4) + lane + Gpu.WarpSize] = lanes.B;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Dot(Lanes x, Lanes y) => Dot(x.A, y.A) + Dot(x.B, y.B);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Dot(Float4 x, Float4 y) => (x.X * y.X) + (x.Y * y.Y) + ((x.Z * y.Z) + (x.W * y.W));
+
+    // Zeros where the first component's place and its successors are negative.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Behind(Float4 x, int place)
+    {
+        x.X = place >= 0 ? x.X : 0.0f;
+        x.Y = place >= -1 ? x.Y : 0.0f;
+        x.Z = place >= -2 ? x.Z : 0.0f;
+        x.W = place >= -3 ? x.W : 0.0f;
+        return x;
+    }
+
+    // The vector with another component in one place.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 With(Float4 x, float value, int place)
+    {
+        x.X = place == 0 ? value : x.X;
+        x.Y = place == 1 ? value : x.Y;
+        x.Z = place == 2 ? value : x.Z;
+        x.W = place == 3 ? value : x.W;
         return x;
     }
 }

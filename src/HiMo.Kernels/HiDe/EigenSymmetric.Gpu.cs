@@ -104,14 +104,11 @@ internal static partial class EigenSymmetricGpu
         ArrayView<int> counts = SharedMemory.Allocate<int>(MostThreads);
         ArrayView<double> sums = SharedMemory.Allocate<double>(MaxSize + SumsTogether);
         TridiagonalGpu tridiagonal = default;
-        tridiagonal.Diagonal = SharedMemory.Allocate<double>(MaxSize);
-        tridiagonal.Coupling = SharedMemory.Allocate<double>(MaxSize + 1);
-        tridiagonal.Squares = SharedMemory.Allocate<double>(MaxSize + 1);
-        tridiagonal.Inverse = SharedMemory.Allocate<double>(MaxSize + 1);
+        tridiagonal.Rows = SharedMemory.Allocate<TridiagonalRow>(2 * MaxSize);
         tridiagonal.Size = n;
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
-        Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * pitch), vectors.SubView(6 * pitch, 2 * pitch), n, pitch, pitch);
+        Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * pitch), vectors.SubView(6 * pitch, 2 * pitch), n, pitch);
         Group.Barrier();
         double norm = tridiagonal.Fill(d, e);
         Group.Barrier();
@@ -135,7 +132,7 @@ internal static partial class EigenSymmetricGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Pitch(int size) => ((size + 31) / 32 * 32) + 4;
+    private static int Pitch(int size) => (size > Narrow ? 3 * Narrow / 2 : Narrow) + 4;
 
     // values[i] = i-th smallest eigenvalue: between two of as many points as there are threads, and then by halving.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

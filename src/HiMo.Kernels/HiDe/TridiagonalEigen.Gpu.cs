@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A symmetric tridiagonal matrix T in float64 on the GPU: counts of its eigenvalues, and solutions of (T - lambda I) z = 0 from either end.
 // Layout     T has the diagonal d_0 .. d_{n-1}; coupling j stands between rows j - 1 and j, and couplings 0 and n are 1 and multiply zeros.
+//            Twice in memory, once for each direction: a chain then reads one record a row.
 // Counts     negative pivots of T - x I = changes of sign among its leading minors, p_{j+1} = (d_j - x) p_j - e_j^2 p_{j-1}: no division, and
 //            two chains of half the length, from above and from below, which meet in the middle. Rescaled every eight rows.
 // Solutions  z_{j+1} = -((d_j - lambda) z_j + e_j z_{j-1}) / e_{j+1}, z_0 = 1, and the same from below. The eigenvector is the first one
@@ -16,6 +17,21 @@ using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
+/// <summary>A row of T for one direction: two words that are loaded together, and two more.</summary>
+internal struct TridiagonalRow
+{
+    public double Diagonal;
+
+    /// <summary>Square of the coupling with the row before.</summary>
+    public double Square;
+
+    /// <summary>The coupling with the row behind.</summary>
+    public double Coupling;
+
+    /// <summary>-1 / coupling.</summary>
+    public double Inverse;
+}
+
 /// <summary>T, in memory that a group or the whole device shares.</summary>
 internal struct TridiagonalGpu
 {
@@ -26,17 +42,8 @@ internal struct TridiagonalGpu
     private const double LeastCoupling = 1e-9;  // of the norm
     private const double LeastNorm = 1e-4;      // that of a matrix of trace 1 is at least 1 / n; without this 0 would have no norm
 
-    /// <summary>Diagonal, n.</summary>
-    public ArrayView<double> Diagonal;
-
-    /// <summary>Couplings, n + 1.</summary>
-    public ArrayView<double> Coupling;
-
-    /// <summary>Their squares, n + 1.</summary>
-    public ArrayView<double> Squares;
-
-    /// <summary>-1 / coupling, n + 1.</summary>
-    public ArrayView<double> Inverse;
+    /// <summary>What the chains from above need of each row, n records; then what the chains from below need.</summary>
+    public ArrayView<TridiagonalRow> Rows;
 
     /// <summary>n.</summary>
     public int Size;
@@ -54,26 +61,42 @@ internal struct TridiagonalGpu
         }
 
         double norm = XMath.Max((double)WarpMax(radius), LeastNorm);
-        for (int i = Group.IdxX; i <= Size; i += Group.DimX)
+        for (int i = Group.IdxX; i < Size; i += Group.DimX)
         {
-            double coupling = 1.0;
-            if (i < Size)
-            {
-                uint hash = (uint)(i + 1) * 2654435769u; // Knuth's multiplicative hash: equally spread, no two alike
-                Diagonal[i] = d[i] + (Perturbation * norm * ((hash * (1.0 / 4294967296.0)) - 0.5));
-                if (i > 0)
-                {
-                    coupling = e[i - 1];
-                    coupling = XMath.Abs(coupling) < LeastCoupling * norm ? LeastCoupling * norm : coupling;
-                }
-            }
-
-            Coupling[i] = coupling;
-            Squares[i] = coupling * coupling;
-            Inverse[i] = -1.0 / coupling;
+            uint hash = (uint)(i + 1) * 2654435769u; // Knuth's multiplicative hash: equally spread, no two alike
+            double diagonal = d[i] + (Perturbation * norm * ((hash * (1.0 / 4294967296.0)) - 0.5));
+            double before = Coupling(e, i, norm);
+            double behind = Coupling(e, i + 1, norm);
+            Rows[i] = Row(diagonal, before, behind);
+            Rows[Size + i] = Row(diagonal, behind, before);
         }
 
         return norm * (1.0 + 1e-6);
+    }
+
+    // The coupling between rows i - 1 and i; 1 at both ends.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly double Coupling(ArrayView<float> e, int i, double norm)
+    {
+        double coupling = 1.0;
+        if (i > 0 && i < Size)
+        {
+            coupling = e[i - 1];
+            coupling = XMath.Abs(coupling) < LeastCoupling * norm ? LeastCoupling * norm : coupling;
+        }
+
+        return coupling;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TridiagonalRow Row(double diagonal, double before, double behind)
+    {
+        TridiagonalRow row = default;
+        row.Diagonal = diagonal;
+        row.Square = before * before;
+        row.Coupling = behind;
+        row.Inverse = -1.0 / behind;
+        return row;
     }
 
     /// <summary>Number of eigenvalues below x.</summary>
@@ -83,52 +106,48 @@ internal struct TridiagonalGpu
         int half = Size / 2;
         Minors above = Minors.First;
         Minors below = Minors.First;
-        int last = Size - 1;
+        int last = (2 * Size) - 1;
         if (Size % 2 != 0)
         {
-            below = Below(below, last, x);
+            below = below.Next(Rows[last], x);
             last--;
         }
 
         int row = 0;
         for (; row < half % 8; row++)
         {
-            above = Above(above, row, x);
-            below = Below(below, last - row, x);
+            above = above.Next(Rows[row], x);
+            below = below.Next(Rows[last - row], x);
         }
 
         for (; row < half; row += 8)
         {
-            above = Above(above.Rescaled(), row, x);
-            below = Below(below.Rescaled(), last - row, x);
-            above = Above(above, row + 1, x);
-            below = Below(below, last - row - 1, x);
-            above = Above(above, row + 2, x);
-            below = Below(below, last - row - 2, x);
-            above = Above(above, row + 3, x);
-            below = Below(below, last - row - 3, x);
-            above = Above(above, row + 4, x);
-            below = Below(below, last - row - 4, x);
-            above = Above(above, row + 5, x);
-            below = Below(below, last - row - 5, x);
-            above = Above(above, row + 6, x);
-            below = Below(below, last - row - 6, x);
-            above = Above(above, row + 7, x);
-            below = Below(below, last - row - 7, x);
+            ArrayView<TridiagonalRow> down = Rows.SubView(row, 8); // constant offsets from here
+            ArrayView<TridiagonalRow> up = Rows.SubView(last - row - 7, 8);
+            above = above.Rescaled().Next(down[0], x);
+            below = below.Rescaled().Next(up[7], x);
+            above = above.Next(down[1], x);
+            below = below.Next(up[6], x);
+            above = above.Next(down[2], x);
+            below = below.Next(up[5], x);
+            above = above.Next(down[3], x);
+            below = below.Next(up[4], x);
+            above = above.Next(down[4], x);
+            below = below.Next(up[3], x);
+            above = above.Next(down[5], x);
+            below = below.Next(up[2], x);
+            above = above.Next(down[6], x);
+            below = below.Next(up[1], x);
+            above = above.Next(down[7], x);
+            below = below.Next(up[0], x);
         }
 
         // The last pivot of all belongs to row half, seen from both sides.
         above = above.Rescaled();
         below = below.Rescaled();
-        double whole = (above.Last * below.Last) - (Squares[half] * above.Before * below.Before);
+        double whole = (above.Last * below.Last) - (Rows[half].Square * above.Before * below.Before);
         return above.Changes + below.Changes - ChangesSign(below.Last, below.Before) + ChangesSign(whole, above.Last * below.Before);
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly Minors Above(Minors minors, int row, double x) => minors.Next(Diagonal[row] - x, Squares[row]);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly Minors Below(Minors minors, int row, double x) => minors.Next(Diagonal[row] - x, Squares[row + 1]);
 
     /// <summary>The solution from one end. Row j goes to element j * stride, the exponent of rows 4 b to 4 b + 3 to element b * stride.</summary>
     /// <param name="value">lambda.</param>
@@ -147,20 +166,27 @@ internal struct TridiagonalGpu
             chain = PartOfBlock(chain, value, direction, solution, exponents, stride);
         }
 
-        int first = direction > 0 ? 0 : (whole * Block) - 1;
-        int side = direction > 0 ? 1 : 0;
+        int side = direction > 0 ? 0 : Size;
         for (int done = 0; done < whole; done++)
         {
-            int row = first + (direction * Block * done);
+            int block = direction > 0 ? done : whole - 1 - done;
+            int row = (block * Block) + (direction > 0 ? 0 : Block - 1);
             chain = chain.Normalised();
-            exponents[row / Block * stride] = chain.Exponent;
-            chain = Step(chain, value, row, row + side, solution, stride);
-            row += direction;
-            chain = Step(chain, value, row, row + side, solution, stride);
-            row += direction;
-            chain = Step(chain, value, row, row + side, solution, stride);
-            row += direction;
-            chain = Step(chain, value, row, row + side, solution, stride);
+            exponents[block * stride] = chain.Exponent;
+            TridiagonalRow row0 = Rows[side + row];
+            TridiagonalRow row1 = Rows[side + row + direction];
+            TridiagonalRow row2 = Rows[side + row + (2 * direction)];
+            TridiagonalRow row3 = Rows[side + row + (3 * direction)];
+            int place = row * stride;
+            int distance = direction * stride;
+            solution[place] = (float)chain.Last;
+            chain = chain.Next(row0, value);
+            solution[place + distance] = (float)chain.Last;
+            chain = chain.Next(row1, value);
+            solution[place + (2 * distance)] = (float)chain.Last;
+            chain = chain.Next(row2, value);
+            solution[place + (3 * distance)] = (float)chain.Last;
+            chain = chain.Next(row3, value);
         }
 
         if (direction > 0)
@@ -184,21 +210,10 @@ internal struct TridiagonalGpu
         for (int done = 0; done < count; done++)
         {
             int row = direction > 0 ? start + done : Size - 1 - done;
-            chain = Step(chain, value, row, direction > 0 ? row + 1 : row, solution, stride);
+            solution[row * stride] = (float)chain.Last;
+            chain = chain.Next(Rows[(direction > 0 ? 0 : Size) + row], value);
         }
 
-        return chain;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly Chain Step(Chain chain, double value, int row, int ahead, ArrayView<float> solution, int stride)
-    {
-        solution[row * stride] = (float)chain.Last;
-        double factor = (Diagonal[row] - value) * Inverse[ahead];
-        double next = (factor * chain.Last) + (chain.Coupling * Inverse[ahead] * chain.Before);
-        chain.Before = chain.Last;
-        chain.Last = next;
-        chain.Coupling = Coupling[ahead];
         return chain;
     }
 
@@ -247,10 +262,10 @@ internal struct TridiagonalGpu
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly Minors Next(double shifted, double square)
+        public readonly Minors Next(TridiagonalRow row, double x)
         {
             Minors next = default;
-            next.Last = (shifted * Last) - (square * Before);
+            next.Last = ((row.Diagonal - x) * Last) - (row.Square * Before);
             next.Before = Last;
             next.Changes = Changes + ChangesSign(next.Last, Last);
             return next;
@@ -274,6 +289,16 @@ internal struct TridiagonalGpu
         public double Before;
         public double Coupling;
         public int Exponent;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly Chain Next(TridiagonalRow row, double value)
+        {
+            Chain next = this;
+            next.Last = ((row.Diagonal - value) * row.Inverse * Last) + (Coupling * row.Inverse * Before);
+            next.Before = Last;
+            next.Coupling = row.Coupling;
+            return next;
+        }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public readonly Chain Normalised()
