@@ -6,7 +6,7 @@
 //            lies in two buffers that take turns; row k takes its reflector one column later, when everybody has read it.
 // Zeros      u is 0 up to row k and past the end, p past the end: so nothing else needs conditions. What p still holds of rows before k
 //            reaches only columns that are finished; what a column without reflector leaves in u has the factor 0.
-// Spare      rows past the end are row n, which nobody reads: so that four rows go through the pass together.
+// Spare      rows past the end are row n, which nobody reads: so that eight rows go through the pass together.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -16,6 +16,7 @@ namespace HiMo.Kernels;
 internal static partial class EigenSymmetricGpu
 {
     private const int RowsTogether = 4;
+    private const int WarpsOfReduction = 8;          // more of them repeat more of a column's own work than they save of its rows'
     private const int Narrow = 4 * Gpu.WarpSize;     // columns that a warp has four a lane
     private const float LeastTail = 1e-36f;          // of a column whose matrix has trace 1: smaller squares are what rounding left, or denormal
 
@@ -59,10 +60,11 @@ internal static partial class EigenSymmetricGpu
             sums.Y = Sum(row1);
             sums.Z = Sum(row2);
             sums.W = Sum(row3);
-            float sum = SumOfFour(sums, lane);
-            if (lane % 8 == 0)
+            float sum = SumOfEight(sums, default, lane);
+            int target = start + (lane / RowsTogether * warps);
+            if (lane % RowsTogether == 0 && lane < 16 && target < n)
             {
-                mean[XMath.Min(start + (lane / 8 * warps), n)] = isGram * sum / n;
+                mean[target] = isGram * sum / n;
             }
         }
 
@@ -106,7 +108,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> p, ArrayView<float> u, int n, int pitch)
     {
         int warp = Group.IdxX / Gpu.WarpSize;
-        int warps = Group.DimX / Gpu.WarpSize;
+        int warps = XMath.Min(Group.DimX / Gpu.WarpSize, WarpsOfReduction);
         int lane = Group.IdxX % Gpu.WarpSize;
         bool isWide = n > Narrow && (4 * lane) + Narrow < pitch - 4;
         for (int i = Group.IdxX; i < 2 * pitch; i += Group.DimX)
@@ -121,9 +123,14 @@ internal static partial class EigenSymmetricGpu
         for (int k = 0; k < n; k++)
         {
             int other = pitch - old;
+            Group.Barrier(); // u, p and the rows of the column before are there
+            if (warp >= warps)
+            {
+                continue; // to the next barrier
+            }
+
             int row = k * pitch;
             int next = XMath.Min(k + 1, n - 1);
-            Group.Barrier(); // u, p and the rows of the column before are there
             Lanes w = FromShared(p, old, lane, isWide);
             Lanes column = FromShared(a, row, lane, isWide);
             float vk = u[old + k];
@@ -143,9 +150,10 @@ internal static partial class EigenSymmetricGpu
             bool isNeeded = tail > LeastTail;
             float norm = XMath.Sqrt((first * first) + tail);
             float alpha = isNeeded ? (first > 0.0f ? -norm : norm) : first;
-            float nextFactor = isNeeded ? 1.0f / (norm * (norm + XMath.Abs(first))) : 0.0f;
-            column.A = With(column.A, first - alpha, k + 1 - (4 * lane));
-            column.B = With(column.B, first - alpha, k + 1 - (4 * lane) - Narrow);
+            float head = first - alpha;
+            float nextFactor = isNeeded ? 2.0f / ((head * head) + tail) : 0.0f; // of what u is, not what it should be: a reflector whatever alpha's error
+            column.A = With(column.A, head, k + 1 - (4 * lane));
+            column.B = With(column.B, head, k + 1 - (4 * lane) - Narrow);
             if (warp == 0)
             {
                 ToShared(u, column, other, lane, isWide);
@@ -162,12 +170,21 @@ internal static partial class EigenSymmetricGpu
                 ToShared(a, v, row - pitch, lane, isWide);
             }
 
-            for (int start = k + 1 + warp; start < n; start += RowsTogether * warps)
+            for (int start = k + 1 + warp; start < n; start += 2 * RowsTogether * warps)
             {
-                Float4 sums = Pass(a, u.SubView(old, pitch), p.SubView(old, pitch), half, start, v, w, column, lane, n, pitch, isWide);
-                float sum = SumOfFour(sums, lane);
-                int target = start + (lane / 8 * warps);
-                if (lane % 8 == 0 && target < n)
+                Rows rows = Take(u, p, old, half, start, warps, n, pitch, lane);
+                Rows more = Take(u, p, old, half, start + (RowsTogether * warps), warps, n, pitch, lane);
+                Float4 sums = Pass(a, rows, 0, v.A, w.A, column.A);
+                Float4 moreSums = Pass(a, more, 0, v.A, w.A, column.A);
+                if (isWide)
+                {
+                    sums = Add(sums, 1.0f, Pass(a, rows, Gpu.WarpSize, v.B, w.B, column.B));
+                    moreSums = Add(moreSums, 1.0f, Pass(a, more, Gpu.WarpSize, v.B, w.B, column.B));
+                }
+
+                float sum = SumOfEight(sums, moreSums, lane);
+                int target = start + (lane / RowsTogether * warps);
+                if (lane % RowsTogether == 0 && target < n)
                 {
                     p[other + target] = nextFactor * sum;
                 }
@@ -179,78 +196,81 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    // Four rows, from `start` on and as far apart as there are warps: update, and the lane's share of their products with u.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Pass(
-        ArrayView<float> a, ArrayView<float> reflector, ArrayView<float> p, float half, int start, Lanes v, Lanes w, Lanes u, int lane, int n, int pitch, bool isWide)
+    /// <summary>Four rows of A: the places of a lane's columns in them, and their components of v and w.</summary>
+    private struct Rows
     {
-        int step = Group.DimX / Gpu.WarpSize;
+        public int Place0;
+        public int Place1;
+        public int Place2;
+        public int Place3;
+        public Float4 V;
+        public Float4 W;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Rows Take(ArrayView<float> v, ArrayView<float> p, int old, float half, int start, int step, int n, int pitch, int lane)
+    {
+        int row0 = XMath.Min(start, n);
         int row1 = XMath.Min(start + step, n);
         int row2 = XMath.Min(start + (2 * step), n);
         int row3 = XMath.Min(start + (3 * step), n);
-        float v0 = reflector[start];
-        float v1 = reflector[row1];
-        float v2 = reflector[row2];
-        float v3 = reflector[row3];
-        float w0 = p[start] - (half * v0);
-        float w1 = p[row1] - (half * v1);
-        float w2 = p[row2] - (half * v2);
-        float w3 = p[row3] - (half * v3);
-        ArrayView<Float4> quads = a.Cast<Float4>();
-        int place0 = (start * pitch / 4) + lane;
-        int place1 = (row1 * pitch / 4) + lane;
-        int place2 = (row2 * pitch / 4) + lane;
-        int place3 = (row3 * pitch / 4) + lane;
-        Float4 a0 = quads[place0];
-        Float4 a1 = quads[place1];
-        Float4 a2 = quads[place2];
-        Float4 a3 = quads[place3];
-        a0 = Add(Add(a0, -v0, w.A), -w0, v.A);
-        a1 = Add(Add(a1, -v1, w.A), -w1, v.A);
-        a2 = Add(Add(a2, -v2, w.A), -w2, v.A);
-        a3 = Add(Add(a3, -v3, w.A), -w3, v.A);
-        quads[place0] = a0;
-        quads[place1] = a1;
-        quads[place2] = a2;
-        quads[place3] = a3;
-        Float4 sums = default;
-        sums.X = Dot(a0, u.A);
-        sums.Y = Dot(a1, u.A);
-        sums.Z = Dot(a2, u.A);
-        sums.W = Dot(a3, u.A);
-        if (isWide)
-        {
-            a0 = quads[place0 + Gpu.WarpSize];
-            a1 = quads[place1 + Gpu.WarpSize];
-            a2 = quads[place2 + Gpu.WarpSize];
-            a3 = quads[place3 + Gpu.WarpSize];
-            a0 = Add(Add(a0, -v0, w.B), -w0, v.B);
-            a1 = Add(Add(a1, -v1, w.B), -w1, v.B);
-            a2 = Add(Add(a2, -v2, w.B), -w2, v.B);
-            a3 = Add(Add(a3, -v3, w.B), -w3, v.B);
-            quads[place0 + Gpu.WarpSize] = a0;
-            quads[place1 + Gpu.WarpSize] = a1;
-            quads[place2 + Gpu.WarpSize] = a2;
-            quads[place3 + Gpu.WarpSize] = a3;
-            sums.X += Dot(a0, u.B);
-            sums.Y += Dot(a1, u.B);
-            sums.Z += Dot(a2, u.B);
-            sums.W += Dot(a3, u.B);
-        }
+        Rows rows = default;
+        rows.Place0 = (row0 * pitch / 4) + lane;
+        rows.Place1 = (row1 * pitch / 4) + lane;
+        rows.Place2 = (row2 * pitch / 4) + lane;
+        rows.Place3 = (row3 * pitch / 4) + lane;
+        rows.V.X = v[old + row0];
+        rows.V.Y = v[old + row1];
+        rows.V.Z = v[old + row2];
+        rows.V.W = v[old + row3];
+        rows.W.X = p[old + row0] - (half * rows.V.X);
+        rows.W.Y = p[old + row1] - (half * rows.V.Y);
+        rows.W.Z = p[old + row2] - (half * rows.V.Z);
+        rows.W.W = p[old + row3] - (half * rows.V.W);
+        return rows;
+    }
 
+    // Four columns of a lane in four rows: update, and the lane's share of the products with u.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Pass(ArrayView<float> a, Rows rows, int column, Float4 v, Float4 w, Float4 u)
+    {
+        ArrayView<Float4> quads = a.Cast<Float4>();
+        Float4 a0 = quads[rows.Place0 + column];
+        Float4 a1 = quads[rows.Place1 + column];
+        Float4 a2 = quads[rows.Place2 + column];
+        Float4 a3 = quads[rows.Place3 + column];
+        a0 = Add(Add(a0, -rows.V.X, w), -rows.W.X, v);
+        a1 = Add(Add(a1, -rows.V.Y, w), -rows.W.Y, v);
+        a2 = Add(Add(a2, -rows.V.Z, w), -rows.W.Z, v);
+        a3 = Add(Add(a3, -rows.V.W, w), -rows.W.W, v);
+        quads[rows.Place0 + column] = a0;
+        quads[rows.Place1 + column] = a1;
+        quads[rows.Place2 + column] = a2;
+        quads[rows.Place3 + column] = a3;
+        Float4 sums = default;
+        sums.X = Dot(a0, u);
+        sums.Y = Dot(a1, u);
+        sums.Z = Dot(a2, u);
+        sums.W = Dot(a3, u);
         return sums;
     }
 
-    // The sums of four numbers over a warp: lanes 8 i to 8 i + 7 get the i-th.
+    // The sums of eight numbers over a warp: lanes 4 i to 4 i + 3 get the i-th.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float SumOfFour(Float4 sums, int lane)
+    private static float SumOfEight(Float4 x, Float4 y, int lane)
     {
-        bool isUpper = (lane & 16) != 0;
-        float even = (isUpper ? sums.Z : sums.X) + ILGPU.Warp.ShuffleXor(isUpper ? sums.X : sums.Z, 16);
-        float odd = (isUpper ? sums.W : sums.Y) + ILGPU.Warp.ShuffleXor(isUpper ? sums.Y : sums.W, 16);
-        bool isOdd = (lane & 8) != 0;
-        float sum = (isOdd ? odd : even) + ILGPU.Warp.ShuffleXor(isOdd ? even : odd, 8);
-        sum += ILGPU.Warp.ShuffleXor(sum, 4);
+        bool isSecond = (lane & 16) != 0;
+        Float4 kept = isSecond ? y : x;
+        Float4 given = isSecond ? x : y;
+        kept.X += ILGPU.Warp.ShuffleXor(given.X, 16);
+        kept.Y += ILGPU.Warp.ShuffleXor(given.Y, 16);
+        kept.Z += ILGPU.Warp.ShuffleXor(given.Z, 16);
+        kept.W += ILGPU.Warp.ShuffleXor(given.W, 16);
+        bool isUpper = (lane & 8) != 0;
+        float even = (isUpper ? kept.Z : kept.X) + ILGPU.Warp.ShuffleXor(isUpper ? kept.X : kept.Z, 8);
+        float odd = (isUpper ? kept.W : kept.Y) + ILGPU.Warp.ShuffleXor(isUpper ? kept.Y : kept.W, 8);
+        bool isOdd = (lane & 4) != 0;
+        float sum = (isOdd ? odd : even) + ILGPU.Warp.ShuffleXor(isOdd ? even : odd, 4);
         sum += ILGPU.Warp.ShuffleXor(sum, 2);
         return sum + ILGPU.Warp.ShuffleXor(sum, 1);
     }

@@ -122,7 +122,7 @@ internal static partial class EigenSymmetricGpu
             SelectRank(values, trace, sums, arguments, n); // by the warp that has least to solve
         }
 
-        Group.Barrier(); // solutions change from a thread each to four lanes each
+        Group.Barrier(); // solutions change from a thread each to eight lanes each
         ArrayView<float> result = arguments.Vectors.SubView(start, (long)n * n);
         int tasks = (n + VectorsOfAWarp - 1) / VectorsOfAWarp * Gpu.WarpSize;
         for (int task = Group.IdxX; task < tasks; task += Group.DimX)
