@@ -6,7 +6,7 @@
 //            lies in two buffers that take turns; row k takes its reflector one column later, when everybody has read it.
 // Zeros      u is 0 up to row k and past the end, p past the end: so nothing else needs conditions. What p still holds of rows before k
 //            reaches only columns that are finished; what a column without reflector leaves in u has the factor 0.
-// Spare      rows past the end are row n, which nobody reads: so that eight rows go through the pass together.
+// Spare      rows n to n + 7, which nobody reads, take part where eight rows go through the pass together.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -102,16 +102,17 @@ internal static partial class EigenSymmetricGpu
         return trace;
     }
 
-    // d, e, and row k = the reflector of column k, I - beta v v^T, zeros before it. p and u: two vectors each, a pitch apart.
+    // d, e, and row k = the reflector of column k, I - beta v v^T, zeros before it. p and u: two vectors each, `span` apart.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Tridiagonalise(
-        ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> p, ArrayView<float> u, int n, int pitch)
+        ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> p, ArrayView<float> u, int n, int pitch, int span)
     {
+        int quads = pitch / 4;
         int warp = Group.IdxX / Gpu.WarpSize;
         int warps = XMath.Min(Group.DimX / Gpu.WarpSize, WarpsOfReduction);
         int lane = Group.IdxX % Gpu.WarpSize;
         bool isWide = n > Narrow && (4 * lane) + Narrow < pitch - 4;
-        for (int i = Group.IdxX; i < 2 * pitch; i += Group.DimX)
+        for (int i = Group.IdxX; i < 2 * span; i += Group.DimX)
         {
             p[i] = 0.0f;
             u[i] = 0.0f;
@@ -122,7 +123,7 @@ internal static partial class EigenSymmetricGpu
         int old = 0;
         for (int k = 0; k < n; k++)
         {
-            int other = pitch - old;
+            int other = span - old;
             Group.Barrier(); // u, p and the rows of the column before are there
             if (warp >= warps)
             {
@@ -137,16 +138,20 @@ internal static partial class EigenSymmetricGpu
             float pk = p[old + k];
             float vNext = u[old + next];
             float pNext = p[old + next];
-            float half = 0.5f * factor * GroupSum.Warp(Dot(w, v));
+            float half = 0.5f * factor * GroupSum.Warp(Dot(w, v, n));
             w.A = Add(w.A, -half, v.A);
-            w.B = Add(w.B, -half, v.B);
             float wk = pk - (half * vk);
             float wNext = pNext - (half * vNext);
             float diagonal = a[row + k] - (2.0f * vk * wk);
             float first = a[row + next] - (vk * wNext) - (wk * vNext);
             column.A = Behind(Add(Add(column.A, -vk, w.A), -wk, v.A), (4 * lane) - k - 2);
-            column.B = Behind(Add(Add(column.B, -vk, w.B), -wk, v.B), (4 * lane) + Narrow - k - 2);
-            float tail = GroupSum.Warp(Dot(column, column));
+            if (n > Narrow)
+            {
+                w.B = Add(w.B, -half, v.B);
+                column.B = Behind(Add(Add(column.B, -vk, w.B), -wk, v.B), (4 * lane) + Narrow - k - 2);
+            }
+
+            float tail = GroupSum.Warp(Dot(column, column, n));
             bool isNeeded = tail > LeastTail;
             float norm = XMath.Sqrt((first * first) + tail);
             float alpha = isNeeded ? (first > 0.0f ? -norm : norm) : first;
@@ -170,20 +175,22 @@ internal static partial class EigenSymmetricGpu
                 ToShared(a, v, row - pitch, lane, isWide);
             }
 
-            for (int start = k + 1 + warp; start < n; start += 2 * RowsTogether * warps)
+            for (int start = k + 1 + (2 * RowsTogether * warp); start < n; start += 2 * RowsTogether * warps)
             {
-                Rows rows = Take(u, p, old, half, start, warps, n, pitch, lane);
-                Rows more = Take(u, p, old, half, start + (RowsTogether * warps), warps, n, pitch, lane);
-                Float4 sums = Pass(a, rows, 0, v.A, w.A, column.A);
-                Float4 moreSums = Pass(a, more, 0, v.A, w.A, column.A);
+                ArrayView<float> ownV = u.SubView(old + start, 2 * RowsTogether); // constant offsets from here
+                ArrayView<float> ownP = p.SubView(old + start, 2 * RowsTogether);
+                Rows rows = Take(ownV, ownP, half, 0, (start * quads) + lane);
+                Rows more = Take(ownV, ownP, half, RowsTogether, ((start + RowsTogether) * quads) + lane);
+                Float4 sums = Pass(a, rows, quads, 0, v.A, w.A, column.A);
+                Float4 moreSums = Pass(a, more, quads, 0, v.A, w.A, column.A);
                 if (isWide)
                 {
-                    sums = Add(sums, 1.0f, Pass(a, rows, Gpu.WarpSize, v.B, w.B, column.B));
-                    moreSums = Add(moreSums, 1.0f, Pass(a, more, Gpu.WarpSize, v.B, w.B, column.B));
+                    sums = Add(sums, 1.0f, Pass(a, rows, quads, Gpu.WarpSize, v.B, w.B, column.B));
+                    moreSums = Add(moreSums, 1.0f, Pass(a, more, quads, Gpu.WarpSize, v.B, w.B, column.B));
                 }
 
                 float sum = SumOfEight(sums, moreSums, lane);
-                int target = start + (lane / RowsTogether * warps);
+                int target = start + (lane / RowsTogether);
                 if (lane % RowsTogether == 0 && target < n)
                 {
                     p[other + target] = nextFactor * sum;
@@ -196,57 +203,51 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    /// <summary>Four rows of A: the places of a lane's columns in them, and their components of v and w.</summary>
+    /// <summary>Four rows of A: where the lane's columns begin in the first one, and the rows' components of v and w.</summary>
     private struct Rows
     {
-        public int Place0;
-        public int Place1;
-        public int Place2;
-        public int Place3;
+        public int Place;
         public Float4 V;
         public Float4 W;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Rows Take(ArrayView<float> v, ArrayView<float> p, int old, float half, int start, int step, int n, int pitch, int lane)
+    private static Rows Take(ArrayView<float> v, ArrayView<float> p, float half, int first, int place)
     {
-        int row0 = XMath.Min(start, n);
-        int row1 = XMath.Min(start + step, n);
-        int row2 = XMath.Min(start + (2 * step), n);
-        int row3 = XMath.Min(start + (3 * step), n);
         Rows rows = default;
-        rows.Place0 = (row0 * pitch / 4) + lane;
-        rows.Place1 = (row1 * pitch / 4) + lane;
-        rows.Place2 = (row2 * pitch / 4) + lane;
-        rows.Place3 = (row3 * pitch / 4) + lane;
-        rows.V.X = v[old + row0];
-        rows.V.Y = v[old + row1];
-        rows.V.Z = v[old + row2];
-        rows.V.W = v[old + row3];
-        rows.W.X = p[old + row0] - (half * rows.V.X);
-        rows.W.Y = p[old + row1] - (half * rows.V.Y);
-        rows.W.Z = p[old + row2] - (half * rows.V.Z);
-        rows.W.W = p[old + row3] - (half * rows.V.W);
+        rows.Place = place;
+        rows.V.X = v[first];
+        rows.V.Y = v[first + 1];
+        rows.V.Z = v[first + 2];
+        rows.V.W = v[first + 3];
+        rows.W.X = p[first] - (half * rows.V.X);
+        rows.W.Y = p[first + 1] - (half * rows.V.Y);
+        rows.W.Z = p[first + 2] - (half * rows.V.Z);
+        rows.W.W = p[first + 3] - (half * rows.V.W);
         return rows;
     }
 
     // Four columns of a lane in four rows: update, and the lane's share of the products with u.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Pass(ArrayView<float> a, Rows rows, int column, Float4 v, Float4 w, Float4 u)
+    private static Float4 Pass(ArrayView<float> a, Rows rows, int step, int column, Float4 v, Float4 w, Float4 u)
     {
         ArrayView<Float4> quads = a.Cast<Float4>();
-        Float4 a0 = quads[rows.Place0 + column];
-        Float4 a1 = quads[rows.Place1 + column];
-        Float4 a2 = quads[rows.Place2 + column];
-        Float4 a3 = quads[rows.Place3 + column];
+        int place0 = rows.Place + column;
+        int place1 = place0 + step;
+        int place2 = place1 + step;
+        int place3 = place2 + step;
+        Float4 a0 = quads[place0];
+        Float4 a1 = quads[place1];
+        Float4 a2 = quads[place2];
+        Float4 a3 = quads[place3];
         a0 = Add(Add(a0, -rows.V.X, w), -rows.W.X, v);
         a1 = Add(Add(a1, -rows.V.Y, w), -rows.W.Y, v);
         a2 = Add(Add(a2, -rows.V.Z, w), -rows.W.Z, v);
         a3 = Add(Add(a3, -rows.V.W, w), -rows.W.W, v);
-        quads[rows.Place0 + column] = a0;
-        quads[rows.Place1 + column] = a1;
-        quads[rows.Place2 + column] = a2;
-        quads[rows.Place3 + column] = a3;
+        quads[place0] = a0;
+        quads[place1] = a1;
+        quads[place2] = a2;
+        quads[place3] = a3;
         Float4 sums = default;
         sums.X = Dot(a0, u);
         sums.Y = Dot(a1, u);
@@ -338,7 +339,7 @@ internal static partial class EigenSymmetricGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Dot(Lanes x, Lanes y) => Dot(x.A, y.A) + Dot(x.B, y.B);
+    private static float Dot(Lanes x, Lanes y, int n) => n > Narrow ? Dot(x.A, y.A) + Dot(x.B, y.B) : Dot(x.A, y.A);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Dot(Float4 x, Float4 y) => (x.X * y.X) + (x.Y * y.Y) + ((x.Z * y.Z) + (x.W * y.W));

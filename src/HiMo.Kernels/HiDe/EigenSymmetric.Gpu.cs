@@ -57,12 +57,12 @@ internal static partial class EigenSymmetricGpu
     public const int MaxSize = 176;
 
     private const int MostThreads = 1024;
-    private const int SharedVectors = 8;
+    private const int SpareRows = 8;
     private const int SumsTogether = 4;
     private const double ValueError = 8.9e-16;         // of the norm: 2^-50
 
-    /// <summary>Words of dynamic shared memory: the matrix and a spare row, d, e, beta, means, two of p and of u.</summary>
-    public static int SharedLength(int size) => (size + 1 + SharedVectors) * Pitch(size);
+    /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means, two of p and of u.</summary>
+    public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * (Pitch(size) + 4));
 
     /// <summary>Doubles of workspace for one problem.</summary>
     /// <param name="size">n.</param>
@@ -95,8 +95,9 @@ internal static partial class EigenSymmetricGpu
         int pitch = Pitch(n);
         long start = (long)Grid.IdxX * n * n;
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
-        ArrayView<float> vectors = shared.SubView((n + 1) * pitch, SharedVectors * pitch);
-        ArrayView<float> a = shared.SubView(0, (n + 1) * pitch);
+        int span = pitch + 4;                           // of vectors with components for the spare rows
+        ArrayView<float> a = shared.SubView(0, (n + SpareRows) * pitch);
+        ArrayView<float> vectors = shared.SubView((n + SpareRows) * pitch, (4 * pitch) + (4 * span));
         ArrayView<float> d = vectors.SubView(0, pitch);
         ArrayView<float> e = vectors.SubView(pitch, pitch);
         ArrayView<float> beta = vectors.SubView(2 * pitch, pitch);
@@ -108,7 +109,7 @@ internal static partial class EigenSymmetricGpu
         tridiagonal.Size = n;
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
-        Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * pitch), vectors.SubView(6 * pitch, 2 * pitch), n, pitch);
+        Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * span), vectors.SubView((4 * pitch) + (2 * span), 2 * span), n, pitch, span);
         Group.Barrier();
         double norm = tridiagonal.Fill(d, e);
         Group.Barrier();
