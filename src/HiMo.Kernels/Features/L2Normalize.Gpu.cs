@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of two matrices scaled to unit length, y = x / max(|x|, 1e-12).        HiMo-CLIP (arXiv:2511.06653), features before HiDe
 // Shapes     x, y: 2 x N x d, the second matrix after the first; inverseNorm: 2 N, 0 where a row is at the clamp: its gradient is 0.
-// Mapping    a warp a row; two passes over the row, the second from cache.
+// Mapping    a warp a row, four loads of a lane at a time; two passes over the row, the second from cache.
 // Precision  float64 until the unit row is rounded, as on the CPU: no square overflows or vanishes, and HiDe's eigenvalues begin with one rounding.
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
 
@@ -79,20 +80,25 @@ internal static class L2NormalizeGpu
         bool isImage = row < p.Rows;
         long start = (long)(isImage ? row : row - p.Rows) * p.Columns;
         long target = (long)row * p.Columns;
+        BatchView<float> rows = isImage ? p.Images : p.Texts;
         double sum = 0.0;
-        for (int k = lane; k < p.Columns; k += Gpu.WarpSize)
+        for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
         {
-            double value = isImage ? p.Images[start + k] : p.Texts[start + k];
-            sum += value * value;
+            Float4 values = Four(rows, start, k, p.Columns);
+            sum += (((double)values.X * values.X) + ((double)values.Y * values.Y)) + (((double)values.Z * values.Z) + ((double)values.W * values.W));
         }
 
         double norm = XMath.Sqrt(GroupSum.Warp(sum));
         bool isClamped = norm <= MinNorm;
         double divisor = isClamped ? MinNorm : norm;
-        for (int k = lane; k < p.Columns; k += Gpu.WarpSize)
+        for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
         {
-            double value = isImage ? p.Images[start + k] : p.Texts[start + k];
-            p.Unit[target + k] = (float)(value / divisor);
+            Float4 values = Four(rows, start, k, p.Columns);
+            values.X = Scaled(values.X, divisor);
+            values.Y = Scaled(values.Y, divisor);
+            values.Z = Scaled(values.Z, divisor);
+            values.W = Scaled(values.W, divisor);
+            Put(p.Unit, target, k, p.Columns, values);
         }
 
         if (lane == 0)
@@ -111,13 +117,16 @@ internal static class L2NormalizeGpu
             return; // a whole warp leaves, so no shuffle is split
         }
 
-        ArrayView<float> gradient = row < p.Rows ? p.First : p.Second;
+        BatchView<float> gradient = row < p.Rows ? p.First : p.Second;
+        BatchView<float> units = p.Unit;
         long start = (long)(row < p.Rows ? row : row - p.Rows) * p.Columns;
         long unit = (long)row * p.Columns;
         float part = 0.0f;
-        for (int k = lane; k < p.Columns; k += Gpu.WarpSize)
+        for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
         {
-            part += gradient[start + k] * p.Unit[unit + k];
+            Float4 g = Four(gradient, start, k, p.Columns);
+            Float4 y = Four(units, unit, k, p.Columns);
+            part += ((g.X * y.X) + (g.Y * y.Y)) + ((g.Z * y.Z) + (g.W * y.W));
         }
 
         float along = GroupSum.Warp(part);
@@ -127,10 +136,58 @@ internal static class L2NormalizeGpu
             factor *= XMath.Exp(p.LogitScale[0]);
         }
 
-        for (int k = lane; k < p.Columns; k += Gpu.WarpSize)
+        for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
         {
-            double value = factor * (gradient[start + k] - (along * p.Unit[unit + k]));
-            gradient[start + k] = (float)XMath.Max(-float.MaxValue, XMath.Min(float.MaxValue, value));
+            Float4 g = Four(gradient, start, k, p.Columns);
+            Float4 y = Four(units, unit, k, p.Columns);
+            g.X = Across(g.X, y.X, along, factor);
+            g.Y = Across(g.Y, y.Y, along, factor);
+            g.Z = Across(g.Z, y.Z, along, factor);
+            g.W = Across(g.W, y.W, along, factor);
+            Put(gradient, start, k, p.Columns, g);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Scaled(double value, double divisor) => (float)(value / divisor);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Across(float gradient, float unit, float along, double factor)
+    {
+        double value = factor * (gradient - (along * unit));
+        return (float)XMath.Max(-float.MaxValue, XMath.Min(float.MaxValue, value));
+    }
+
+    // A lane's next four elements of a row, loaded together; those behind the end count as 0.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Four(BatchView<float> data, long start, int first, int count)
+    {
+        Float4 values = default;
+        values.X = data[start + first];
+        values.Y = data[start + XMath.Min(first + Gpu.WarpSize, count - 1)];
+        values.Z = data[start + XMath.Min(first + (2 * Gpu.WarpSize), count - 1)];
+        values.W = data[start + XMath.Min(first + (3 * Gpu.WarpSize), count - 1)];
+        values.Y = first + Gpu.WarpSize < count ? values.Y : 0.0f;
+        values.Z = first + (2 * Gpu.WarpSize) < count ? values.Z : 0.0f;
+        values.W = first + (3 * Gpu.WarpSize) < count ? values.W : 0.0f;
+        return values;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(BatchView<float> data, long start, int first, int count, Float4 values)
+    {
+        data[start + first] = values.X;
+        Put(data, start, first + Gpu.WarpSize, count, values.Y);
+        Put(data, start, first + (2 * Gpu.WarpSize), count, values.Z);
+        Put(data, start, first + (3 * Gpu.WarpSize), count, values.W);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(BatchView<float> data, long start, int index, int count, float value)
+    {
+        if (index < count)
+        {
+            data[start + index] = value;
         }
     }
 }

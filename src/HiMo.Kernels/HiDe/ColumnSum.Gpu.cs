@@ -3,7 +3,9 @@
 // Mapping    first kernel: a thread a column and chunk of rows, so neighbouring threads read neighbouring addresses; second kernel: a
 //            thread a column adds up the chunks.
 // Precision  float64 sums. Deterministic: the chunks depend on N only.
+using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
@@ -63,14 +65,25 @@ internal static class ColumnSumGpu
         int first = Grid.IdxY * p.RowsPerChunk;
         int end = first + p.RowsPerChunk < p.Rows ? first + p.RowsPerChunk : p.Rows;
         double sum = 0.0;
-        for (int row = first; row < end; row++)
+        for (int row = first; row < end; row += 4)
         {
-            float value = p.Data.Load(0, row, column);
-            sum += p.Data.Finish(value, 0, row, column);
+            // Four loads, then what waits for them.
+            int last = end - 1;
+            float value0 = p.Data.Load(0, row, column);
+            float value1 = p.Data.Load(0, XMath.Min(row + 1, last), column);
+            float value2 = p.Data.Load(0, XMath.Min(row + 2, last), column);
+            float value3 = p.Data.Load(0, XMath.Min(row + 3, last), column);
+            sum += p.Data.Finish(value0, 0, row, column);
+            sum += Inside(p.Data.Finish(value1, 0, XMath.Min(row + 1, last), column), row + 1, end);
+            sum += Inside(p.Data.Finish(value2, 0, XMath.Min(row + 2, last), column), row + 2, end);
+            sum += Inside(p.Data.Finish(value3, 0, XMath.Min(row + 3, last), column), row + 3, end);
         }
 
         p.Partial[((long)Grid.IdxY * p.Columns) + column] = sum;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Inside(float value, int row, int end) => row < end ? value : 0.0f;
 
     /// <summary>One column a thread.</summary>
     public static void FinishKernel<T>(ColumnSumArguments<T> p)

@@ -83,23 +83,33 @@ internal struct FeatureGradient : IGemmResult
     public readonly float Prepare(int group, int row)
     {
         int n = Left.Size;
-        if (group == 0 && row == 0 && Grid.IdxX == 0)
+        if (group == 0 && Grid.IdxX == 0)
         {
-            Summary.Write(Logits);
+            Summary.Write(Logits, row);
         }
 
         double dot = 0.0;
-        for (int k = 0; k < n; k++)
+        bool hasSecond = group == 1 | Left.Sides == 2;
+        for (int k = 0; k < n; k += 4)
         {
-            long cosine = group == 0 ? ((long)row * n) + k : ((long)k * n) + row;
-            dot += (double)Left.Load(group, row, k) * Logits.Cosines[cosine];
-            if (group == 1 || Left.Sides == 2)
-            {
-                dot += (double)Left.Load(group, row, n + k) * Gram[((((1 - group) * (long)n) + row) * n) + k];
-            }
+            dot += Product(group, row, k, n, hasSecond) + Product(group, row, k + 1, n, hasSecond)
+                + (Product(group, row, k + 2, n, hasSecond) + Product(group, row, k + 3, n, hasSecond));
         }
 
         return (float)dot;
+    }
+
+    // One step of g . y, 0 behind the end; no branch around a load, so that four steps wait together.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly double Product(int group, int row, int step, int n, bool hasSecond)
+    {
+        int k = step < n ? step : n - 1;
+        double first = Left.Load(group, row, k);
+        double second = Left.Load(group, row, n + k);
+        double cosine = Logits.Cosines[group == 0 ? MatrixIndex.Of(row, n, k) : MatrixIndex.Of(k, n, row)];
+        double gram = Gram[MatrixIndex.Of((hasSecond ? (1 - group) * n : 0) + row, n, k)];
+        double product = (first * cosine) + (hasSecond ? second * gram : 0.0);
+        return step < n ? product : 0.0;
     }
 
     /// <inheritdoc/>
@@ -137,26 +147,44 @@ internal struct StepSummary
     /// <summary>Explained variance and relative gap as the eigensystem leaves them.</summary>
     public BatchView<float> Rank;
 
-    /// <summary>Adds up the rows' losses in float64; called by one thread.</summary>
-    public readonly void Write(LogitStatistics logits)
+    /// <summary>
+    /// Adds up the rows' losses in float64. Called for every row by a thread of its own; those of the first warp share the work where there are enough.
+    /// </summary>
+    public readonly void Write(LogitStatistics logits, int row)
     {
         int n = logits.Size;
+        int threads = n >= Gpu.WarpSize ? Gpu.WarpSize : 1;
+        if (row >= threads)
+        {
+            return; // a whole warp leaves
+        }
+
         double global = 0.0;
         double component = 0.0;
         double gradScale = 0.0;
-        for (int i = 0; i < 2 * n; i++)
+        for (int i = row; i < 2 * n; i += threads)
         {
             global += logits.Loss[i];
             component += logits.Loss[(2 * n) + i];
             gradScale += ((double)logits.GlobalWeight * logits.GradScale[i]) + ((double)logits.Lambda * logits.GradScale[(2 * n) + i]);
         }
 
-        double half = 0.5 / n;
-        Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));
-        Numbers[1] = logits.GlobalWeight == 0.0f ? 0.0f : (float)(half * global);
-        Numbers[2] = (float)(half * component);
-        Numbers[3] = (float)(half * gradScale);
-        Numbers[4] = Rank[0];
-        Numbers[5] = Rank[1];
+        if (threads > 1)
+        {
+            global = GroupSum.Warp(global);
+            component = GroupSum.Warp(component);
+            gradScale = GroupSum.Warp(gradScale);
+        }
+
+        if (row == 0)
+        {
+            double half = 0.5 / n;
+            Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));
+            Numbers[1] = logits.GlobalWeight == 0.0f ? 0.0f : (float)(half * global);
+            Numbers[2] = (float)(half * component);
+            Numbers[3] = (float)(half * gradScale);
+            Numbers[4] = Rank[0];
+            Numbers[5] = Rank[1];
+        }
     }
 }

@@ -2,7 +2,7 @@
 // A step's numbers from the statistics of its rows and columns.
 //            L_branch = 1/2 [mean_i (lse_i - S_ii) + mean_j (lse_j - S_jj)] + eps (mean_i S_ii - mean_ij S_ij), and the same for dL/d ln s
 //            with sum_j R_ij S_ij in the place of lse_i.
-// Mapping    one group; every thread adds up its lines, the first thread the threads' sums.
+// Mapping    one group; every thread adds up its lines, four at a time, then the warps their threads' sums.
 // Precision  float64 sums, in an order that depends on N and the number of threads only.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -34,13 +34,14 @@ internal struct StepSummaryArguments
 internal static class StepSummaryGpu
 {
     public const int Threads = 128;
+    private const int Warps = Threads / Gpu.WarpSize;
 
     /// <summary>One group.</summary>
     public static void Kernel(StepSummaryArguments p)
     {
-        ArrayView<double> losses = SharedMemory.Allocate<double>(Threads);
-        ArrayView<double> gradients = SharedMemory.Allocate<double>(Threads);
-        ArrayView<double> smoothed = SharedMemory.Allocate<double>(Threads);
+        ArrayView<double> losses = SharedMemory.Allocate<double>(Warps);
+        ArrayView<double> gradients = SharedMemory.Allocate<double>(Warps);
+        ArrayView<double> smoothed = SharedMemory.Allocate<double>(Warps);
         double total = 0.0;
         double gradScale = 0.0;
         for (int slot = 0; slot < 2; slot++)
@@ -91,26 +92,45 @@ internal static class StepSummaryGpu
         double gradient = 0.0;
         double smoothing = 0.0;
         int lines = branches.HasColumns != 0 ? branches.Lines : branches.Rows;
-        for (int line = Group.IdxX; line < lines; line += Threads)
+        for (int line = Group.IdxX; line < lines; line += 4 * Threads)
         {
-            loss += branches.Loss[start + line];
-            gradient += branches.GradScale[start + line];
-            if (line < branches.Rows)
-            {
-                smoothing += branches.Target[((long)branch * branches.Rows) + line] - ((double)branches.Total[start + line] / branches.Columns);
-            }
+            loss += Four(branches.Loss, start, line, lines);
+            gradient += Four(branches.GradScale, start, line, lines);
         }
 
-        losses[Group.IdxX] = loss;
-        gradients[Group.IdxX] = gradient;
-        smoothed[Group.IdxX] = smoothing;
+        for (int line = Group.IdxX; line < branches.Rows; line += 4 * Threads)
+        {
+            smoothing += Four(branches.Target, (long)branch * branches.Rows, line, branches.Rows) - (Four(branches.Total, start, line, branches.Rows) / branches.Columns);
+        }
+
+        loss = GroupSum.Warp(loss);
+        gradient = GroupSum.Warp(gradient);
+        smoothing = GroupSum.Warp(smoothing);
+        if (Group.IdxX % Gpu.WarpSize == 0)
+        {
+            losses[Group.IdxX / Gpu.WarpSize] = loss;
+            gradients[Group.IdxX / Gpu.WarpSize] = gradient;
+            smoothed[Group.IdxX / Gpu.WarpSize] = smoothing;
+        }
+    }
+
+    // The sum of a thread's next four elements, loaded together; those behind the end count as 0.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double Four(ArrayView<float> values, long start, int first, int count)
+    {
+        double value0 = values[start + first];
+        double value1 = values[start + Math.Min(first + Threads, count - 1)];
+        double value2 = values[start + Math.Min(first + (2 * Threads), count - 1)];
+        double value3 = values[start + Math.Min(first + (3 * Threads), count - 1)];
+        double sum = value0 + (first + Threads < count ? value1 : 0.0);
+        return sum + ((first + (2 * Threads) < count ? value2 : 0.0) + (first + (3 * Threads) < count ? value3 : 0.0));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static double Sum(ArrayView<double> values)
     {
         double sum = 0.0;
-        for (int i = 0; i < Threads; i++)
+        for (int i = 0; i < Warps; i++)
         {
             sum += values[i];
         }
