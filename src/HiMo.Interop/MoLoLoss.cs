@@ -14,8 +14,7 @@ namespace HiMo.Interop;
 /// <para>Inputs are float32, float64, float16 or bfloat16 with any strides; the arithmetic is float32, gradients
 /// come in each input's type, the loss in float32 (float64 if the images are). Row-major float32 is read in place.</para>
 /// <para>The device of the images decides where it runs. CUDA tensors, all three on one device, are used in libtorch's own context, on its
-/// current stream, ordered against it and without waiting: values are not looked at there, so NaN in gives NaN out. No GPU has run this yet;
-/// it is tested with an emulated device. NotSupportedException names a shape or option that the GPU does not have.</para>
+/// current stream, ordered against it and without waiting: values are not looked at there, so NaN in gives NaN out. NotSupportedException names a shape or option that the GPU does not have.</para>
 /// <para>Inputs that do not require gradient get none, and it is not computed; under <c>no_grad</c> nothing is kept.
 /// One instance may be used by several threads at once.</para>
 /// <para>The loss can be differentiated once only: <c>backward(create_graph: true)</c> is an error (an ExternalException of

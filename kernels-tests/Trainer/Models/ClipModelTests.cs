@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Reflection;
 using HiMo.Interop;
 using HiMo.Trainer;
 using NUnit.Framework;
@@ -180,6 +181,24 @@ public sealed class ClipModelTests
             Assert.That(shapes, Has.Count.EqualTo(tensors));
             Assert.That(shapes.Sum(shape => shape.Shape.Aggregate(1L, (product, size) => product * size)), Is.EqualTo(parameters));
         });
+    }
+
+    /// <summary>
+    /// The layers hold their parameters in fields of their own, which a move must reach. META, a device without memory, is the only other one that every
+    /// machine has; it cannot compute much.
+    /// </summary>
+    [Test]
+    public void A_model_that_is_moved_holds_nothing_of_the_old_device()
+    {
+        using ClipModel model = ClipModel.Create(Tiny, seed: 1).to(META);
+        Parameter[] held = [.. from module in model.modules().Append(model)
+                               from field in module.GetType().GetFields(BindingFlags.Instance | BindingFlags.NonPublic)
+                               where field.FieldType == typeof(Parameter)
+                               select (Parameter?)field.GetValue(module) into parameter
+                               where parameter is not null
+                               select parameter];
+        Assert.That(held, Has.Length.GreaterThanOrEqualTo(model.parameters().Count()));
+        Assert.That(held.Concat(model.parameters()).Select(parameter => parameter.device_type), Has.All.EqualTo(DeviceType.META));
     }
 
     [Test]
