@@ -102,7 +102,7 @@ stage_training() {
 
 sanitizer() {
   local program
-  for program in "$(command -v compute-sanitizer)" /usr/local/cuda*/bin/compute-sanitizer /opt/cuda/bin/compute-sanitizer; do
+  for program in "$(command -v compute-sanitizer)" /usr/local/cuda/bin/compute-sanitizer /opt/cuda/bin/compute-sanitizer; do
     [ -x "$program" ] || continue
     # A test that asks for too much memory makes the driver refuse: that is no fault of a kernel.
     run_tests "${HIMO_FILTER:-$gpu_tests}" "$program" --tool "$1" --error-exitcode 1 --report-api-errors no --target-processes all

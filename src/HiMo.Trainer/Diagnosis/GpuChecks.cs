@@ -41,7 +41,7 @@ internal static class GpuChecks
     /// <param name="path">Folders where programs are, separated as in PATH.</param>
     public static Finding Sanitizer(string path)
     {
-        string? program = path.Split(Path.PathSeparator).Append("/usr/local/cuda/bin").Select(folder => Path.Combine(folder, "compute-sanitizer")).FirstOrDefault(File.Exists);
+        string? program = path.Split(Path.PathSeparator).Concat(["/usr/local/cuda/bin", "/opt/cuda/bin"]).Select(folder => Path.Combine(folder, "compute-sanitizer")).FirstOrDefault(File.Exists);
         return program is not null
             ? Finding.Works("sanitizer", program)
             : Finding.Absent("sanitizer", "no compute-sanitizer", "install the CUDA toolkit, which has it; without it memcheck, racecheck, initcheck and synccheck are left out");
