@@ -29,6 +29,16 @@ internal sealed class GpuGemmTests
     [TestCase(17, 9, 20)]
     public void Bf16_operands_are_rounded(int rows, int columns, int depth) => Check<Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth));
 
+    [Test]
+    public void Operands_beyond_32_bits_are_refused()
+    {
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true);
+        Assert.That(
+            () => GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, StrictPrecision>(
+                gpu, gpu.Accelerator.DefaultStream, 1, new() { Rows = 1 << 21, Columns = 8, Depth = 1024 }),
+            Throws.TypeOf<GpuException>().With.Message.Contains("2097152 x 1024 by 1024 x 8"));
+    }
+
     private void Check<TPrecision>(int rows, int columns, int depth, double tolerance)
         where TPrecision : struct, IProductPrecision
     {

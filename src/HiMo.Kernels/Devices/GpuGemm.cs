@@ -105,12 +105,19 @@ internal static partial class GpuGemm
     /// <param name="groups">Products of a batch; operands and results are asked by their number.</param>
     /// <param name="arguments">Sizes, operands and result.</param>
     /// <param name="batches">Independent batches; operands and results find theirs by <see cref="BatchView{T}"/>.</param>
+    /// <exception cref="GpuException">An operand, or two sides of it, have more elements than <see cref="MatrixIndex.MaxLength"/>.</exception>
     public static void Run<TA, TB, TC, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments, int batches = 1)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
     {
+        if (2L * Math.Max(arguments.Rows, arguments.Columns) * (arguments.Depth + 1L) > MatrixIndex.MaxLength)
+        {
+            throw new GpuException(FormattableString.Invariant(
+                $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
+        }
+
         Index3D grid = new(groups * CeilDiv(arguments.Columns), CeilDiv(arguments.Rows), batches);
         gpu.Launch(stream, Kernel<TA, TB, TC, TPrecision>, grid, Threads, arguments);
     }
