@@ -30,7 +30,8 @@ public sealed partial class HiDe
     }
 
     /// <summary>
-    /// Enqueues the reconstruction of every group in device memory and returns before it is done; the number of launches does not depend on G.
+    /// Enqueues the reconstruction of every group in device memory and returns before it is done; groups share launches (as many for any G
+    /// where min(N, d) is 176 or less).
     /// Nothing is read, waited for or allocated, so that a pass can be captured in a CUDA graph. <see cref="HiDeGpuWorkspace.ReadResults"/>
     /// fetches m and its company; <see cref="Results"/> and <see cref="Spectrum"/> are of passes on the CPU. Values are not looked at: a group
     /// with NaN or infinity gives NaN. The same input gives the same bits at every pass.
