@@ -119,7 +119,7 @@ internal static partial class EigenSymmetricGpu
         gpu.Launch(stream, VectorsKernel, new Index3D(CeilDiv(n, Gpu.WarpSize), problems, 1), Gpu.WarpSize, arguments);
         int together = Math.Clamp(MostShared / n, 1, warps);
         gpu.Launch(stream, BackKernel, new Index3D(CeilDiv(n, together), problems, 1), together * Gpu.WarpSize, arguments, together * n);
-        gpu.Launch(stream, RankKernel, new Index3D(1, problems, 1), most, arguments);
+        gpu.Launch(stream, RankKernel, new Index3D(1, problems, 1), most, arguments, 2 * n);
     }
 
     private static int CeilDiv(int count, int size) => (count + size - 1) / size;

@@ -111,21 +111,47 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    /// <summary>lambda and m.</summary>
+    /// <summary>lambda, and m = min { m : sum_{i up to m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it. One thread adds, all divide.</summary>
     public static void RankKernel(LargeEigenArguments p)
     {
         int n = p.Problem.Size;
         float trace = p.Vector(VectorTrace)[0];
+        ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupSum.ScratchLength);
+        ArrayView<double> sums = SharedMemory.GetDynamic<double>();
         ArrayView<float> lambda = p.Problem.Values.SubView((long)Grid.IdxY * n, n);
         for (int i = Group.IdxX; i < n; i += Group.DimX)
         {
-            lambda[i] = XMath.Max((float)(p.Double(2)[n - 1 - i] * trace), 0.0f);
+            float value = XMath.Max((float)(p.Double(2)[n - 1 - i] * trace), 0.0f);
+            lambda[i] = value;
+            sums[i] = value;
         }
 
         Group.Barrier();
         if (Group.IdxX == 0)
         {
-            SelectRank(lambda, p.Problem, Grid.IdxY, n);
+            double sum = 0.0;
+            for (int i = 0; i < n; i++)
+            {
+                sum += sums[i];
+                sums[i] = sum;
+            }
+        }
+
+        Group.Barrier();
+        double total = XMath.Max(sums[n - 1], ExplainedRankReference.MinTotal);
+        float below = 0.0f;
+        for (int i = Group.IdxX; i < n; i += Group.DimX)
+        {
+            double kept = i > 0 ? sums[i - 1] : 0.0;
+            below += kept / total < p.Problem.Tau ? 1.0f : 0.0f;
+        }
+
+        int m = (int)GroupSum.All(below, scratch);
+        if (Group.IdxX == 0)
+        {
+            p.Problem.Kept[(1 + p.Problem.KeptGap) * Grid.IdxY] = m;
+            p.Problem.Summary[2 * Grid.IdxY] = (float)(sums[m - 1] / total);
+            p.Problem.Summary[(2 * Grid.IdxY) + 1] = m < n ? (lambda[m - 1] - lambda[XMath.Min(m, n - 1)]) / lambda[0] : float.PositiveInfinity;
         }
     }
 }

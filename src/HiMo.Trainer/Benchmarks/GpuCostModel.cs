@@ -146,7 +146,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         (double flops, double bytes, double chain) = launch.Kernel.Name switch
         {
             "ColumnsKernel" => (4.0 / 3.0 * n * n * n, 8.0 * n * n * launch.Groups.X, (n * GpuModel.ExchangeStep) + rows),
-            "ValuesKernel" => (0.0, 8.0 * n, 18.0 * n * GpuModel.DoubleDivision),       // rounds of eight-fold section to float64's end
+            "ValuesKernel" => (0.0, 8.0 * n, 12.0 * n * GpuModel.MinorStep),            // rounds of 33-fold section to float64's end
             "VectorsKernel" => (0.0, 24.0 * n * n, Chain(2 * n) + (3.0 * n * GpuModel.DoubleDivision)),
             "BackKernel" => (2.0 * n * n * n, 8.0 * n * n, Chain(2 * n)),
             _ => (0.0, 8.0 * n * n, Chain(n / 32.0)),

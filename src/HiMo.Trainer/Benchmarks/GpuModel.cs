@@ -40,6 +40,9 @@ internal sealed record GpuModel(string Name, double Bf16, double Bandwidth)
     /// <summary>A division in float64 whose result the next step needs.</summary>
     public const double DoubleDivision = 0.03e-6;
 
+    /// <summary>One row of a count of eigenvalues: a product and a sum in float64 that the next row needs, a quarter of a rescaling.</summary>
+    public const double MinorStep = 0.012e-6;
+
     /// <summary>One step of the tridiagonalisation within one thread group.</summary>
     public const double ReductionStep = 0.6e-6;
 
