@@ -20,6 +20,7 @@ namespace HiMo.Kernels;
 
 internal static partial class EigenSymmetricGpu
 {
+    private const float LeastTail = 1e-36f;            // square of what counts as zero below the first element, where the trace is 1: beta stays finite
     private const int RowBlock = 4;                    // rows of a pass; the room for a group's rows is so much longer, less one
     private const int PeekBlock = 4;                   // records that a thread reads at once
 
@@ -127,7 +128,7 @@ internal static partial class EigenSymmetricGpu
             float corner = u[k];
             float first = k + 1 < n ? u[k + 1] : 0.0f;
             float norm = XMath.Sqrt((first * first) + tail);
-            bool isNeeded = tail > 0.0f;
+            bool isNeeded = tail > LeastTail;
             float alpha = isNeeded ? (first > 0.0f ? -norm : norm) : first;
             beta = isNeeded ? 1.0f / (norm * (norm + XMath.Abs(first))) : 0.0f;
 
