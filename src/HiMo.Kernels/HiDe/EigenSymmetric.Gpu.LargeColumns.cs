@@ -20,7 +20,6 @@ namespace HiMo.Kernels;
 
 internal static partial class EigenSymmetricGpu
 {
-    private const float LeastTail = 1e-36f;            // square of what counts as zero below the first element, where the trace is 1: beta stays finite
     private const int RowBlock = 4;                    // rows of a pass; the room for a group's rows is so much longer, less one
     private const int PeekBlock = 4;                   // records that a thread reads at once
 
