@@ -214,6 +214,7 @@ internal sealed class TrainingStepGpuTests
         Assert.Multiple(() =>
         {
             Assert.That(all.Kept, Is.EqualTo(single.SelectMany(each => each.Kept)));
+            Assert.That(all.GradImages.Concat(all.GradTexts).Concat(all.Summary), Has.None.NaN);
             Assert.That(all.Summary, Is.EqualTo(single.SelectMany(each => each.Summary)));
             Assert.That(all.GradImages, Is.EqualTo(single.SelectMany(each => each.GradImages)));
             Assert.That(all.GradTexts, Is.EqualTo(single.SelectMany(each => each.GradTexts)));
