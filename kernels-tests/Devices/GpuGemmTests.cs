@@ -21,13 +21,34 @@ internal sealed class GpuGemmTests
     [TestCase(63, 65, 16)]
     [TestCase(65, 1, 33)]
     public void Strict_product_has_the_error_of_float32(int rows, int columns, int depth) =>
-        Check<StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth));
+        Check<LargeTile, StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth));
+
+    [TestCase(1, 33, 15)]
+    [TestCase(31, 32, 31)]
+    [TestCase(32, 63, 16)]
+    [TestCase(33, 31, 17)]
+    [TestCase(65, 1, 1)]
+    public void Strict_product_in_small_tiles_has_the_error_of_float32(int rows, int columns, int depth) =>
+        Check<SmallTile, StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth));
+
+    [TestCase(128, 704, 1, "SmallTile", 22, 4)]
+    [TestCase(64, 8448, 1, "LargeTile", 132, 1)]
+    [TestCase(128, 128, 33, "LargeTile", 2, 2)]
+    public void Results_too_small_for_the_chip_are_made_in_small_tiles(int rows, int columns, int batches, string tile, int across, int down)
+    {
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, multiprocessors: 132);
+        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, StrictPrecision>(
+            gpu, gpu.Accelerator.DefaultStream, 1, new() { Rows = rows, Columns = columns, Depth = 20 }, batches);
+        LaunchEntry launch = gpu.Log.Launches.Single();
+        Assert.That(launch.Name, Does.Contain($",{tile},"));
+        Assert.That(launch.Groups, Is.EqualTo(new Index3D(across, down, batches)));
+    }
 
     [TestCase(17, 9, 20)]
-    public void Tf32_operands_are_rounded(int rows, int columns, int depth) => Check<Tf32Precision>(rows, columns, depth, 1.0 / 1024 * Math.Sqrt(depth));
+    public void Tf32_operands_are_rounded(int rows, int columns, int depth) => CheckBoth<Tf32Precision>(rows, columns, depth, 1.0 / 1024 * Math.Sqrt(depth));
 
     [TestCase(17, 9, 20)]
-    public void Bf16_operands_are_rounded(int rows, int columns, int depth) => Check<Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth));
+    public void Bf16_operands_are_rounded(int rows, int columns, int depth) => CheckBoth<Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth));
 
     [Test]
     public void Operands_beyond_32_bits_are_refused()
@@ -39,7 +60,15 @@ internal sealed class GpuGemmTests
             Throws.TypeOf<GpuException>().With.Message.Contains("2097152 x 1024 by 1024 x 8"));
     }
 
-    private void Check<TPrecision>(int rows, int columns, int depth, double tolerance)
+    private void CheckBoth<TPrecision>(int rows, int columns, int depth, double tolerance)
+        where TPrecision : struct, IProductPrecision
+    {
+        Check<LargeTile, TPrecision>(rows, columns, depth, tolerance);
+        Check<SmallTile, TPrecision>(rows, columns, depth, tolerance);
+    }
+
+    private void Check<TTile, TPrecision>(int rows, int columns, int depth, double tolerance)
+        where TTile : struct, IGemmTile
         where TPrecision : struct, IProductPrecision
     {
         Random random = new(rows + (100 * columns) + depth);
@@ -49,7 +78,7 @@ internal sealed class GpuGemmTests
         using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
         using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (2 * rows * columns) + 16).ToArray());
 
-        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 2, new()
+        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TTile, TPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 2, new()
         {
             A = StridedMatrix.Rows(left.View.BaseView, depth, rows * depth),
             B = StridedMatrix.Columns(right.View.BaseView, columns, depth * columns),

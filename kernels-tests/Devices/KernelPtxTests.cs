@@ -26,23 +26,22 @@ internal sealed class KernelPtxTests
     public void FindKernels()
     {
         using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
+        using Gpu wide = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132); // products in small tiles
         using Gpu narrow = Gpu.OpenEmulated(warps: 4, onlyRecords: true, sharedBytes: 0);
         foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in Configurations())
         {
             Record(gpu, shape, options, settings);
+            Record(wide, shape, options, settings);
         }
 
         foreach ((MatrixShape shape, BasisGradient basis) in from each in Configurations() select (each.Shape, each.Options.BasisGradient))
         {
-            using HiDeGpu hide = new(shape, 1, 0.9, basis, new GpuStepSettings());
-            hide.TakeMemory(gpu);
-            ArrayView<float> rows = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
-            hide.Forward(gpu.Accelerator.DefaultStream, rows, rows);
-            hide.Backward(gpu.Accelerator.DefaultStream, rows, rows, rows);
+            RecordHiDe(gpu, shape, basis);
+            RecordHiDe(wide, shape, basis);
         }
 
         Record(narrow, new MatrixShape(8, 4), new MoLoOptions(), new GpuStepSettings { LargestGroupProblem = 2 });
-        foreach (LaunchEntry launch in gpu.Log.Launches.Concat(narrow.Log.Launches))
+        foreach (LaunchEntry launch in gpu.Log.Launches.Concat(wide.Log.Launches).Concat(narrow.Log.Launches))
         {
             _ = _kernels.TryAdd(Name(launch.Kernel), launch);
         }
@@ -65,6 +64,15 @@ internal sealed class KernelPtxTests
         {
             Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
         });
+    }
+
+    private static void RecordHiDe(Gpu gpu, MatrixShape shape, BasisGradient basis)
+    {
+        using HiDeGpu hide = new(shape, 1, 0.9, basis, new GpuStepSettings());
+        hide.TakeMemory(gpu);
+        ArrayView<float> rows = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
+        hide.Forward(gpu.Accelerator.DefaultStream, rows, rows);
+        hide.Backward(gpu.Accelerator.DefaultStream, rows, rows, rows);
     }
 
     private static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Configurations()
@@ -109,18 +117,19 @@ internal sealed class KernelPtxTests
         {
             // A stage is read in a block of the loop and in one behind it, which ends with the barrier that frees the memory. Products work on registers
             // and may stand anywhere behind the reads.
+            bool isSmall = _kernels[name].Kernel.GetGenericArguments().Contains(typeof(SmallTile));
             string[][] reads = [.. Blocks(name).Where(block => block.Contains("mma"))];
             Assert.That(reads, Has.Length.EqualTo(2), name);
             foreach (string[] block in reads)
             {
-                Assert.That(block.TakeWhile(kind => kind != "barrier").Where(kind => kind != "mma"), Is.EqualTo(Enumerable.Repeat("load", 8)), $"{name}: only reads of a stage");
+                Assert.That(block.TakeWhile(kind => kind != "barrier").Where(kind => kind != "mma"), Is.EqualTo(Enumerable.Repeat("load", isSmall ? 4 : 8)), $"{name}: only reads of a stage");
                 Assert.That(block[Array.LastIndexOf(block, "load")..], Has.None.EqualTo("store"), name);
             }
 
             Assert.That(reads.Select(block => block.Count(kind => kind == "barrier")), Is.EquivalentTo(new[] { 0, 1 }), $"{name}: nothing between the reads of the loop");
 
-            // A stage is written in blocks of their own, two or eight stores each: of A and of B, whole or at the end of the depth, before the loop and in it.
-            string[][] writes = [.. Blocks(name).Where(block => block.Count(kind => kind == "store") is > 1 and < 32)];
+            // A stage is written in blocks of their own, two or eight stores each (small tile: one or four): of A and of B, whole or at the end of the depth, before the loop and in it.
+            string[][] writes = [.. Blocks(name).Where(block => block.Count(kind => kind == "store") is > 0 and < 32 && (isSmall || block.Length > 1))];
             Assert.That(writes, Has.Length.GreaterThanOrEqualTo(8), name);
             Assert.That(writes.SelectMany(block => block), Is.All.EqualTo("store"), $"{name}: nothing else where a stage is written");
 
@@ -128,7 +137,8 @@ internal sealed class KernelPtxTests
             Assert.That(Blocks(name).Count(block => block is ["barrier"]), Is.GreaterThanOrEqualTo(2), name);
         }
 
-        Assert.That(products, Has.Length.GreaterThanOrEqualTo(20));
+        Assert.That(products.Count(name => name.Contains("SmallTile", StringComparison.Ordinal)), Is.GreaterThanOrEqualTo(20));
+        Assert.That(products.Count(name => name.Contains("LargeTile", StringComparison.Ordinal)), Is.GreaterThanOrEqualTo(20));
     }
 
     [Test]

@@ -76,12 +76,13 @@ internal sealed class PtxCacheTests
     [Test]
     public void Keys_tell_kernels_group_sizes_and_targets_apart()
     {
-        Delegate product = GpuGemm.Kernel<StridedMatrix, StridedMatrix, StridedMatrix, StrictPrecision>;
-        Delegate rounded = GpuGemm.Kernel<StridedMatrix, StridedMatrix, StridedMatrix, Tf32Precision>;
+        Delegate product = GpuGemm.Kernel<StridedMatrix, StridedMatrix, StridedMatrix, LargeTile, StrictPrecision>;
+        Delegate rounded = GpuGemm.Kernel<StridedMatrix, StridedMatrix, StridedMatrix, LargeTile, Tf32Precision>;
+        Delegate small = GpuGemm.Kernel<StridedMatrix, StridedMatrix, StridedMatrix, SmallTile, Tf32Precision>;
         string[] keys =
         [
             PtxCache.KeyOf(product.Method, 128, "SM_80 8.4"), PtxCache.KeyOf(rounded.Method, 128, "SM_80 8.4"), PtxCache.KeyOf(product.Method, 256, "SM_80 8.4"),
-            PtxCache.KeyOf(product.Method, 128, "SM_90 8.4"), PtxCache.KeyOf(product.Method, 128, "SM_80 8.8"),
+            PtxCache.KeyOf(small.Method, 128, "SM_80 8.4"), PtxCache.KeyOf(product.Method, 128, "SM_90 8.4"), PtxCache.KeyOf(product.Method, 128, "SM_80 8.8"),
         ];
         Assert.That(keys, Is.Unique);
         Assert.That(keys[0], Does.Contain(typeof(GpuGemm).Module.ModuleVersionId.ToString("N")));

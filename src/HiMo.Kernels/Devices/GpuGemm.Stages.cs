@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop of GpuGemm over the depth, in stages of 16.
-// Overlap    a thread loads its 8 + 8 elements of the next stage into registers, multiplies the stage that is in shared memory, and then stores what it
+// Overlap    a thread loads its 8 + 8 elements (small tile: 4 + 4) of the next stage into registers, multiplies the stage that is in shared memory, and then stores what it
 //            loaded into the other half of the shared memory: no load is waited for before the products are under way. One barrier a stage.
 // Branches   none around a load: ptxas waits for a load where a branch joins. What lies outside is read from the operand's last row or column instead;
 //            outside the depth it becomes 0 before it is stored, and outer indices outside give elements of C that nobody stores.
@@ -27,54 +27,56 @@ internal static partial class GpuGemm
     public const int SharedLength = 4 * OperandLength;
 
     private const int WordsOfRow = DepthStep / 4;
-    private const int OperandLength = Block * WordsOfRow;
+    private const int OperandLength = 2 * LargeTile.Rows * WordsOfRow;      // the small tile leaves half of it
     private const int RowsOfThreads = Threads / DepthStep;      // rows between two elements of a thread, where lanes run along the depth
 
     /// <summary>
-    /// Adds one 64 x 64 block of A B to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
+    /// Adds one block of A B to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
     /// free again at the return.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Accumulate<TA, TB, TPrecision>(
-        ref TileRow top, ref TileRow bottom, ArrayView<Float4> shared, TA a, TB b, int group, int firstRow, int rows, int firstColumn, int columns, int depth)
+    public static void Accumulate<TA, TB, TTile, TPrecision>(
+        ref TileSums sums, ArrayView<Float4> shared, TA a, TB b, int group, int firstRow, int rows, int firstColumn, int columns, int depth)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile
     {
         if (depth <= 0)
         {
             return; // the whole group
         }
 
-        StageShare shareA = LoadShare(a, group, firstRow, rows, 0, depth);
-        StageShare shareB = LoadShare(b, group, firstColumn, columns, 0, depth);
-        StoreShare<TA, TPrecision>(shared, 0, a, shareA, group, firstRow, rows, 0, depth);
-        StoreShare<TB, TPrecision>(shared, OperandLength, b, shareB, group, firstColumn, columns, 0, depth);
+        StageShare shareA = LoadShare<TA, TTile>(a, group, firstRow, rows, 0, depth);
+        StageShare shareB = LoadShare<TB, TTile>(b, group, firstColumn, columns, 0, depth);
+        StoreShare<TA, TTile, TPrecision>(shared, 0, a, shareA, group, firstRow, rows, 0, depth);
+        StoreShare<TB, TTile, TPrecision>(shared, OperandLength, b, shareB, group, firstColumn, columns, 0, depth);
         Group.Barrier();
         int stage = 0;
         for (int start = DepthStep; start < depth; start += DepthStep)
         {
-            shareA = LoadShare(a, group, firstRow, rows, start, depth);
-            shareB = LoadShare(b, group, firstColumn, columns, start, depth);
+            shareA = LoadShare<TA, TTile>(a, group, firstRow, rows, start, depth);
+            shareB = LoadShare<TB, TTile>(b, group, firstColumn, columns, start, depth);
             Warp.Barrier(); // holds the loads here: the assembler would move them behind the products
-            MultiplyStage<TPrecision>(ref top, ref bottom, shared, stage);
+            MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
             stage = (2 * OperandLength) - stage; // its last readers are a barrier away
-            StoreShare<TA, TPrecision>(shared, stage, a, shareA, group, firstRow, rows, start, depth);
-            StoreShare<TB, TPrecision>(shared, stage + OperandLength, b, shareB, group, firstColumn, columns, start, depth);
+            StoreShare<TA, TTile, TPrecision>(shared, stage, a, shareA, group, firstRow, rows, start, depth);
+            StoreShare<TB, TTile, TPrecision>(shared, stage + OperandLength, b, shareB, group, firstColumn, columns, start, depth);
             Group.Barrier(); // the next stage is complete
         }
 
-        MultiplyStage<TPrecision>(ref top, ref bottom, shared, stage);
+        MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
         Group.Barrier();
     }
 
-    // 64 x 16 elements of one operand, eight a thread: neighbouring lanes take neighbours in memory.
+    // 64 x 16 elements of one operand, eight a thread, or 32 x 16 and four: neighbouring lanes take neighbours in memory.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static StageShare LoadShare<T>(T operand, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
+    private static StageShare LoadShare<T, TTile>(T operand, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
         where T : struct, IGemmOperand
+        where TTile : struct, IGemmTile
     {
-        int outer = firstOuter + FirstOuter(operand);
-        int depth = firstDepth + FirstDepth(operand);
+        int outer = firstOuter + FirstOuter<T, TTile>(operand);
+        int depth = firstDepth + FirstDepth<T, TTile>(operand);
         int outerStep = operand.IsDepthContiguous ? RowsOfThreads : 0;
         int depthStep = operand.IsDepthContiguous ? 0 : 1;
         int lastOuter = outerCount - 1;
@@ -84,10 +86,14 @@ internal static partial class GpuGemm
         share.First.Y = Element(operand, group, outer + outerStep, lastOuter, depth + depthStep, lastDepth);
         share.First.Z = Element(operand, group, outer + (2 * outerStep), lastOuter, depth + (2 * depthStep), lastDepth);
         share.First.W = Element(operand, group, outer + (3 * outerStep), lastOuter, depth + (3 * depthStep), lastDepth);
-        share.Second.X = Element(operand, group, outer + (4 * outerStep), lastOuter, depth + (4 * depthStep), lastDepth);
-        share.Second.Y = Element(operand, group, outer + (5 * outerStep), lastOuter, depth + (5 * depthStep), lastDepth);
-        share.Second.Z = Element(operand, group, outer + (6 * outerStep), lastOuter, depth + (6 * depthStep), lastDepth);
-        share.Second.W = Element(operand, group, outer + (7 * outerStep), lastOuter, depth + (7 * depthStep), lastDepth);
+        if (TTile.WarpBlock == LargeTile.Rows)
+        {
+            share.Second.X = Element(operand, group, outer + (4 * outerStep), lastOuter, depth + (4 * depthStep), lastDepth);
+            share.Second.Y = Element(operand, group, outer + (5 * outerStep), lastOuter, depth + (5 * depthStep), lastDepth);
+            share.Second.Z = Element(operand, group, outer + (6 * outerStep), lastOuter, depth + (6 * depthStep), lastDepth);
+            share.Second.W = Element(operand, group, outer + (7 * outerStep), lastOuter, depth + (7 * depthStep), lastDepth);
+        }
+
         return share;
     }
 
@@ -97,44 +103,48 @@ internal static partial class GpuGemm
         operand.Load(group, XMath.Min(outer, lastOuter), XMath.Min(depth, lastDepth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstOuter<T>(T operand)
-        where T : struct, IGemmOperand =>
-        operand.IsDepthContiguous ? Group.IdxX / DepthStep : Group.IdxX & (Block - 1);
+    private static int FirstOuter<T, TTile>(T operand)
+        where T : struct, IGemmOperand
+        where TTile : struct, IGemmTile =>
+        operand.IsDepthContiguous ? Group.IdxX / DepthStep : Group.IdxX & ((2 * TTile.WarpBlock) - 1);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstDepth<T>(T operand)
-        where T : struct, IGemmOperand =>
-        operand.IsDepthContiguous ? Group.IdxX & (DepthStep - 1) : Group.IdxX / Block * (DepthStep / 2);
+    private static int FirstDepth<T, TTile>(T operand)
+        where T : struct, IGemmOperand
+        where TTile : struct, IGemmTile =>
+        operand.IsDepthContiguous ? Group.IdxX & (DepthStep - 1) : Group.IdxX / (2 * TTile.WarpBlock) * (TTile.WarpBlock / 4);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreShare<T, TPrecision>(
+    private static void StoreShare<T, TTile, TPrecision>(
         ArrayView<Float4> shared, int start, T operand, StageShare share, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
         where T : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile
     {
         if (firstDepth + DepthStep <= depthCount)
         {
-            share = Finish<T, TPrecision>(operand, share, group, firstOuter, outerCount, firstDepth, depthCount);
-            StoreShare(shared, start, operand, share);
+            share = Finish<T, TTile, TPrecision>(operand, share, group, firstOuter, outerCount, firstDepth, depthCount);
+            StoreShare<T, TTile>(shared, start, operand, share);
         }
         else
         {
-            share = Finish<T, TPrecision>(operand, share, group, firstOuter, outerCount, firstDepth, depthCount);
-            int inside = depthCount - firstDepth - FirstDepth(operand);     // elements from the thread's first on that are within the depth
+            share = Finish<T, TTile, TPrecision>(operand, share, group, firstOuter, outerCount, firstDepth, depthCount);
+            int inside = depthCount - firstDepth - FirstDepth<T, TTile>(operand);     // elements from the thread's first on that are within the depth
             int step = operand.IsDepthContiguous ? 0 : 1;
             share.First = Inside(share.First, inside, step);
             share.Second = Inside(share.Second, inside - (4 * step), step);
-            StoreShare(shared, start, operand, share);
+            StoreShare<T, TTile>(shared, start, operand, share);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static StageShare Finish<T, TPrecision>(T operand, StageShare share, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
+    private static StageShare Finish<T, TTile, TPrecision>(T operand, StageShare share, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
         where T : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile
     {
-        int outer = firstOuter + FirstOuter(operand);
-        int depth = firstDepth + FirstDepth(operand);
+        int outer = firstOuter + FirstOuter<T, TTile>(operand);
+        int depth = firstDepth + FirstDepth<T, TTile>(operand);
         int outerStep = operand.IsDepthContiguous ? RowsOfThreads : 0;
         int depthStep = operand.IsDepthContiguous ? 0 : 1;
         int lastOuter = outerCount - 1;
@@ -143,10 +153,14 @@ internal static partial class GpuGemm
         share.First.Y = Finish<T, TPrecision>(operand, share.First.Y, group, outer + outerStep, lastOuter, depth + depthStep, lastDepth);
         share.First.Z = Finish<T, TPrecision>(operand, share.First.Z, group, outer + (2 * outerStep), lastOuter, depth + (2 * depthStep), lastDepth);
         share.First.W = Finish<T, TPrecision>(operand, share.First.W, group, outer + (3 * outerStep), lastOuter, depth + (3 * depthStep), lastDepth);
-        share.Second.X = Finish<T, TPrecision>(operand, share.Second.X, group, outer + (4 * outerStep), lastOuter, depth + (4 * depthStep), lastDepth);
-        share.Second.Y = Finish<T, TPrecision>(operand, share.Second.Y, group, outer + (5 * outerStep), lastOuter, depth + (5 * depthStep), lastDepth);
-        share.Second.Z = Finish<T, TPrecision>(operand, share.Second.Z, group, outer + (6 * outerStep), lastOuter, depth + (6 * depthStep), lastDepth);
-        share.Second.W = Finish<T, TPrecision>(operand, share.Second.W, group, outer + (7 * outerStep), lastOuter, depth + (7 * depthStep), lastDepth);
+        if (TTile.WarpBlock == LargeTile.Rows)
+        {
+            share.Second.X = Finish<T, TPrecision>(operand, share.Second.X, group, outer + (4 * outerStep), lastOuter, depth + (4 * depthStep), lastDepth);
+            share.Second.Y = Finish<T, TPrecision>(operand, share.Second.Y, group, outer + (5 * outerStep), lastOuter, depth + (5 * depthStep), lastDepth);
+            share.Second.Z = Finish<T, TPrecision>(operand, share.Second.Z, group, outer + (6 * outerStep), lastOuter, depth + (6 * depthStep), lastDepth);
+            share.Second.W = Finish<T, TPrecision>(operand, share.Second.W, group, outer + (7 * outerStep), lastOuter, depth + (7 * depthStep), lastDepth);
+        }
+
         return share;
     }
 
@@ -157,11 +171,12 @@ internal static partial class GpuGemm
         TPrecision.Rounded(operand.Finish(value, group, XMath.Min(outer, lastOuter), XMath.Min(depth, lastDepth)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreShare<T>(ArrayView<Float4> shared, int start, T operand, StageShare share)
+    private static void StoreShare<T, TTile>(ArrayView<Float4> shared, int start, T operand, StageShare share)
         where T : struct, IGemmOperand
+        where TTile : struct, IGemmTile
     {
-        int row = FirstOuter(operand);
-        int own = FirstDepth(operand);
+        int row = FirstOuter<T, TTile>(operand);
+        int own = FirstDepth<T, TTile>(operand);
         if (operand.IsDepthContiguous)
         {
             const int Step = RowsOfThreads * DepthStep;         // 8 rows further a word has the same place in its row
@@ -170,15 +185,21 @@ internal static partial class GpuGemm
             words[Step] = share.First.Y;
             words[2 * Step] = share.First.Z;
             words[3 * Step] = share.First.W;
-            words[4 * Step] = share.Second.X;
-            words[5 * Step] = share.Second.Y;
-            words[6 * Step] = share.Second.Z;
-            words[7 * Step] = share.Second.W;
+            if (TTile.WarpBlock == LargeTile.Rows)
+            {
+                words[4 * Step] = share.Second.X;
+                words[5 * Step] = share.Second.Y;
+                words[6 * Step] = share.Second.Z;
+                words[7 * Step] = share.Second.W;
+            }
         }
         else
         {
             shared[start + Word(row, own / 4)] = share.First;
-            shared[start + Word(row, (own / 4) + 1)] = share.Second;
+            if (TTile.WarpBlock == LargeTile.Rows)
+            {
+                shared[start + Word(row, (own / 4) + 1)] = share.Second;
+            }
         }
     }
 
@@ -198,26 +219,40 @@ internal static partial class GpuGemm
     private static int Word(int row, int word) => (row * WordsOfRow) + (word ^ ((row >> 1) & (WordsOfRow - 1)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void MultiplyStage<TPrecision>(ref TileRow top, ref TileRow bottom, ArrayView<Float4> shared, int stage)
+    private static void MultiplyStage<TTile, TPrecision>(ref TileSums sums, ArrayView<Float4> shared, int stage)
         where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile
     {
         int lane = Group.IdxX & (Gpu.WarpSize - 1);
         int own = stage + Word(lane / 4, lane & 3);     // rows that differ by a multiple of 8 have their words in the same order
         const int Eight = 8 * WordsOfRow;
-        ArrayView<Float4> wordsA = shared.SubView(own + (WarpRow() * WordsOfRow), (3 * Eight) + 1);
-        ArrayView<Float4> wordsB = shared.SubView(own + OperandLength + (WarpColumn() * WordsOfRow), (3 * Eight) + 1);
-        FragmentB b = default;
-        b.B0 = wordsB[0];
-        b.B1 = wordsB[Eight];
-        b.B2 = wordsB[2 * Eight];
-        b.B3 = wordsB[3 * Eight];
+        int words = ((TTile.WarpBlock / 8) - 1) * Eight;
+        ArrayView<Float4> wordsA = shared.SubView(own + (WarpRow<TTile>() * WordsOfRow), words + 1);
+        ArrayView<Float4> wordsB = shared.SubView(own + OperandLength + (WarpColumn<TTile>() * WordsOfRow), words + 1);
         FragmentA upper = default;
-        upper.Upper = wordsA[0];
-        upper.Lower = wordsA[Eight];
-        FragmentA lower = default;
-        lower.Upper = wordsA[2 * Eight];
-        lower.Lower = wordsA[3 * Eight];
-        top = TPrecision.MultiplyAdd(top, upper, b);
-        bottom = TPrecision.MultiplyAdd(bottom, lower, b);
+        if (TTile.WarpBlock == LargeTile.Rows)
+        {
+            FragmentB b = default;
+            b.B0 = wordsB[0];
+            b.B1 = wordsB[Eight];
+            b.B2 = wordsB[2 * Eight];
+            b.B3 = wordsB[3 * Eight];
+            upper.Upper = wordsA[0];
+            upper.Lower = wordsA[Eight];
+            FragmentA lower = default;
+            lower.Upper = wordsA[2 * Eight];
+            lower.Lower = wordsA[3 * Eight];
+            sums.Top = TPrecision.MultiplyAdd(sums.Top, upper, b);
+            sums.Bottom = TPrecision.MultiplyAdd(sums.Bottom, lower, b);
+        }
+        else
+        {
+            FragmentPair b = default;
+            b.B0 = wordsB[0];
+            b.B1 = wordsB[Eight];
+            upper.Upper = wordsA[0];
+            upper.Lower = wordsA[Eight];
+            sums.Small = TPrecision.MultiplyAdd(sums.Small, upper, b);
+        }
     }
 }

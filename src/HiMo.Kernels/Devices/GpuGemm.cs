@@ -2,7 +2,7 @@
 // C = A B for operands that are read, and results that are stored, by small structures: a strided matrix, a softmax made on the fly.
 // Shapes     A: rows x depth, B: depth x columns, C: rows x columns, in each of some groups and batches; any size of 0 or more.
 // Mapping    Grid.X: blocks of columns of one group after the other, Grid.Y: blocks of rows, Grid.Z: batches; thread group of 4 warps = 64 x 64 of C;
-//            warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; depth in stages of 16 through shared memory (GpuGemm.Stages.cs).
+//            warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; where these are too few groups for the chip, 32 x 32 and 16 x 16 = 1 x 2; depth in stages of 16 through shared memory (GpuGemm.Stages.cs).
 // Precision  operands as IProductPrecision says, sums in float32, in the same order at every call.
 // Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
 using System.Runtime.CompilerServices;
@@ -93,7 +93,8 @@ internal struct GemmArguments<TA, TB, TC>
 /// <summary>Matrix products on the GPU.</summary>
 internal static partial class GpuGemm
 {
-    public const int Block = 64;
+    /// <summary>Rows and columns of C of a group, large tiles.</summary>
+    public const int Block = 2 * LargeTile.Rows;
     public const int Threads = 128;
 
     /// <summary>Groups that a multiprocessor holds: 168 registers a thread.</summary>
@@ -118,56 +119,90 @@ internal static partial class GpuGemm
                 $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
         }
 
-        Index3D grid = new(groups * CeilDiv(arguments.Columns), CeilDiv(arguments.Rows), batches);
-        gpu.Launch(stream, Kernel<TA, TB, TC, TPrecision>, grid, Threads, arguments);
+        if (Groups<LargeTile>(groups, arguments.Rows, arguments.Columns, batches).Size < gpu.Description.Multiprocessors)
+        {
+            Run<TA, TB, TC, SmallTile, TPrecision>(gpu, stream, groups, arguments, batches);
+        }
+        else
+        {
+            Run<TA, TB, TC, LargeTile, TPrecision>(gpu, stream, groups, arguments, batches);
+        }
     }
 
-    /// <summary>One 64 x 64 block of C.</summary>
-    [ResidentGroups(GroupsPerMultiprocessor)]
-    public static void Kernel<TA, TB, TC, TPrecision>(GemmArguments<TA, TB, TC> p)
+    /// <summary>Enqueues C = A B in tiles of a given shape.</summary>
+    internal static void Run<TA, TB, TC, TTile, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments, int batches = 1)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile =>
+        gpu.Launch(
+            stream, Kernel<TA, TB, TC, TTile, TPrecision>, Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches), Threads, arguments);
+
+    private static Index3D Groups<TTile>(int groups, int rows, int columns, int batches)
+        where TTile : struct, IGemmTile =>
+        new(groups * CeilDiv<TTile>(columns), CeilDiv<TTile>(rows), batches);
+
+    /// <summary>One block of C.</summary>
+    [ResidentGroups(GroupsPerMultiprocessor)]
+    public static void Kernel<TA, TB, TC, TTile, TPrecision>(GemmArguments<TA, TB, TC> p)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+        where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile
     {
         ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(SharedLength);
         ArrayView<float> rowValues = SharedMemory.Allocate<float>(Block);
-        int columnBlocks = CeilDiv(p.Columns);
+        int columnBlocks = CeilDiv<TTile>(p.Columns);
         int group = Grid.IdxX / columnBlocks;
-        int blockRow = Grid.IdxY * Block;
-        int blockColumn = Grid.IdxX % columnBlocks * Block;
+        int blockRow = Grid.IdxY * 2 * TTile.WarpBlock;
+        int blockColumn = Grid.IdxX % columnBlocks * 2 * TTile.WarpBlock;
         int columns = p.ColumnLimit.Apply(group, p.Columns);
         if (blockColumn >= columns)
         {
             return; // the whole group leaves
         }
 
-        if (Group.IdxX < Block && blockRow + Group.IdxX < p.Rows)
+        if (Group.IdxX < 2 * TTile.WarpBlock && blockRow + Group.IdxX < p.Rows)
         {
             rowValues[Group.IdxX] = p.C.Prepare(group, blockRow + Group.IdxX); // read after the barriers of the loop
         }
 
-        TileRow top = default;
-        TileRow bottom = default;
-        Accumulate<TA, TB, TPrecision>(
-            ref top, ref bottom, shared, p.A, p.B, group, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(group, p.Depth));
+        TileSums sums = default;
+        Accumulate<TA, TB, TTile, TPrecision>(
+            ref sums, shared, p.A, p.B, group, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(group, p.Depth));
         Group.Barrier(); // without a stage there was none yet
-        int row = WarpRow() + (Group.IdxX % Gpu.WarpSize / 4);
-        int column = blockColumn + WarpColumn() + (Group.IdxX % 4 * 2);
-        StoreRow(p, rowValues, top, group, blockRow, row, column, columns);
-        StoreRow(p, rowValues, bottom, group, blockRow, row + 16, column, columns);
+        int row = WarpRow<TTile>() + (Group.IdxX % Gpu.WarpSize / 4);
+        int column = blockColumn + WarpColumn<TTile>() + (Group.IdxX % 4 * 2);
+        if (TTile.WarpBlock == LargeTile.Rows)
+        {
+            StoreRow(p, rowValues, sums.Top, group, blockRow, row, column, columns);
+            StoreRow(p, rowValues, sums.Bottom, group, blockRow, row + 16, column, columns);
+        }
+        else
+        {
+            Store(p, rowValues, sums.Small.T0, group, blockRow, row, column, columns);
+            Store(p, rowValues, sums.Small.T1, group, blockRow, row, column + 8, columns);
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int CeilDiv(int size) => (size + Block - 1) / Block;
+    private static int CeilDiv<TTile>(int size)
+        where TTile : struct, IGemmTile =>
+        (size + (2 * TTile.WarpBlock) - 1) / (2 * TTile.WarpBlock);
 
     /// <summary>First row of the thread's warp within its group's block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int WarpRow() => Group.IdxX / (2 * Gpu.WarpSize) * 32;
+    public static int WarpRow<TTile>()
+        where TTile : struct, IGemmTile =>
+        Group.IdxX / (2 * Gpu.WarpSize) * TTile.WarpBlock;
 
     /// <summary>First column of the thread's warp within its group's block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int WarpColumn() => (Group.IdxX / Gpu.WarpSize & 1) * 32;
+    public static int WarpColumn<TTile>()
+        where TTile : struct, IGemmTile =>
+        (Group.IdxX / Gpu.WarpSize & 1) * TTile.WarpBlock;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreRow<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, TileRow tile, int group, int blockRow, int row, int column, int columns)

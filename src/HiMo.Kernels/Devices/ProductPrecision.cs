@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace HiMo.Kernels;
 
-/// <summary>How a product of 16 x 16 by 16 x 32 is made of matrix instructions.</summary>
+/// <summary>How products of 16 x 16 by 16 x 32, and by 16 x 16, are made of matrix instructions.</summary>
 internal interface IProductPrecision
 {
     /// <summary>What an element of an operand becomes on its way into shared memory.</summary>
@@ -11,6 +11,9 @@ internal interface IProductPrecision
 
     /// <summary>C + A B, accumulated in float32.</summary>
     static abstract TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b);
+
+    /// <inheritdoc cref="MultiplyAdd(TileRow, FragmentA, FragmentB)"/>
+    static abstract TilePair MultiplyAdd(TilePair c, FragmentA a, FragmentPair b);
 }
 
 /// <summary>
@@ -35,6 +38,16 @@ internal readonly struct StrictPrecision : IProductPrecision
         return c;
     }
 
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TilePair MultiplyAdd(TilePair c, FragmentA a, FragmentPair b)
+    {
+        TilePair sum = Mma.Float32Pair(a, b);
+        c.T0 = Add(c.T0, sum.T0);
+        c.T1 = Add(c.T1, sum.T1);
+        return c;
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Add(Float4 x, Float4 y)
     {
@@ -56,6 +69,10 @@ internal readonly struct Tf32Precision : IProductPrecision
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b) => Mma.Tf32Row(c, a, b);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TilePair MultiplyAdd(TilePair c, FragmentA a, FragmentPair b) => Mma.Tf32Pair(c, a, b);
 }
 
 /// <summary>Operands rounded to bf16: a relative error of 2^-8 each.</summary>
@@ -69,16 +86,33 @@ internal readonly struct Bf16Precision : IProductPrecision
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b)
     {
-        MmaOperands words = default;
-        words.X = Rounding.ToBf16Pair(a.Upper.X, a.Upper.Y);
-        words.Y = Rounding.ToBf16Pair(a.Lower.X, a.Lower.Y);
-        words.Z = Rounding.ToBf16Pair(a.Upper.Z, a.Upper.W);
-        words.W = Rounding.ToBf16Pair(a.Lower.Z, a.Lower.W);
+        MmaOperands words = Words(a);
         c.T0 = MultiplyAdd(c.T0, words, b.B0);
         c.T1 = MultiplyAdd(c.T1, words, b.B1);
         c.T2 = MultiplyAdd(c.T2, words, b.B2);
         c.T3 = MultiplyAdd(c.T3, words, b.B3);
         return c;
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TilePair MultiplyAdd(TilePair c, FragmentA a, FragmentPair b)
+    {
+        MmaOperands words = Words(a);
+        c.T0 = MultiplyAdd(c.T0, words, b.B0);
+        c.T1 = MultiplyAdd(c.T1, words, b.B1);
+        return c;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static MmaOperands Words(FragmentA a)
+    {
+        MmaOperands words = default;
+        words.X = Rounding.ToBf16Pair(a.Upper.X, a.Upper.Y);
+        words.Y = Rounding.ToBf16Pair(a.Lower.X, a.Lower.Y);
+        words.Z = Rounding.ToBf16Pair(a.Upper.Z, a.Upper.W);
+        words.W = Rounding.ToBf16Pair(a.Lower.Z, a.Lower.W);
+        return words;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -91,11 +91,10 @@ internal static class LogitPassGpu
         {
             for (int firstColumn = firstOfColumns; firstColumn < endOfColumns; firstColumn += Tile)
             {
-                TileRow top = default;
-                TileRow bottom = default;
-                GpuGemm.Accumulate<FactorOperand, FactorOperand, TPrecision>(
-                    ref top, ref bottom, shared, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, depth);
-                StoreLogits(logits, top, bottom, scale); // the last readers of the tile are two barriers of the product away
+                TileSums sums = default;
+                GpuGemm.Accumulate<FactorOperand, FactorOperand, LargeTile, TPrecision>(
+                    ref sums, shared, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, depth);
+                StoreLogits(logits, sums, scale); // the last readers of the tile are two barriers of the product away
                 Group.Barrier();
                 TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);
             }
@@ -143,12 +142,12 @@ internal static class LogitPassGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreLogits(ArrayView<float> logits, TileRow top, TileRow bottom, float scale)
+    private static void StoreLogits(ArrayView<float> logits, TileSums sums, float scale)
     {
-        int row = GpuGemm.WarpRow() + (Group.IdxX % Gpu.WarpSize / 4);
-        int column = GpuGemm.WarpColumn() + (Group.IdxX % 4 * 2);
-        StoreRow(logits, (row * Pitch) + column, top, scale);
-        StoreRow(logits, ((row + 16) * Pitch) + column, bottom, scale);
+        int row = GpuGemm.WarpRow<LargeTile>() + (Group.IdxX % Gpu.WarpSize / 4);
+        int column = GpuGemm.WarpColumn<LargeTile>() + (Group.IdxX % 4 * 2);
+        StoreRow(logits, (row * Pitch) + column, sums.Top, scale);
+        StoreRow(logits, ((row + 16) * Pitch) + column, sums.Bottom, scale);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -72,33 +72,33 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         Type[] types = launch.Kernel.GetGenericArguments();
         int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth");
         DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
-        Tiles tiles = default;
+        Tiles tiles = new() { Block = types[3] == typeof(SmallTile) ? 2 * SmallTile.Rows : GpuGemm.Block };
         double exponentials = 0.0;
         int batches = launch.Groups.Z;
-        for (int group = 0; group < launch.Groups.X / (int)Blocks(columns); group++)
+        for (int group = 0; group < launch.Groups.X / (int)tiles.Blocks(columns); group++)
         {
             double across = Limit(columnLimit, group, columns), along = Limit(depthLimit, group, depth);
             tiles.Add(rows, across, along, batches);
-            double loads = s_softmaxLoads.Contains(types[0]) ? rows * along * Blocks(across) : 0.0;
+            double loads = s_softmaxLoads.Contains(types[0]) ? rows * along * tiles.Blocks(across) : 0.0;
             exponentials += batches * SoftmaxPair * (loads + (s_softmaxStores.Contains(types[2]) ? rows * across : 0.0));
         }
 
         // Sums that one thread makes before or beside the product.
         double serial = types[2] == typeof(FeatureGradient) ? 1.5 * depth * GpuModel.LoadLatency / GpuModel.LoadsInFlight : 0.0;
-        return Finish(launch, tiles, types[3], exponentials, serial, tilesOfAGroup: 1.0);
+        return Finish(launch, tiles, types[4], exponentials, serial, tilesOfAGroup: 1.0);
     }
 
     private KernelCost LogitTiles(LaunchEntry launch, LogitPass pass)
     {
         int rows = pass.Branches.Rows, columns = pass.Branches.Columns;
-        Tiles tiles = default;
+        Tiles tiles = new() { Block = LogitPassGpu.Tile };
         for (int branch = 0; branch < launch.Groups.Z; branch++)
         {
             tiles.Add(rows, columns, Limit(pass.Depths, branch, int.MaxValue), 1.0);
         }
 
         tiles.Bytes -= 4.0 * launch.Groups.Z * rows * columns;     // no logit leaves its tile
-        double tilesOfAGroup = Blocks(pass.RegionRows) * Blocks(pass.RegionColumns);
+        double tilesOfAGroup = tiles.Blocks(pass.RegionRows) * tiles.Blocks(pass.RegionColumns);
         double lines = tiles.Count * 2.0 * LogitPassGpu.Tile * LineStep / (GpuModel.Multiprocessors * GpuModel.Clock);
         return Finish(launch, tiles, launch.Kernel.GetGenericArguments()[0], 2.0 * launch.Groups.Z * rows * columns, lines, tilesOfAGroup);
     }
@@ -106,13 +106,14 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     private KernelCost Finish(LaunchEntry launch, Tiles tiles, Type precision, double exponentials, double serial, double tilesOfAGroup)
     {
         bool isStrict = precision == typeof(StrictPrecision), isBf16 = precision == typeof(Bf16Precision);
-        const double LoadsOfAThread = 2.0 * GpuGemm.Block * GpuGemm.DepthStep / GpuGemm.Threads;
-        double productInstructions = 8.0 * (isStrict ? 2 * 27 : isBf16 ? 7 : 2 * 7);         // 8 tiles of a warp: rounding, splitting, products
-        double issue = ((LoadsOfAThread * GpuModel.InstructionsPerLoad) + 48.0 + productInstructions) / GpuModel.Clock;
-        double multiply = GpuModel.Multiprocessors * 2.0 * GpuGemm.Block * GpuGemm.Block * GpuGemm.DepthStep * (isStrict ? 3.0 : 1.0)
+        double loadsOfAThread = 2.0 * tiles.Block * GpuGemm.DepthStep / GpuGemm.Threads;
+        double instructionTiles = tiles.Block * tiles.Block / 512.0;                         // of a warp, four of which make a block in tiles of 16 x 8
+        double productInstructions = instructionTiles * (isStrict ? 2 * 27 : isBf16 ? 7 : 2 * 7);         // rounding, splitting, products
+        double issue = ((loadsOfAThread * GpuModel.InstructionsPerLoad) + 48.0 + productInstructions) / GpuModel.Clock;
+        double multiply = GpuModel.Multiprocessors * 2.0 * tiles.Block * tiles.Block * GpuGemm.DepthStep * (isStrict ? 3.0 : 1.0)
             / (device.Bf16 * (isBf16 ? 1.0 : 0.5) * GpuModel.MmaShare);
-        double fetch = GpuModel.Multiprocessors * 2.0 * sizeof(float) * GpuGemm.Block * GpuGemm.DepthStep / GpuModel.CacheBandwidth;
-        double stage = (LoadsOfAThread / GpuModel.LoadsInFlight * GpuModel.LoadLatency) + StageWork;
+        double fetch = GpuModel.Multiprocessors * 2.0 * sizeof(float) * tiles.Block * GpuGemm.DepthStep / GpuModel.CacheBandwidth;
+        double stage = (loadsOfAThread / GpuModel.LoadsInFlight * GpuModel.LoadLatency) + StageWork;
         double groupCount = Math.Max(1.0, tiles.Count / tilesOfAGroup);
         double waves = Math.Ceiling(groupCount / (GpuModel.Multiprocessors * GroupsPerMultiprocessor));
         (double Seconds, string Limit)[] limits =
@@ -181,16 +182,17 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
     private double Limit(DeviceLimit limit, int group, int size) =>
         Math.Min(size, group < limit.FirstGroup ? limit.Before : !limit.Kept.IsEmpty ? kept + limit.Extra : size);
 
-    private static double Blocks(double size) => Math.Ceiling(size / GpuGemm.Block);
-
     private static T Field<T>(LaunchEntry launch, string name) => (T)launch.Arguments.GetType().GetField(name)!.GetValue(launch.Arguments)!;
 
     private struct Tiles
     {
+        public double Block;        // rows and columns of a tile
         public double Count;
         public double Stages;
         public double Flops;
         public double Bytes;
+
+        public readonly double Blocks(double size) => Math.Ceiling(size / Block);
 
         public void Add(double rows, double columns, double depth, double batches)
         {

@@ -57,6 +57,37 @@ internal static unsafe class Mma
         return AddSecond(sum, highA, highB);
     }
 
+    /// <summary><see cref="Float32"/> of 16 x 16 by 16 x 16.</summary>
+    [IntrinsicImplementation]
+    public static TilePair Float32Pair(FragmentA a, FragmentPair b)
+    {
+        TilePair sum = default;
+        sum.T0 = MultiplyAdd<SplitProduct>(MultiplyAdd<SplitProduct>(default, MmaOperands.First(a, b.B0)), MmaOperands.Second(a, b.B0));
+        sum.T1 = MultiplyAdd<SplitProduct>(MultiplyAdd<SplitProduct>(default, MmaOperands.First(a, b.B1)), MmaOperands.Second(a, b.B1));
+        return sum;
+    }
+
+    /// <summary>What <see cref="Float32Pair"/> is on CUDA: the additions of <see cref="Float32OnCuda"/> in their order.</summary>
+    public static TilePair Float32PairOnCuda(FragmentA a, FragmentPair b)
+    {
+        FragmentA highA = Tf32Split.High(a);
+        FragmentA lowA = Tf32Split.Low(a, highA);
+        FragmentPair highB = Tf32Split.High(b);
+        FragmentPair lowB = Tf32Split.Low(b, highB);
+        return Tf32Pair(Tf32Pair(Tf32Pair(default, lowA, highB), highA, lowB), highA, highB);
+    }
+
+    /// <summary>C + A B of 16 x 16 by 16 x 16 operands that are rounded to tf32.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TilePair Tf32Pair(TilePair c, FragmentA a, FragmentPair b)
+    {
+        c.T0 = Tf32(c.T0, MmaOperands.First(a, b.B0));
+        c.T1 = Tf32(c.T1, MmaOperands.First(a, b.B1));
+        c.T0 = Tf32(c.T0, MmaOperands.Second(a, b.B0));
+        c.T1 = Tf32(c.T1, MmaOperands.Second(a, b.B1));
+        return c;
+    }
+
     /// <summary>C + A B of 16 x 16 by 16 x 32 operands that are rounded to tf32.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TileRow Tf32Row(TileRow c, FragmentA a, FragmentB b) => AddSecond(AddFirst(c, a, b), a, b);

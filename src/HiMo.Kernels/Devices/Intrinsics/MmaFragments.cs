@@ -15,6 +15,13 @@ internal struct Float4
     public float W;
 }
 
+/// <summary>One lane's share of a 16 x 16 accumulator: two instruction tiles side by side.</summary>
+internal struct TilePair
+{
+    public Float4 T0;
+    public Float4 T1;
+}
+
 /// <summary>One lane's share of a 16 x 32 accumulator: four instruction tiles side by side.</summary>
 internal struct TileRow
 {
@@ -29,6 +36,13 @@ internal struct FragmentA
 {
     public Float4 Upper;
     public Float4 Lower;
+}
+
+/// <summary>One lane's share of a 16 x 16 second operand, as float32: columns g and g + 8.</summary>
+internal struct FragmentPair
+{
+    public Float4 B0;
+    public Float4 B1;
 }
 
 /// <summary>One lane's share of a 16 x 32 operand, as float32: columns g, g + 8, g + 16 and g + 24.</summary>
@@ -119,6 +133,24 @@ internal static class Tf32Split
         b.B1 = Low(b.B1, high.B1);
         b.B2 = Low(b.B2, high.B2);
         b.B3 = Low(b.B3, high.B3);
+        return b;
+    }
+
+    /// <inheritdoc cref="High(float)"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static FragmentPair High(FragmentPair b)
+    {
+        b.B0 = High(b.B0);
+        b.B1 = High(b.B1);
+        return b;
+    }
+
+    /// <inheritdoc cref="Low(FragmentA, FragmentA)"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static FragmentPair Low(FragmentPair b, FragmentPair high)
+    {
+        b.B0 = Low(b.B0, high.B0);
+        b.B1 = Low(b.B1, high.B1);
         return b;
     }
 

@@ -16,6 +16,7 @@ internal static class PtxEmitter
         Register(typeof(Mma), nameof(Mma.Tf32), nameof(Mma.EmitTf32), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Mma), nameof(Mma.Bf16), nameof(Mma.EmitBf16), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Mma), nameof(Mma.Float32), nameof(Mma.Float32OnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(Mma), nameof(Mma.Float32Pair), nameof(Mma.Float32PairOnCuda), IntrinsicImplementationMode.Redirect);
         Register(typeof(Rounding), nameof(Rounding.ToTf32), nameof(Rounding.EmitToTf32), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Rounding), nameof(Rounding.ToBf16Pair), nameof(Rounding.EmitToBf16Pair), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Exp2), nameof(Exp2.Approximate), nameof(Exp2.Emit), IntrinsicImplementationMode.GenerateCode);
