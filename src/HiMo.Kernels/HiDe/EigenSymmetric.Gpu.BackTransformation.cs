@@ -13,7 +13,7 @@ internal static partial class EigenSymmetricGpu
     private const int LanesOfAPair = 8;
     private const int VectorsOfAWarp = 2 * Gpu.WarpSize / LanesOfAPair;
 
-    /// <summary>What a lane has of a vector of up to 192 components.</summary>
+    /// <summary>What a lane has of a vector: of up to 192 components if eight lanes have one, of 768 if a warp has.</summary>
     private struct Share
     {
         public Float4 C0;
@@ -302,6 +302,9 @@ internal static partial class EigenSymmetricGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Sum(Share z) => Add(Add(Add(Add(Add(z.C0, 1.0f, z.C1), 1.0f, z.C2), 1.0f, z.C3), 1.0f, z.C4), 1.0f, z.C5);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Total(Float4 x) => x.X + x.Y + (x.Z + x.W);
 
     // The sum of all components over a vector's lanes.
@@ -318,8 +321,7 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Put(ArrayView<float> vectors, Share z, int i, int start, int n, int isGram)
     {
-        Float4 sum = Add(Add(Add(Add(Add(z.C0, 1.0f, z.C1), 1.0f, z.C2), 1.0f, z.C3), 1.0f, z.C4), 1.0f, z.C5);
-        float mean = isGram * OverLanes(sum) / n;
+        float mean = isGram * OverLanes(Sum(z)) / n;
         if (i < n)
         {
             int first = (start * n) + n - 1 - i;

@@ -3,7 +3,7 @@
 // Shapes     as there; n up to LargeMaxSize. Grid.Y is the problem.
 // Launches   8: means; centre and scale; all columns of the tridiagonalisation (EigenSymmetric.Gpu.LargeColumns.cs), in as many turns as there are times
 //            more problems than multiprocessors; perturb; eigenvalues; vectors; back-transformation; rank.
-// Mapping    eigenvalues and back-transformation: a warp a value or vector; vectors of the tridiagonal matrix: a thread each.
+// Mapping    eigenvalues: a warp each; vectors of the tridiagonal matrix: a thread each; back-transformation: a warp two.
 // Work       4/3 n^3 operations for the columns; 2 n^3 for the back-transformation.
 // Precision  as there: float32 for the matrix, float64 for the tridiagonal problem.
 // Failure    none: no iteration waits for convergence. Deterministic, whatever the number of groups.
@@ -25,7 +25,7 @@ internal struct LargeEigenArguments
     /// <summary>The same memory as floats: A is at its begin.</summary>
     public ArrayView<float> Matrix;
 
-    /// <summary>Reflectors, row k is v_k; n x n a problem.</summary>
+    /// <summary>Reflectors, row k is v_k; n rows of <see cref="EigenSymmetricGpu.ReflectorPitch"/> a problem.</summary>
     public ArrayView<float> Reflectors;
 
     /// <summary>d, e, beta, means, trace and norm: n floats each.</summary>
@@ -63,6 +63,14 @@ internal struct LargeEigenArguments
         return Records.SubView(((Index * 2L) + (column % 2)) * length, length);
     }
 
+    /// <summary>v_k and what lies behind it, all the problem's further reflectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly ArrayView<float> Reflector(int k)
+    {
+        long pitch = EigenSymmetricGpu.ReflectorPitch(Problem.Size);
+        return Reflectors.SubView(((Index * (long)Problem.Size) + k) * pitch, (Problem.Size - k) * pitch);
+    }
+
     /// <summary>The problem's part of something of n x n elements, or a multiple of it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly ArrayView<float> Square(ArrayView<float> all, int stride)
@@ -85,14 +93,13 @@ internal static partial class EigenSymmetricGpu
     public const int LargeRecords = 4;
 
     private const int LargeThreads = 256;
-    private const int MostShared = 12000;              // words, of the 48 KB that need no permission
     private const int VectorD = 0;
     private const int VectorE = 1;
     private const int VectorBeta = 2;
     private const int VectorMean = 3;
     private const int VectorTrace = 4;
 
-    private static long LargeScratchLength(int size) => (5L * size * size / 2) + 1 + (((LargeVectors / 2) + 1 + 3L + LargeRecords) * size);
+    private static long LargeScratchLength(int size) => ((2L * size) + (ReflectorPitch(size) / 2) + (LargeVectors / 2) + 1 + 3L + LargeRecords) * size;
 
     private static void RunLarge(Gpu gpu, AcceleratorStream stream, int problems, int threads, EigenArguments problem)
     {
@@ -100,15 +107,17 @@ internal static partial class EigenSymmetricGpu
         int most = Math.Min(threads, LargeThreads);
         int warps = most / Gpu.WarpSize;
         long square = (long)n * n;
-        ArrayView<double> factors = problem.Scratch.SubView(0, 2 * square * problems);
-        ArrayView<double> tridiagonal = problem.Scratch.SubView(factors.Length, 3L * n * problems);
-        ArrayView<double> records = problem.Scratch.SubView(factors.Length + tridiagonal.Length, (long)LargeRecords * n * problems);
-        long used = factors.Length + tridiagonal.Length + records.Length;
+        ArrayView<double> reflectors = problem.Scratch.SubView(0, (long)ReflectorPitch(n) / 2 * n * problems); // first, because they begin at 16 bytes
+        ArrayView<double> factors = problem.Scratch.SubView(reflectors.Length, 2 * square * problems);
+        ArrayView<double> tridiagonal = problem.Scratch.SubView(reflectors.Length + factors.Length, 3L * n * problems);
+        long used = reflectors.Length + factors.Length + tridiagonal.Length;
+        ArrayView<double> records = problem.Scratch.SubView(used, (long)LargeRecords * n * problems);
+        used += records.Length;
         ArrayView<float> floats = problem.Scratch.SubView(used, problem.Scratch.Length - used).Cast<float>();
         LargeEigenArguments arguments = new()
         {
             Problem = problem, Factors = factors, Matrix = factors.Cast<float>(), Tridiagonal = tridiagonal, Records = records.Cast<long>(),
-            Reflectors = floats.SubView(0, square * problems), Vectors = floats.SubView(square * problems, (long)LargeVectors * n * problems),
+            Reflectors = reflectors.Cast<float>(), Vectors = floats.SubView(0, (long)LargeVectors * n * problems),
         };
         int chip = 2 * gpu.Description.Multiprocessors;
         gpu.Launch(stream, MeanKernel, new Index3D((n + most - 1) / most, problems, 1), most, arguments);
@@ -117,8 +126,7 @@ internal static partial class EigenSymmetricGpu
         gpu.Launch(stream, PerturbKernel, new Index3D(1, problems, 1), most, arguments);
         gpu.Launch(stream, ValuesKernel, new Index3D(CeilDiv(n, warps), problems, 1), most, arguments);
         gpu.Launch(stream, VectorsKernel, new Index3D(CeilDiv(n, Gpu.WarpSize), problems, 1), Gpu.WarpSize, arguments);
-        int together = Math.Clamp(MostShared / n, 1, warps);
-        gpu.Launch(stream, BackKernel, new Index3D(CeilDiv(n, together), problems, 1), together * Gpu.WarpSize, arguments, together * n);
+        RunBack(gpu, stream, problems, warps, arguments);
         gpu.Launch(stream, RankKernel, new Index3D(1, problems, 1), most, arguments, 2 * n);
     }
 
@@ -144,7 +152,7 @@ internal static partial class EigenSymmetricGpu
         p.Vector(VectorMean)[column] = p.Problem.IsGram != 0 ? (float)(sum / n) : 0.0f;
     }
 
-    /// <summary>A = H K H / trace, or K / trace, exactly symmetric.</summary>
+    /// <summary>A = H K H / trace, or K / trace, exactly symmetric; zeros for the reflectors.</summary>
     public static void CentreKernel(LargeEigenArguments p)
     {
         int n = p.Problem.Size;
@@ -152,6 +160,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> source = p.Square(p.Problem.Matrix, 1);
         ArrayView<float> a = p.Square(p.Matrix, 4);
         ArrayView<float> mean = p.Vector(VectorMean);
+        ArrayView<float> reflectors = p.Reflector(0);
         ArrayView<long> inbox = p.Inbox(0);
         ArrayView<long> later = p.Inbox(1);
         float part = 0.0f;
@@ -190,6 +199,11 @@ internal static partial class EigenSymmetricGpu
                     later[i] = 0;
                     later[n + i] = 0;
                 }
+            }
+
+            for (int j = lane; j < ReflectorPitch(n); j += Gpu.WarpSize)
+            {
+                reflectors[((long)i * ReflectorPitch(n)) + j] = 0.0f;
             }
         }
     }

@@ -319,7 +319,7 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Keep(LargeEigenArguments p, ArrayView<float> u, float corner, float alpha, float beta, int behind, int k, int n)
     {
-        ArrayView<float> reflector = p.Square(p.Reflectors, 1).SubView((long)k * n, n);
+        ArrayView<float> reflector = p.Reflector(k);
         for (int j = behind; j < n; j += Group.DimX)
         {
             reflector[j] = u[j];

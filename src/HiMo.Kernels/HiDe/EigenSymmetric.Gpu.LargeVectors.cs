@@ -4,7 +4,7 @@ using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
-// Behind the tridiagonalisation: eigenvalues, vectors, back-transformation, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
+// Behind the tridiagonalisation: eigenvalues, vectors of the tridiagonal matrix, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
 internal static partial class EigenSymmetricGpu
 {
     private const int WarpRounds = 12;                 // 33^12 > 2^60
@@ -58,56 +58,6 @@ internal static partial class EigenSymmetricGpu
             long square = (long)n * n;
             TwistedVector(
                 p.Double(0), p.Vector(VectorE), p.Double(1), p.Double(2)[i], p.Square(p.Problem.Vectors, 1), p.Factors.SubView(2 * Grid.IdxY * square, 2 * square), i, n);
-        }
-    }
-
-    /// <summary>One vector a warp goes back through the reflectors; it lies in shared memory, each component with one lane.</summary>
-    public static void BackKernel(LargeEigenArguments p)
-    {
-        int n = p.Problem.Size;
-        int warp = Group.IdxX / Gpu.WarpSize;
-        int lane = Group.IdxX % Gpu.WarpSize;
-        int i = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + warp;
-        if (i >= n)
-        {
-            return; // a whole warp leaves
-        }
-
-        ArrayView<float> z = SharedMemory.GetDynamic<float>().SubView(warp * n, n);
-        ArrayView<float> vectors = p.Square(p.Problem.Vectors, 1);
-        ArrayView<float> reflectors = p.Square(p.Reflectors, 1);
-        ArrayView<float> beta = p.Vector(VectorBeta);
-        for (int j = lane; j < n; j += Gpu.WarpSize)
-        {
-            z[j] = vectors[((long)j * n) + i];
-        }
-
-        for (int k = n - 3; k >= 0; k--)
-        {
-            float dot = 0.0f;
-            int start = (k + 1) / Gpu.WarpSize * Gpu.WarpSize;
-            for (int j = start + lane; j < n; j += Gpu.WarpSize)
-            {
-                dot += j > k ? z[j] * reflectors[((long)k * n) + j] : 0.0f;
-            }
-
-            float factor = beta[k] * GroupSum.Warp(dot);
-            for (int j = start + lane; j < n; j += Gpu.WarpSize)
-            {
-                z[j] -= j > k ? factor * reflectors[((long)k * n) + j] : 0.0f;
-            }
-        }
-
-        float sum = 0.0f;
-        for (int j = lane; j < n; j += Gpu.WarpSize)
-        {
-            sum += z[j];
-        }
-
-        float mean = p.Problem.IsGram * GroupSum.Warp(sum) / n;
-        for (int j = lane; j < n; j += Gpu.WarpSize)
-        {
-            vectors[((long)j * n) + i] = z[j] - mean;
         }
     }
 
