@@ -144,9 +144,24 @@ internal static partial class EigenSymmetricGpu
 
         ArrayView<float> matrix = p.Square(p.Problem.Matrix, 1);
         double sum = 0.0;
-        for (int row = 0; row < n; row++)
+        int row = 0;
+        for (; row < n % 8; row++)
         {
             sum += matrix[((long)row * n) + column];
+        }
+
+        for (; row < n; row += 8)
+        {
+            long place = ((long)row * n) + column;
+            float value0 = matrix[place]; // eight loads under way together
+            float value1 = matrix[place + n];
+            float value2 = matrix[place + (2 * n)];
+            float value3 = matrix[place + (3 * n)];
+            float value4 = matrix[place + (4 * n)];
+            float value5 = matrix[place + (5 * n)];
+            float value6 = matrix[place + (6 * n)];
+            float value7 = matrix[place + (7 * n)];
+            sum += (double)value0 + value1 + ((double)value2 + value3) + ((double)value4 + value5 + ((double)value6 + value7));
         }
 
         p.Vector(VectorMean)[column] = p.Problem.IsGram != 0 ? (float)(sum / n) : 0.0f;
