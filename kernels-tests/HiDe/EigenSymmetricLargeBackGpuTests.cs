@@ -19,7 +19,7 @@ internal sealed class EigenSymmetricLargeBackGpuTests
         Random random = new(n);
         float[] reflectors = new float[n * pitch];
         float[] beta = new float[n];
-        float[] z = [.. Enumerable.Range(0, n * n).Select(at => at % n < columns ? random.NextSingle() - 0.5f : 0.0f)];
+        float[] z = [.. Enumerable.Range(0, n * n).Select(at => at % n < columns ? random.NextSingle() + 0.1f : 0.0f)];
         for (int k = 0; k < n - 2; k++)
         {
             Span<float> v = reflectors.AsSpan((k * pitch) + k + 1, n - k - 1);
@@ -37,7 +37,8 @@ internal sealed class EigenSymmetricLargeBackGpuTests
 
         for (int i = 0; i < columns; i++)
         {
-            double[] expected = [.. Enumerable.Range(0, n).Select(j => (double)z[(j * n) + i])];
+            double length = Math.Sqrt(Enumerable.Range(0, n).Sum(j => (double)z[(j * n) + i] * z[(j * n) + i]));
+            double[] expected = [.. Enumerable.Range(0, n).Select(j => z[(j * n) + i] / length)];
             for (int k = n - 3; k >= 0; k--)
             {
                 double dot = Enumerable.Range(0, n).Sum(j => expected[j] * reflectors[(k * pitch) + j]);
@@ -48,18 +49,22 @@ internal sealed class EigenSymmetricLargeBackGpuTests
             }
 
             double mean = expected.Average();
-            Assert.That(Enumerable.Range(0, n).Select(j => actual[(j * n) + i]), Is.EqualTo(expected.Select(each => each - mean)).Within(1e-5), $"vector {i}");
+            Assert.That(Enumerable.Range(0, n).Select(j => actual[(j * n) + n - 1 - i]), Is.EqualTo(expected.Select(each => each - mean)).Within(1e-6), $"vector {i}");
         }
     }
 
     private static float[] Run(Gpu gpu, float[] reflectors, float[] beta, float[] z, int n)
     {
         using MemoryBuffer1D<float, Stride1D.Dense> rows = gpu.Accelerator.Allocate1D(reflectors);
-        using MemoryBuffer1D<float, Stride1D.Dense> vectors = gpu.Accelerator.Allocate1D(z);
+        int half = EigenSymmetricGpu.Solutions.Length(n) / 2;
+        float[] solution = [.. z, .. new float[half - z.Length]]; // the same one from both ends, and no exponents
+        using MemoryBuffer1D<float, Stride1D.Dense> solutions = gpu.Accelerator.Allocate1D<float>([.. solution, .. solution]);
+        using MemoryBuffer1D<float, Stride1D.Dense> vectors = gpu.Allocate<float>(n * n);
         using MemoryBuffer1D<float, Stride1D.Dense> factors = gpu.Accelerator.Allocate1D<float>([.. new float[2 * n], .. beta, .. new float[2 * n]]); // beta is the third of five
         gpu.Launch(gpu.Accelerator.DefaultStream, EigenSymmetricGpu.BackKernel, new Index3D(1, 1, 1), 2 * Gpu.WarpSize, new LargeEigenArguments
         {
-            Problem = new EigenArguments { Vectors = vectors.View.BaseView, Size = n, IsGram = 1 }, Reflectors = rows.View.BaseView, Vectors = factors.View.BaseView,
+            Problem = new EigenArguments { Vectors = vectors.View.BaseView, Size = n, IsGram = 1 }, Solutions = solutions.View.BaseView, Reflectors = rows.View.BaseView,
+            Vectors = factors.View.BaseView,
         });
         gpu.Accelerator.Synchronize();
         return vectors.GetAsArray1D();

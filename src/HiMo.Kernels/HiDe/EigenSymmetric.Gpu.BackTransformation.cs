@@ -32,7 +32,7 @@ internal static partial class EigenSymmetricGpu
     }
 
     /// <summary>The two solutions for every eigenvalue in global memory, the one from above first; column i belongs to value i.</summary>
-    private struct Solutions
+    internal struct Solutions
     {
         public ArrayView<float> Memory;
         public int Size;
@@ -58,22 +58,22 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    // Both solutions for every value, a thread each; warps have one direction.
+    // Both solutions for every value, one a task of which a thread has its first and each step-th; warps have one direction.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Solve(TridiagonalGpu t, ArrayView<double> values, Solutions solutions)
+    private static void Solve(TridiagonalGpu t, ArrayView<double> values, Solutions solutions, int first, int step)
     {
         int n = t.Size;
         int width = (n + Gpu.WarpSize - 1) / Gpu.WarpSize * Gpu.WarpSize;
-        for (int task = Group.IdxX; task < 2 * width; task += Group.DimX)
+        for (int task = first; task < 2 * width; task += step)
         {
             int i = task % width;
             if (i < n)
             {
                 bool isAbove = task < width;
-                int first = (isAbove ? 0 : solutions.Below) + i;
-                int exponents = first + solutions.Exponents;
+                int start = (isAbove ? 0 : solutions.Below) + i;
+                int exponents = start + solutions.Exponents;
                 t.Solve(
-                    values[i], isAbove ? 1 : -1, solutions.Memory.SubView(first, solutions.Exponents - i), solutions.Memory.SubView(exponents, (solutions.Exponents / TridiagonalGpu.Block) - i), n);
+                    values[i], isAbove ? 1 : -1, solutions.Memory.SubView(start, solutions.Exponents - i), solutions.Memory.SubView(exponents, (solutions.Exponents / TridiagonalGpu.Block) - i), n);
             }
         }
     }

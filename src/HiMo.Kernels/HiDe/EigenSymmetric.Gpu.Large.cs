@@ -3,7 +3,7 @@
 // Shapes     as there; n up to LargeMaxSize. Grid.Y is the problem.
 // Launches   8: means; centre and scale; all columns of the tridiagonalisation (EigenSymmetric.Gpu.LargeColumns.cs), in as many turns as there are times
 //            more problems than multiprocessors; perturb; eigenvalues; vectors; back-transformation; rank.
-// Mapping    eigenvalues: a warp each; vectors of the tridiagonal matrix: a thread each; back-transformation: a warp two.
+// Mapping    eigenvalues: a warp each; solutions of the tridiagonal equations: a thread each; back-transformation: a warp two.
 // Work       4/3 n^3 operations for the columns; 2 n^3 for the back-transformation.
 // Precision  as there: float32 for the matrix, float64 for the tridiagonal problem.
 // Failure    none: no iteration waits for convergence. Deterministic, whatever the number of groups.
@@ -19,10 +19,7 @@ internal struct LargeEigenArguments
 {
     public EigenArguments Problem;
 
-    /// <summary>A, 2 n^2 doubles of room a problem; later the factors of the vectors.</summary>
-    public ArrayView<double> Factors;
-
-    /// <summary>The same memory as floats: A is at its begin.</summary>
+    /// <summary>A.</summary>
     public ArrayView<float> Matrix;
 
     /// <summary>Reflectors, row k is v_k; n rows of <see cref="EigenSymmetricGpu.ReflectorPitch"/> a problem.</summary>
@@ -34,8 +31,14 @@ internal struct LargeEigenArguments
     /// <summary>What the groups of the tridiagonalisation hand to each other: see <see cref="Inbox"/>.</summary>
     public ArrayView<long> Records;
 
-    /// <summary>Diagonal, squares beside it, eigenvalues: n doubles each.</summary>
-    public ArrayView<double> Tridiagonal;
+    /// <summary>The tridiagonal matrix, 2 n rows a problem.</summary>
+    public ArrayView<TridiagonalRow> Rows;
+
+    /// <summary>Its eigenvalues, ascending, n a problem.</summary>
+    public ArrayView<double> Values;
+
+    /// <summary>Its solutions from both ends, <see cref="EigenSymmetricGpu.Solutions.Length"/> a problem.</summary>
+    public ArrayView<float> Solutions;
 
     /// <summary>Problem of the grid's first row.</summary>
     public int First;
@@ -48,9 +51,27 @@ internal struct LargeEigenArguments
     public readonly ArrayView<float> Vector(int index) =>
         Vectors.SubView((((long)Index * EigenSymmetricGpu.LargeVectors) + index) * Problem.Size, Problem.Size);
 
-    /// <summary>One of the vectors of n doubles.</summary>
+    /// <summary>The problem's tridiagonal matrix.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly ArrayView<double> Double(int index) => Tridiagonal.SubView((((long)Index * 3) + index) * Problem.Size, Problem.Size);
+    public readonly TridiagonalGpu Tridiagonal()
+    {
+        TridiagonalGpu tridiagonal = default;
+        tridiagonal.Rows = Rows.SubView(2L * Index * Problem.Size, 2L * Problem.Size);
+        tridiagonal.Size = Problem.Size;
+        return tridiagonal;
+    }
+
+    /// <summary>The problem's eigenvalues, of trace 1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly ArrayView<double> Eigenvalues() => Values.SubView((long)Index * Problem.Size, Problem.Size);
+
+    /// <summary>The problem's solutions.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly EigenSymmetricGpu.Solutions BothSolutions()
+    {
+        int length = EigenSymmetricGpu.Solutions.Length(Problem.Size);
+        return EigenSymmetricGpu.Solutions.In(Solutions.SubView((long)Index * length, length), Problem.Size);
+    }
 
     /// <summary>
     /// The 2 n records of a column: n words with the elements of the product before, n with those of the column itself, each beside the column's
@@ -71,12 +92,12 @@ internal struct LargeEigenArguments
         return Reflectors.SubView(((Index * (long)Problem.Size) + k) * pitch, (Problem.Size - k) * pitch);
     }
 
-    /// <summary>The problem's part of something of n x n elements, or a multiple of it.</summary>
+    /// <summary>The problem's part of something of n x n elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly ArrayView<float> Square(ArrayView<float> all, int stride)
+    public readonly ArrayView<float> Square(ArrayView<float> all)
     {
         long square = (long)Problem.Size * Problem.Size;
-        return all.SubView(Index * stride * square, stride * square);
+        return all.SubView(Index * square, square);
     }
 }
 
@@ -93,13 +114,15 @@ internal static partial class EigenSymmetricGpu
     public const int LargeRecords = 4;
 
     private const int LargeThreads = 256;
+    private const int TridiagonalWords = 8;            // doubles of two rows
     private const int VectorD = 0;
     private const int VectorE = 1;
     private const int VectorBeta = 2;
     private const int VectorMean = 3;
     private const int VectorTrace = 4;
 
-    private static long LargeScratchLength(int size) => ((2L * size) + (ReflectorPitch(size) / 2) + (LargeVectors / 2) + 1 + 3L + LargeRecords) * size;
+    private static long LargeScratchLength(int size) =>
+        (((((long)ReflectorPitch(size) + size + LargeVectors + 1) / 2) + TridiagonalWords + 1 + LargeRecords) * size) + (Solutions.Length(size) / 2);
 
     private static void RunLarge(Gpu gpu, AcceleratorStream stream, int problems, int threads, EigenArguments problem)
     {
@@ -107,27 +130,34 @@ internal static partial class EigenSymmetricGpu
         int most = Math.Min(threads, LargeThreads);
         int warps = most / Gpu.WarpSize;
         long square = (long)n * n;
-        ArrayView<double> reflectors = problem.Scratch.SubView(0, (long)ReflectorPitch(n) / 2 * n * problems); // first, because they begin at 16 bytes
-        ArrayView<double> factors = problem.Scratch.SubView(reflectors.Length, 2 * square * problems);
-        ArrayView<double> tridiagonal = problem.Scratch.SubView(reflectors.Length + factors.Length, 3L * n * problems);
-        long used = reflectors.Length + factors.Length + tridiagonal.Length;
-        ArrayView<double> records = problem.Scratch.SubView(used, (long)LargeRecords * n * problems);
-        used += records.Length;
-        ArrayView<float> floats = problem.Scratch.SubView(used, problem.Scratch.Length - used).Cast<float>();
-        LargeEigenArguments arguments = new()
+        long used = 0;
+        LargeEigenArguments arguments = new() // what is read in words of 16 bytes comes first
         {
-            Problem = problem, Factors = factors, Matrix = factors.Cast<float>(), Tridiagonal = tridiagonal, Records = records.Cast<long>(),
-            Reflectors = reflectors.Cast<float>(), Vectors = floats.SubView(0, (long)LargeVectors * n * problems),
+            Problem = problem,
+            Reflectors = Take((long)ReflectorPitch(n) / 2 * n).Cast<float>(),
+            Rows = Take((long)TridiagonalWords * n).Cast<TridiagonalRow>(),
+            Solutions = Take(Solutions.Length(n) / 2).Cast<float>(),
+            Values = Take(n),
+            Records = Take((long)LargeRecords * n).Cast<long>(),
         };
+        ArrayView<float> floats = problem.Scratch.SubView(used, problem.Scratch.Length - used).Cast<float>();
+        arguments.Matrix = floats.SubView(0, square * problems);
+        arguments.Vectors = floats.SubView(square * problems, (long)LargeVectors * n * problems);
         int chip = 2 * gpu.Description.Multiprocessors;
         gpu.Launch(stream, MeanKernel, new Index3D((n + most - 1) / most, problems, 1), most, arguments);
         gpu.Launch(stream, CentreKernel, new Index3D(Math.Min(CeilDiv(n, warps), chip), problems, 1), most, arguments);
         RunColumns(gpu, stream, problems, threads, arguments);
         gpu.Launch(stream, PerturbKernel, new Index3D(1, problems, 1), most, arguments);
         gpu.Launch(stream, ValuesKernel, new Index3D(CeilDiv(n, warps), problems, 1), most, arguments);
-        gpu.Launch(stream, VectorsKernel, new Index3D(CeilDiv(n, Gpu.WarpSize), problems, 1), Gpu.WarpSize, arguments);
+        gpu.Launch(stream, VectorsKernel, new Index3D(2 * CeilDiv(n, Gpu.WarpSize), problems, 1), Gpu.WarpSize, arguments);
         RunBack(gpu, stream, problems, warps, arguments);
         gpu.Launch(stream, RankKernel, new Index3D(1, problems, 1), most, arguments, 2 * n);
+
+        ArrayView<double> Take(long length)
+        {
+            used += length * problems;
+            return problem.Scratch.SubView(used - (length * problems), length * problems);
+        }
     }
 
     private static int CeilDiv(int count, int size) => (count + size - 1) / size;
@@ -142,7 +172,7 @@ internal static partial class EigenSymmetricGpu
             return;
         }
 
-        ArrayView<float> matrix = p.Square(p.Problem.Matrix, 1);
+        ArrayView<float> matrix = p.Square(p.Problem.Matrix);
         double sum = 0.0;
         int row = 0;
         for (; row < n % 8; row++)
@@ -172,8 +202,8 @@ internal static partial class EigenSymmetricGpu
     {
         int n = p.Problem.Size;
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupSum.ScratchLength);
-        ArrayView<float> source = p.Square(p.Problem.Matrix, 1);
-        ArrayView<float> a = p.Square(p.Matrix, 4);
+        ArrayView<float> source = p.Square(p.Problem.Matrix);
+        ArrayView<float> a = p.Square(p.Matrix);
         ArrayView<float> mean = p.Vector(VectorMean);
         ArrayView<float> reflectors = p.Reflector(0);
         ArrayView<long> inbox = p.Inbox(0);

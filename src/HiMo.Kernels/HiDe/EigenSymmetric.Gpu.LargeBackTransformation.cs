@@ -31,7 +31,7 @@ internal static partial class EigenSymmetricGpu
         gpu.Launch(stream, BackKernel, new Index3D(CeilDiv(pairs, together), problems, 1), together * warps * Gpu.WarpSize, arguments);
     }
 
-    /// <summary>Two vectors go back through the reflectors, and of a Gram matrix are then centred.</summary>
+    /// <summary>Two vectors of the tridiagonal matrix, from its solutions, go back through the reflectors, and of a Gram matrix are then centred.</summary>
     public static void BackKernel(LargeEigenArguments p)
     {
         int n = p.Problem.Size;
@@ -45,10 +45,15 @@ internal static partial class EigenSymmetricGpu
         }
 
         int start = (warp % warps * 4 * Gpu.WarpSize) + (4 * (Group.IdxX % Gpu.WarpSize));
-        ArrayView<float> vectors = p.Square(p.Problem.Vectors, 1);
+        ArrayView<float> vectors = p.Square(p.Problem.Vectors);
         Pair pair = default;
-        pair.Z = ComponentsOf(vectors, i, start, warps, n);
-        pair.Y = ComponentsOf(vectors, XMath.Min(i + 1, n - 1), start, warps, n);
+        Solutions solutions = p.BothSolutions();
+        pair.Z = LargeJoin(solutions, i, start, warps);
+        pair.Y = LargeJoin(solutions, XMath.Min(i + 1, n - 1), start, warps);
+        PairSum squares = OverWarps(
+            OverLanes(Total(Products(pair.Z, pair.Z, 0, isWide: true)), Total(Products(pair.Y, pair.Y, 0, isWide: true))), scratch, n % 2, warps); // n - 3 follows
+        pair.Z = Plus(default, 1.0f / XMath.Sqrt(squares.Z), pair.Z, 0, isWide: true);
+        pair.Y = Plus(default, 1.0f / XMath.Sqrt(squares.Y), pair.Y, 0, isWide: true);
         pair = LargeReflectRange(pair, p, scratch, start, 5, warps, n);
         pair = LargeReflectRange(pair, p, scratch, start, 4, warps, n);
         pair = LargeReflectRange(pair, p, scratch, start, 3, warps, n);
@@ -163,31 +168,55 @@ internal static partial class EigenSymmetricGpu
         return sum;
     }
 
+    // A lane's share of the solution from above up to the row where both together are largest, and of the one from below behind it. Every warp looks
+    // at all rows for that one.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Share ComponentsOf(ArrayView<float> vectors, int i, int start, int warps, int n)
+    private static Share LargeJoin(Solutions s, int i, int start, int warps)
     {
+        int n = s.Size;
+        long best = long.MinValue;
+        for (int row = 4 * (Group.IdxX % Gpu.WarpSize); row < n; row += 4 * Gpu.WarpSize)
+        {
+            best = XMath.Max(best, XMath.Max(
+                XMath.Max(LargeKey(s, i, row), LargeKey(s, i, row + 1)),
+                XMath.Max(LargeKey(s, i, row + 2), LargeKey(s, i, row + 3))));
+        }
+
+        for (int distance = Gpu.WarpSize / 2; distance > 0; distance /= 2)
+        {
+            best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, distance));
+        }
+
+        int twist = 0xfff - (int)(best & 0xfff);
+        int place = (twist * n) + i;
+        int block = (twist / TridiagonalGpu.Block * n) + i + s.Exponents;
+        Joint joint = default;
+        joint.Twist = twist;
+        joint.Above = 1.0f / s.Memory[place];
+        joint.Below = 1.0f / s.Memory[place + s.Below];
+        joint.AboveExponent = (int)s.Memory[block];
+        joint.BelowExponent = (int)s.Memory[block + s.Below];
         int step = warps * 4 * Gpu.WarpSize;
         Share z = default;
-        z.C0 = FourOf(vectors, i, start, n);
-        z.C1 = FourOf(vectors, i, start + step, n);
-        z.C2 = FourOf(vectors, i, start + (2 * step), n);
-        z.C3 = FourOf(vectors, i, start + (3 * step), n);
-        z.C4 = FourOf(vectors, i, start + (4 * step), n);
-        z.C5 = FourOf(vectors, i, start + (5 * step), n);
+        z.C0 = Take(s, joint, i, start);
+        z.C1 = Take(s, joint, i, start + step);
+        z.C2 = Take(s, joint, i, start + (2 * step));
+        z.C3 = Take(s, joint, i, start + (3 * step));
+        z.C4 = Take(s, joint, i, start + (4 * step));
+        z.C5 = Take(s, joint, i, start + (5 * step));
         return z;
     }
 
-    // Four components; zeros past the end.
+    // As in the small form, with twelve bits for the row.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 FourOf(ArrayView<float> vectors, int i, int row, int n)
+    private static long LargeKey(Solutions s, int i, int row)
     {
-        Float4 z = default;
-        int place = (row * n) + i;
-        z.X = row < n ? vectors[place] : 0.0f;
-        z.Y = row + 1 < n ? vectors[place + n] : 0.0f;
-        z.Z = row + 2 < n ? vectors[place + (2 * n)] : 0.0f;
-        z.W = row + 3 < n ? vectors[place + (3 * n)] : 0.0f;
-        return z;
+        int n = s.Size;
+        int place = (row * n) + i; // rows are there up to a whole block
+        int block = (row / TridiagonalGpu.Block * n) + i + s.Exponents;
+        int exponent = (int)s.Memory[block] + (int)s.Memory[block + s.Below];
+        int logarithm = Logarithm(s.Memory[place]) + Logarithm(s.Memory[place + s.Below]) + (exponent << 9);
+        return row < n ? ((long)logarithm << 12) | (long)(0xfff - row) : long.MinValue;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -196,7 +225,7 @@ internal static partial class EigenSymmetricGpu
         int step = warps * 4 * Gpu.WarpSize;
         if (i < n)
         {
-            int place = (start * n) + i;
+            int place = (start * n) + n - 1 - i; // in the order of descending eigenvalues
             Put(vectors, z.C0, mean, place, start, n);
             Put(vectors, z.C1, mean, place + (step * n), start + step, n);
             Put(vectors, z.C2, mean, place + (2 * step * n), start + (2 * step), n);

@@ -100,7 +100,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
         ArrayView<float> product = shared.SubView(2 * n, n);
         ArrayView<float> parts = shared.SubView(3 * n, room * warps);
-        ArrayView<float> matrix = p.Square(p.Matrix, 4);
+        ArrayView<float> matrix = p.Square(p.Matrix);
         ArrayView<float> rows = TRows.Rows(shared, (3 * n) + (room * warps), matrix, n);
         int stride = TRows.Stride(n);
         for (int j = Group.IdxX; j < n; j += Group.DimX)

@@ -4,15 +4,15 @@ using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
-// Behind the tridiagonalisation: eigenvalues, vectors of the tridiagonal matrix, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
+// Behind the tridiagonalisation: eigenvalues, solutions of the tridiagonal equations, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
 internal static partial class EigenSymmetricGpu
 {
     private const int WarpRounds = 12;                 // 33^12 > 2^60
 
-    /// <summary>The tridiagonal matrix in float64, its eigenvalues pulled apart.</summary>
+    /// <summary>The tridiagonal matrix in float64, and a bound of its norm.</summary>
     public static void PerturbKernel(LargeEigenArguments p)
     {
-        double norm = Perturb(p.Vector(VectorD), p.Vector(VectorE), p.Double(0), p.Double(1), p.Problem.Size);
+        double norm = p.Tridiagonal().Fill(p.Vector(VectorD), p.Vector(VectorE));
         if (Group.IdxX == 0)
         {
             p.Vector(VectorTrace)[1] = (float)(norm * (1.0 + 1e-6)); // no smaller after rounding
@@ -30,36 +30,26 @@ internal static partial class EigenSymmetricGpu
             return; // a whole warp leaves
         }
 
-        ArrayView<double> diagonal = p.Double(0);
-        ArrayView<double> offSquares = p.Double(1);
+        TridiagonalGpu tridiagonal = p.Tridiagonal();
         double low = -p.Vector(VectorTrace)[1];
         double width = -2.0 * low;
         for (int round = 0; round < WarpRounds; round++)
         {
             double x = low + (width * ((lane + 1) / (Gpu.WarpSize + 1.0)));
-            float notAbove = GroupSum.Warp(CountBelow(diagonal, offSquares, x, n) <= i ? 1.0f : 0.0f);
+            float notAbove = GroupSum.Warp(tridiagonal.CountBelow(x) <= i ? 1.0f : 0.0f);
             low += width * (notAbove / (Gpu.WarpSize + 1.0));
             width /= Gpu.WarpSize + 1.0;
         }
 
         if (lane == 0)
         {
-            p.Double(2)[i] = low + (0.5 * width);
+            p.Eigenvalues()[i] = low + (0.5 * width);
         }
     }
 
-    /// <summary>One vector of the tridiagonal matrix a thread.</summary>
-    public static void VectorsKernel(LargeEigenArguments p)
-    {
-        int n = p.Problem.Size;
-        int i = (Grid.IdxX * Group.DimX) + Group.IdxX;
-        if (i < n)
-        {
-            long square = (long)n * n;
-            TwistedVector(
-                p.Double(0), p.Vector(VectorE), p.Double(1), p.Double(2)[i], p.Square(p.Problem.Vectors, 1), p.Factors.SubView(2 * Grid.IdxY * square, 2 * square), i, n);
-        }
-    }
+    /// <summary>One solution of the tridiagonal equations a thread.</summary>
+    public static void VectorsKernel(LargeEigenArguments p) =>
+        Solve(p.Tridiagonal(), p.Eigenvalues(), p.BothSolutions(), (Grid.IdxX * Group.DimX) + Group.IdxX, Grid.DimX * Group.DimX);
 
     /// <summary>lambda, and m = min { m : sum_{i up to m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it. One thread adds, all divide.</summary>
     public static void RankKernel(LargeEigenArguments p)
@@ -71,7 +61,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> lambda = p.Problem.Values.SubView((long)Grid.IdxY * n, n);
         for (int i = Group.IdxX; i < n; i += Group.DimX)
         {
-            float value = XMath.Max((float)(p.Double(2)[n - 1 - i] * trace), 0.0f);
+            float value = XMath.Max((float)(p.Eigenvalues()[n - 1 - i] * trace), 0.0f);
             lambda[i] = value;
             sums[i] = value;
         }

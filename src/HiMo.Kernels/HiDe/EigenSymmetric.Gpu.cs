@@ -117,7 +117,7 @@ internal static partial class EigenSymmetricGpu
         Group.Barrier();
         int length = Solutions.Length(n);
         Solutions solutions = Solutions.In(arguments.Scratch.Cast<float>().SubView((long)Grid.IdxX * length, length), n);
-        Solve(tridiagonal, values, solutions);
+        Solve(tridiagonal, values, solutions, Group.IdxX, Group.DimX);
         if (Group.IdxX / Gpu.WarpSize == (Group.DimX / Gpu.WarpSize) - 1)
         {
             SelectRank(values, trace, sums, arguments, n); // by the warp that has least to solve

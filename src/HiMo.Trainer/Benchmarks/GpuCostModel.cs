@@ -148,8 +148,8 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         {
             "ColumnsKernel" => (4.0 / 3.0 * n * n * n, 8.0 * n * n * launch.Groups.X, (n * GpuModel.ExchangeStep) + rows),
             "ValuesKernel" => (0.0, 8.0 * n, 12.0 * n * GpuModel.MinorStep),            // rounds of 33-fold section to float64's end
-            "VectorsKernel" => (0.0, 24.0 * n * n, Chain(2 * n) + (3.0 * n * GpuModel.DoubleDivision)),
-            "BackKernel" => (2.0 * n * n * n, 8.0 * n * n, Chain(2 * n)),
+            "VectorsKernel" => (0.0, 10.0 * n * n, 2.0 * n * GpuModel.MinorStep),
+            "BackKernel" => (2.0 * n * n * n, 8.0 * n * n, Chain(n)),
             _ => (0.0, 8.0 * n * n, Chain(n / 32.0)),
         };
         double traffic = problems * bytes / GpuModel.CacheBandwidth;

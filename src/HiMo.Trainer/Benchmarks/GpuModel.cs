@@ -37,9 +37,6 @@ internal sealed record GpuModel(string Name, double Bf16, double Bandwidth)
     /// <summary>From one launch to the next that depends on it, in a stream.</summary>
     public const double LaunchGap = 2.5e-6;
 
-    /// <summary>A division in float64 whose result the next step needs.</summary>
-    public const double DoubleDivision = 0.03e-6;
-
     /// <summary>One row of a count of eigenvalues: a product and a sum in float64 that the next row needs, a quarter of a rescaling.</summary>
     public const double MinorStep = 0.012e-6;
 
