@@ -50,6 +50,67 @@ internal sealed class GpuGemmTests
     [TestCase(17, 9, 20)]
     public void Bf16_operands_are_rounded(int rows, int columns, int depth) => CheckBoth<Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth));
 
+    [TestCase(1)]
+    [TestCase(2)]
+    public void A_long_depth_is_taken_in_parts(int batches)
+    {
+        const int Rows = 3, Columns = 2, Depth = 1027, Parts = 3;
+        Random random = new(batches);
+        float[] a = [.. Enumerable.Range(0, batches * Rows * Depth).Select(_ => (2 * random.NextSingle()) - 1)];
+        float[] b = [.. Enumerable.Range(0, batches * Depth * Columns).Select(_ => (2 * random.NextSingle()) - 1)];
+        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
+        using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
+        long length = DepthPartsGpu.ScratchLength(Rows, Columns, Depth);
+        using MemoryBuffer1D<float, Stride1D.Dense> scratch = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (int)length * batches).ToArray());
+        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, batches * Rows * Columns).ToArray());
+        DepthPartsGpu.Run(Parts, new BatchStream(_gpu, _gpu.Accelerator.DefaultStream, batches), new GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix>
+        {
+            A = StridedMatrix.Rows(new BatchView<float>(left.View.BaseView, Rows * Depth), Depth),
+            B = StridedMatrix.Columns(new BatchView<float>(right.View.BaseView, Depth * Columns), Columns),
+            C = StridedMatrix.Rows(new BatchView<float>(result.View.BaseView, Rows * Columns), Columns), Rows = Rows, Columns = Columns, Depth = Depth,
+        }, new BatchView<float>(scratch.View.BaseView, length));
+        _gpu.Accelerator.Synchronize();
+        float[] c = result.GetAsArray1D();
+        for (int i = 0; i < c.Length; i++)
+        {
+            int batch = i / (Rows * Columns), row = i / Columns % Rows, column = i % Columns;
+            double expected = Enumerable.Range(0, Depth).Sum(k => (double)a[(((batch * Rows) + row) * Depth) + k] * b[(((batch * Depth) + k) * Columns) + column]);
+            Assert.That(c[i], Is.EqualTo(expected).Within(1e-6 * Math.Sqrt(Depth)), $"element {i}");
+        }
+    }
+
+    [TestCase(768, 8192, 2, "parts")]
+    [TestCase(768, 1023, 1, "short")]
+    [TestCase(1280, 8192, 1, "full")]
+    public void Parts_of_a_depth_fill_the_chip(int size, int depth, int launches, string name)
+    {
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, multiprocessors: 132);
+        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix>
+        {
+            Rows = size, Columns = size, Depth = depth,
+        }, default);
+        Assert.That(gpu.Log.Launches, Has.Count.EqualTo(launches), name);
+    }
+
+    [Test]
+    public void The_kernels_of_parts_fit_the_device()
+    {
+        using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132);
+        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
+        {
+            Rows = 768, Columns = 768, Depth = 8192,
+        }, default);
+        foreach (LaunchEntry launch in gpu.Log.Launches)
+        {
+            string ptx = OfflinePtx.Compile(launch.Kernel, launch.Threads, "sm_90");
+            Assert.That(ptx, Does.Not.Contain("call ").And.Not.Contain(".local"), launch.Name);
+            PtxasReport report = Ptxas.Assemble(Ptxas.FindOrSkip(), ptx, "sm_90");
+            Assert.That(report.StackBytes + report.SpillBytes, Is.Zero, launch.Name);
+        }
+
+        Assert.That(gpu.Log.Launches, Has.Count.EqualTo(2));
+    }
+
     [Test]
     public void Operands_beyond_32_bits_are_refused()
     {

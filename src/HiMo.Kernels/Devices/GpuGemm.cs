@@ -139,7 +139,8 @@ internal static partial class GpuGemm
         gpu.Launch(
             stream, Kernel<TA, TB, TC, TTile, TPrecision>, Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches), Threads, arguments);
 
-    private static Index3D Groups<TTile>(int groups, int rows, int columns, int batches)
+    /// <summary>Groups of a launch.</summary>
+    internal static Index3D Groups<TTile>(int groups, int rows, int columns, int batches)
         where TTile : struct, IGemmTile =>
         new(groups * CeilDiv<TTile>(columns), CeilDiv<TTile>(rows), batches);
 

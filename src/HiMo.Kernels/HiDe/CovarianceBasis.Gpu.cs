@@ -4,7 +4,7 @@
 // Backward   with L = G W for the gradient G of u', the rows get F W^T + 1 c^T,  c as in CovarianceRows.Gpu.cs
 //            exact:    F = L over the kept vectors + 2 Y Z,  Z = coupling of Y^T L + L^T Y (kept x dropped)
 //            stopped:  F = L over the kept vectors
-// Launches   3 a side and the eigensystem's; Y: 1; u': 1; backward from L: 6, 4 stopped; L: 1, and 2 for sum G.
+// Launches   3 a side and the eigensystem's; Y: 1; u': 1; backward from L: 6, 4 stopped; L: 1, and 2 for sum G; one more for C and for Z in parts.
 // Precision  the error of float32.
 using ILGPU;
 
@@ -38,6 +38,7 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
 {
     private readonly CovarianceSide[] _sides = new CovarianceSide[sides];
     private BatchView<double> _partial;                 // of column sums
+    private BatchView<float> _parts;                    // of products over the rows
     private BatchView<float> _rowGradient;              // F
     private BatchView<float> _coupling;                 // Z
     private BatchView<float> _weighted;                 // sum of G
@@ -63,6 +64,7 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         Decompositions.Layout(arena);
         _partial = arena.EachBatch<double>(ColumnSumGpu.PartialLength(Pitch));
         bool isExact = basisGradient == BasisGradient.Exact;
+        _parts = arena.EachBatch(DepthPartsGpu.ScratchLength(Columns, Columns, (2 * Rows) + 1));
         _rowGradient = isExact ? arena.EachBatch(shape.Length) : default;
         _coupling = isExact ? arena.EachBatch(square) : default;
         _weighted = arena.EachBatch(Columns);
@@ -93,10 +95,10 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     {
         long square = (long)Columns * Columns;
         ColumnSum(stream, new ShiftedRows { Rows = rows }, Columns, 1.0 / Rows, rows.Delta);
-        stream.Multiply(1, new GemmArguments<CentredRows, CentredRows, StridedMatrix>
+        DepthPartsGpu.Run(stream, new GemmArguments<CentredRows, CentredRows, StridedMatrix>
         {
             A = rows, B = rows, C = StridedMatrix.Rows(Decompositions.Matrices.From(side * square), Columns), Rows = Columns, Columns = Columns, Depth = Rows,
-        });
+        }, _parts);
     }
 
     /// <summary>Enqueues Y and u' of a side.</summary>
@@ -145,11 +147,11 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         if (basisGradient == BasisGradient.Exact)
         {
             CouplingOperand left = new() { First = first, Second = side.Gradient, Decomposition = side.Decomposition, Rows = Rows, Pitch = Pitch, OnlyKept = 1 };
-            stream.Multiply(1, new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
+            DepthPartsGpu.Run(stream, new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
             {
                 A = left, B = left with { First = second, Second = side.Coordinates, OnlyKept = 0 }, C = new() { Data = _coupling, Decomposition = side.Decomposition },
                 Rows = Columns, Columns = Columns, Depth = (2 * Rows) + (shrunk.IsEmpty ? 0 : 1),
-            });
+            }, _parts);
             stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, RowGradient>
             {
                 A = StridedMatrix.Rows(side.Coordinates.From(1), Pitch), B = StridedMatrix.Rows(_coupling, Columns), C = rows,

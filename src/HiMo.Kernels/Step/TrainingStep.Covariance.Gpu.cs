@@ -8,7 +8,7 @@
 //   both     the queries of the component branch are v' = Y_v [mu_v, W_v]^T, scaled with cosines, and J [mu, W]^T goes back through them:
 //            G_v W_v takes the place of L, Z_v = coupling of Y_v^T G_v W_v + (G_v W_v)^T Y_v
 //   without gatherWithGrad, D is its row part in dq and its column part in dk, Z and c.
-// Launches   22 with the exact basis, one side and one strip; 3 more a strip of StripRows rows; the eigensystem's own beyond 176 columns.
+// Launches   22 with the exact basis, one side and one strip; one more for C and for Z where DepthParts.cs splits them; 3 more a strip of StripRows rows; the eigensystem's own beyond 176 columns.
 // Memory     about 9 N d floats and two strips (four without gatherWithGrad). No N x N matrix.
 // Precision  float32 as in the header of each kernel; HiDe's products with the error of float32 in every precision.
 // Source     HiMo-CLIP (arXiv:2511.06653); the form is derived in docs/design.md.

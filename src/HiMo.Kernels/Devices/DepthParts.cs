@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// C = A B over a long depth for a result of few tiles: parts of the depth are products of their own in one launch, and a second one adds them up.
+// Mapping    the parts are the groups of GpuGemm; then a thread an element of C.
+// Precision  float32 sums of the parts in their order; how many there are follows from the sizes and the device.
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+/// <summary>An operand whose group is a part of the depth; zeros behind the whole depth.</summary>
+internal struct DepthPart<T> : IGemmOperand
+    where T : struct, IGemmOperand
+{
+    public T Whole;
+    public int Depth;
+    public int PartDepth;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => Whole.IsDepthContiguous;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth) => Whole.Load(0, outer, XMath.Min((group * PartDepth) + depth, Depth - 1));
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
+        int place = (group * PartDepth) + depth;
+        float finished = Whole.Finish(value, 0, outer, XMath.Min(place, Depth - 1));
+        return place < Depth ? finished : 0.0f;
+    }
+}
+
+/// <summary>Arguments of <see cref="DepthPartsGpu.SumKernel"/>.</summary>
+internal struct DepthPartsArguments<TC>
+    where TC : struct, IGemmResult
+{
+    /// <summary>Rows x columns of each part, one behind the other.</summary>
+    public BatchView<float> Parts;
+    public TC C;
+    public int Rows;
+    public int Columns;
+    public int Count;
+}
+
+/// <summary>Products in parts of their depth.</summary>
+internal static class DepthPartsGpu
+{
+    private const int MaxParts = 4;
+    private const int LeastDepth = 1024;
+
+    /// <summary>Floats of workspace of a batch for a product of up to some depth.</summary>
+    public static long ScratchLength(int rows, int columns, int depth) => depth < LeastDepth ? 0 : (long)MaxParts * rows * columns;
+
+    /// <summary>Enqueues C = A B with the error of float32, in parts if the device would not be full otherwise.</summary>
+    /// <param name="stream">Orders the launches.</param>
+    /// <param name="product">Sizes, operands and result, without limits.</param>
+    /// <param name="scratch"><see cref="ScratchLength"/> floats a batch.</param>
+    public static void Run<TA, TB, TC>(BatchStream stream, GemmArguments<TA, TB, TC> product, BatchView<float> scratch)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        long tiles = GpuGemm.Groups<LargeTile>(1, product.Rows, product.Columns, stream.Batches).Size;
+        int parts = (int)Math.Min(MaxParts, GpuGemm.GroupsPerMultiprocessor * stream.Gpu.Description.Multiprocessors / Math.Max(tiles, 1));
+        if (product.Depth < LeastDepth || parts < 2)
+        {
+            stream.Multiply(1, product);
+        }
+        else
+        {
+            Run(parts, stream, product, scratch);
+        }
+    }
+
+    /// <summary>Enqueues C = A B in a number of parts.</summary>
+    internal static void Run<TA, TB, TC>(int parts, BatchStream stream, GemmArguments<TA, TB, TC> product, BatchView<float> scratch)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        int partDepth = (product.Depth + parts - 1) / parts;
+        stream.Multiply(parts, new GemmArguments<DepthPart<TA>, DepthPart<TB>, StridedMatrix>
+        {
+            A = new() { Whole = product.A, Depth = product.Depth, PartDepth = partDepth }, B = new() { Whole = product.B, Depth = product.Depth, PartDepth = partDepth },
+            C = StridedMatrix.Rows(scratch, product.Columns, (long)product.Rows * product.Columns), Rows = product.Rows, Columns = product.Columns, Depth = partDepth,
+        });
+        stream.Elements(SumKernel, product.Rows * product.Columns, new DepthPartsArguments<TC>
+        {
+            Parts = scratch, C = product.C, Rows = product.Rows, Columns = product.Columns, Count = parts,
+        });
+    }
+
+    /// <summary>One element of C a thread.</summary>
+    public static void SumKernel<TC>(DepthPartsArguments<TC> p)
+        where TC : struct, IGemmResult
+    {
+        int element = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        int length = p.Rows * p.Columns;
+        if (element >= length)
+        {
+            return;
+        }
+
+        float sum = 0.0f;
+        for (int part = 0; part < p.Count; part++)
+        {
+            sum += p.Parts[((long)part * length) + element];
+        }
+
+        int row = element / p.Columns;
+        p.C.Store(0, row, element - (row * p.Columns), sum, p.C.Prepare(0, row));
+    }
+}
