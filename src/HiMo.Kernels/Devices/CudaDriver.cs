@@ -32,6 +32,9 @@ internal static partial class CudaDriver
     [LibraryImport(Library, EntryPoint = "cuDevicePrimaryCtxRetain")]
     public static partial CudaError RetainPrimaryContext(out nint context, int device);
 
+    [LibraryImport(Library, EntryPoint = "cuCtxGetCurrent")]
+    public static partial CudaError CurrentContext(out nint context);
+
     [LibraryImport(Library, EntryPoint = "cuCtxPushCurrent_v2")]
     public static partial CudaError PushContext(nint context);
 

@@ -2,11 +2,10 @@
 // ILGPU inside the device's primary context, where libtorch and every user of the CUDA runtime live: their pointers and streams are
 // then valid here. ILGPU makes a private context; right after that, while nothing has been allocated or loaded in it, its handle is
 // replaced and the private context destroyed.
-// State      No GPU has run this: it follows the source of ILGPU 1.5.3 and the documentation of the driver.
 // Limits     The accelerator must never be disposed, nor finalised: that would destroy the primary context under everybody's feet. One
 //            per device stays for the life of the process.
 //            ILGPU remembers per thread which accelerator it made current and does not ask the driver: whoever calls into it goes
-//            through Enter, which puts the context on top and takes it off again.
+//            through Enter.
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -45,17 +44,30 @@ internal static class PrimaryContext
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_NativePtr")]
     private static extern void SetNativePtr(Accelerator accelerator, nint value);
 
-    /// <summary>A context on top of this thread's stack.</summary>
+    /// <summary>
+    /// A context on top of this thread's stack, where another one was current. A thread without any gets the primary one for good, as the CUDA
+    /// runtime does: ILGPU believes from its first call on that it is current there.
+    /// </summary>
     public readonly ref struct Scope
     {
         private readonly bool _isPushed;
 
         public Scope(CudaAccelerator? accelerator)
         {
-            _isPushed = accelerator is not null;
-            if (_isPushed)
+            if (accelerator is null)
             {
-                CudaDriver.PushContext(accelerator!.NativePtr).ThrowIfFailed();
+                return;
+            }
+
+            CudaDriver.CurrentContext(out nint current).ThrowIfFailed();
+            if (current == 0)
+            {
+                CudaAPI.CurrentAPI.SetCurrentContext(accelerator.NativePtr).ThrowIfFailed();
+            }
+            else if (current != accelerator.NativePtr)
+            {
+                CudaDriver.PushContext(accelerator.NativePtr).ThrowIfFailed();
+                _isPushed = true;
             }
         }
 

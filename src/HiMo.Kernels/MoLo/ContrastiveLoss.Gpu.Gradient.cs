@@ -43,8 +43,9 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
-        float rowPart = Statistics.RowPart(group, FirstRow + row, column, rowValue * value);
-        float columnPart = Statistics.ColumnPart(group, FirstRow + row, column, rowValue * value);
+        float logit = Rounding.Product(rowValue, value);
+        float rowPart = Statistics.RowPart(group, FirstRow + row, column, logit);
+        float columnPart = Statistics.ColumnPart(group, FirstRow + row, column, logit);
         if (Parts == 1)
         {
             Data[Index(group, row, column)] = rowPart + columnPart;

@@ -162,10 +162,10 @@ internal static class LogitPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreOne(ArrayView<float> logits, int start, Float4 value, float scale)
     {
-        logits[start] = scale * value.X;
-        logits[start + 1] = scale * value.Y;
-        logits[start + (8 * Pitch)] = scale * value.Z;
-        logits[start + (8 * Pitch) + 1] = scale * value.W;
+        logits[start] = Rounding.Product(scale, value.X);
+        logits[start + 1] = Rounding.Product(scale, value.Y);
+        logits[start + (8 * Pitch)] = Rounding.Product(scale, value.Z);
+        logits[start + (8 * Pitch) + 1] = Rounding.Product(scale, value.W);
     }
 
     // The thread's row or column of the tile joins its running numbers.

@@ -71,7 +71,7 @@ internal struct LogitStatistics
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly float Share(int branch, int row, int column, float scale, float rowHalf, float columnHalf)
     {
-        float logit = scale * Cosines[((long)branch * Size * Size) + ((long)row * Size) + column];
+        float logit = Rounding.Product(scale, Cosines[((long)branch * Size * Size) + ((long)row * Size) + column]);
         int rows = 2 * branch * Size;
         int columns = rows + Size;
         float target = ((row == column ? 1.0f : 0.0f) * (1.0f - LabelSmoothing)) + (LabelSmoothing * InverseSize);
@@ -104,7 +104,7 @@ internal static class ContrastiveLossGpu
         float largest = float.NegativeInfinity;
         for (int j = lane; j < n; j += Gpu.WarpSize)
         {
-            largest = XMath.Max(largest, scale * p.Cosines[start + ((long)j * step)]);
+            largest = XMath.Max(largest, Rounding.Product(scale, p.Cosines[start + ((long)j * step)]));
         }
 
         largest = XMath.Max(largest, Warp.ShuffleXor(largest, 16));
@@ -117,7 +117,7 @@ internal static class ContrastiveLossGpu
         float below = 0.0f;
         for (int j = lane; j < n; j += Gpu.WarpSize)
         {
-            float relative = (scale * p.Cosines[start + ((long)j * step)]) - largest;
+            float relative = Rounding.Product(scale, p.Cosines[start + ((long)j * step)]) - largest;
             float exponential = LogitStatistics.Exp(relative);
             expSum += exponential;
             weighted += exponential == 0.0f ? 0.0f : exponential * relative;
@@ -129,7 +129,7 @@ internal static class ContrastiveLossGpu
         below = GroupSum.Warp(below);
         if (lane == 0)
         {
-            float target = largest - (scale * p.Cosines[start + ((long)own * step)]);
+            float target = largest - Rounding.Product(scale, p.Cosines[start + ((long)own * step)]);
             float smoothed = ((1.0f - p.LabelSmoothing) * target) + (p.LabelSmoothing / n * below);
             p.Largest[task] = largest;
             p.Inverse[task] = 1.0f / expSum;

@@ -19,6 +19,7 @@ internal static class PtxEmitter
         Register(typeof(Mma), nameof(Mma.Float32Pair), nameof(Mma.Float32PairOnCuda), IntrinsicImplementationMode.Redirect);
         Register(typeof(Rounding), nameof(Rounding.ToTf32), nameof(Rounding.EmitToTf32), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Rounding), nameof(Rounding.ToBf16Pair), nameof(Rounding.EmitToBf16Pair), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Rounding), nameof(Rounding.Product), nameof(Rounding.EmitProduct), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Exp2), nameof(Exp2.Approximate), nameof(Exp2.Emit), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Load), nameof(RelaxedMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Store), nameof(RelaxedMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
