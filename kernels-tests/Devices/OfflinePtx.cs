@@ -24,7 +24,7 @@ internal static partial class OfflinePtx
         using PTXBackend backend = new(context, architecture, CudaInstructionSet.ISA_84, nvvmAPI: null!);
         var compiled = (PTXCompiledKernel)backend.Compile(
             EntryPointDescription.FromExplicitlyGroupedKernel(kernel), CudaKernels.Specialize(kernel, threads));
-        return TargetLine().Replace(compiled.PTXAssembly, $".target {target}"); // ILGPU names nothing newer than sm_80
+        return CudaKernels.Retarget(TargetLine().Replace(compiled.PTXAssembly, $".target {target}")); // ILGPU names nothing newer than sm_80
     }
 
     [GeneratedRegex(@"^\.target \w+", RegexOptions.Multiline)]

@@ -2,6 +2,7 @@
 // Kernels for a CUDA device: PTX from the cache where it is there.
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Text.RegularExpressions;
 using ILGPU;
 using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
@@ -10,7 +11,7 @@ using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
-internal static class CudaKernels
+internal static partial class CudaKernels
 {
     /// <summary>The kernel as the device's backend gives it.</summary>
     public static PTXCompiledKernel Compile(PTXBackend backend, MethodInfo method, int threads, PtxCache cache)
@@ -18,7 +19,7 @@ internal static class CudaKernels
         EntryPointDescription description = EntryPointDescription.FromExplicitlyGroupedKernel(method);
         KernelSpecialization specialization = Specialize(method, threads);
         string key = PtxCache.KeyOf(method, threads, $"{backend.Architecture} {backend.InstructionSet}");
-        string ptx = cache.Get(key, () => ((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly);
+        string ptx = cache.Get(key, () => Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly));
         bool isDynamic = ptx.Contains(".extern .shared", StringComparison.Ordinal);
         return New(backend.Context, new EntryPoint(description, new SharedMemorySpecification(0, isDynamic), specialization), null, ptx);
     }
@@ -26,6 +27,17 @@ internal static class CudaKernels
     /// <summary>The group size, and groups that fit a multiprocessor: promises to the assembler, which fits the registers to them.</summary>
     public static KernelSpecialization Specialize(MethodInfo method, int threads) =>
         new(threads, method.GetCustomAttribute<ResidentGroupsAttribute>()?.Count ?? 1);
+
+    /// <summary>
+    /// ILGPU knows no target newer than sm_80; kernels with Hopper's warpgroup instructions get the one that has them.
+    /// </summary>
+    internal static string Retarget(string ptx) =>
+        !ptx.Contains("wgmma.", StringComparison.Ordinal)
+            ? ptx
+            : TargetLine().Replace(ptx, ".target sm_90a");
+
+    [GeneratedRegex(@"^\.target \w+", RegexOptions.Multiline)]
+    private static partial Regex TargetLine();
 
     [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
     private static extern PTXCompiledKernel New(Context context, EntryPoint entryPoint, CompiledKernel.KernelInfo? info, string ptxAssembly);

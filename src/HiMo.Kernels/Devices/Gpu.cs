@@ -69,6 +69,9 @@ public sealed partial class Gpu : IDisposable
     /// <summary>Whether this is ILGPU's CPU accelerator.</summary>
     internal bool IsEmulated => Accelerator is CPUAccelerator;
 
+    /// <summary>Whether it has the warpgroup instructions, which only sm_90 has.</summary>
+    internal bool HasWarpgroups => IsEmulated || Description.Architecture == "sm_90";
+
     /// <summary>Bytes of shared memory that one group can have; one KiB of a multiprocessor's is the driver's.</summary>
     internal int SharedBytes { get; init; }
 

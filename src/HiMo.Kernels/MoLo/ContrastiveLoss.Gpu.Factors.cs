@@ -197,6 +197,21 @@ internal struct LogitPass
     /// <summary>Regions along the columns.</summary>
     public int ColumnRegions;
 
+    /// <summary>The same with as many regions of whole tiles as the sizes need.</summary>
+    public readonly LogitPass WithRegions(int tile)
+    {
+        LogitPass pass = this;
+        pass.RegionRows = Size(Branches.Rows);
+        pass.RegionColumns = Size(Branches.Columns);
+        pass.RowRegions = CeilDiv(Branches.Rows, pass.RegionRows);
+        pass.ColumnRegions = CeilDiv(Branches.Columns, pass.RegionColumns);
+        return pass;
+
+        int Size(int lines) => CeilDiv(CeilDiv(lines, tile), LogitPassGpu.Splits) * tile;
+
+        static int CeilDiv(int count, int size) => (count + size - 1) / size;
+    }
+
     /// <summary>Where a line's numbers of one region are.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly long PartialIndex(int branch, int region, int line) => ((((long)branch * LogitPassGpu.Splits) + region) * Branches.Lines) + line;

@@ -139,6 +139,9 @@ internal struct FactorLoss
 {
     public LogitPass Pass;
     public GradientStrip Strip;
+
+    /// <summary>Memory of the passes on Hopper's warpgroup instructions, where they are to be used.</summary>
+    public PackedLoss Packed;
     public int Branches;
 
     /// <summary>Largest w.</summary>
@@ -154,15 +157,6 @@ internal struct FactorLoss
 /// <summary>Enqueues the passes.</summary>
 internal static class ContrastiveFactorsGpu
 {
-    private const int Threads = 128;
-
-    /// <summary>Rows of a region of the forward pass, which has as many as <paramref name="size"/> needs.</summary>
-    public static int RegionSize(int size)
-    {
-        int tiles = (size + LogitPassGpu.Tile - 1) / LogitPassGpu.Tile;
-        return (tiles + LogitPassGpu.Splits - 1) / LogitPassGpu.Splits * LogitPassGpu.Tile;
-    }
-
     /// <summary>Both passes in one of the precisions.</summary>
     public static void Run(Gpu gpu, AcceleratorStream stream, in FactorLoss loss, GpuPrecision precision)
     {
@@ -170,6 +164,9 @@ internal static class ContrastiveFactorsGpu
         {
             case GpuPrecision.Tf32:
                 Run<Tf32Precision>(gpu, stream, loss);
+                break;
+            case GpuPrecision.Bf16 when loss.Packed.StripRows > 0:
+                WarpgroupFactorsGpu.Run(gpu, stream, loss);
                 break;
             case GpuPrecision.Bf16:
                 Run<Bf16Precision>(gpu, stream, loss);
@@ -191,14 +188,9 @@ internal static class ContrastiveFactorsGpu
     private static void Forward<TPrecision>(Gpu gpu, AcceleratorStream stream, in FactorLoss loss)
         where TPrecision : struct, IProductPrecision
     {
-        LogitPass pass = loss.Pass;
-        pass.RegionRows = RegionSize(pass.Branches.Rows);
-        pass.RegionColumns = RegionSize(pass.Branches.Columns);
-        pass.RowRegions = (pass.Branches.Rows + pass.RegionRows - 1) / pass.RegionRows;
-        pass.ColumnRegions = (pass.Branches.Columns + pass.RegionColumns - 1) / pass.RegionColumns;
+        LogitPass pass = loss.Pass.WithRegions(LogitPassGpu.Tile);
         gpu.Launch(stream, LogitPassGpu.Kernel<TPrecision>, new Index3D(pass.ColumnRegions, pass.RowRegions, loss.Branches), GpuGemm.Threads, pass);
-        gpu.Launch(
-            stream, LogitPassGpu.FinishKernel, new Index3D((pass.Branches.Lines + Threads - 1) / Threads, 1, loss.Branches), Threads, pass);
+        LogitPassGpu.Finish(gpu, stream, pass, loss.Branches);
     }
 
     /// <summary>Fills dQ and dK, over s.</summary>

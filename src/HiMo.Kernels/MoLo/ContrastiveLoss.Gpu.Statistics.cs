@@ -15,6 +15,7 @@
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
+using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
@@ -99,6 +100,13 @@ internal static class LogitPassGpu
                 TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);
             }
         }
+    }
+
+    /// <summary>Enqueues <see cref="FinishKernel"/>.</summary>
+    public static void Finish(Gpu gpu, AcceleratorStream stream, LogitPass pass, int branches)
+    {
+        const int Threads = 128;
+        gpu.Launch(stream, FinishKernel, new Index3D((pass.Branches.Lines + Threads - 1) / Threads, 1, branches), Threads, pass);
     }
 
     /// <summary>One line of one branch a thread: adds up the regions and brings the target in.</summary>

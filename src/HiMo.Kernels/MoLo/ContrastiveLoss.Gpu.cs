@@ -15,7 +15,8 @@ namespace HiMo.Kernels;
 /// <summary>The cosines of both branches with what the softmax over their rows and columns needs.</summary>
 internal struct LogitStatistics
 {
-    private const float Log2E = 1.44269504f;
+    /// <summary>log2 e.</summary>
+    public const float Log2E = 1.44269504f;
 
     /// <summary>A, then B; N x N each.</summary>
     public BatchView<float> Cosines;

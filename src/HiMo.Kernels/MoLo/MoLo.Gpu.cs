@@ -80,6 +80,7 @@ internal sealed class MoLoGpu : IDisposable
         _targetOffset = targetOffset;
         _options = options;
         _settings = settings ?? new GpuStepSettings();
+        _settings = _settings with { Warpgroups = _settings.Warpgroups && gpu.HasWarpgroups };
         DeviceArena counting = new();
         Layout(counting);
         _memory = gpu.Allocate<byte>(counting.Used);
@@ -159,8 +160,16 @@ internal sealed class MoLoGpu : IDisposable
                 Depths = new() { FirstGroup = 1, Before = _local.Columns },
                 Partial = arena.Take<LineStatistics>((long)LogitPassGpu.Splits * lines),
             },
-            Strip = new() { Data = arena.Floats((long)stripRows * _gatheredRows), StripRows = stripRows, Parts = 1 },
         };
+        if (_settings is { Precision: GpuPrecision.Bf16, Warpgroups: true })
+        {
+            _loss.Packed = PackedLoss.Take(arena, _local.Rows, _gatheredRows, _local.Columns, 1);
+        }
+        else
+        {
+            _loss.Strip = new() { Data = arena.Floats((long)stripRows * _gatheredRows), StripRows = stripRows, Parts = 1 };
+        }
+
         if (IsCosine)
         {
             _unitQueries = arena.Floats(_local.Length);

@@ -22,6 +22,9 @@ internal sealed record GpuStepSettings
     /// <summary>Largest eigenproblem that one thread group solves, up to <see cref="EigenSymmetricGpu.MaxSize"/>; larger ones span the chip.</summary>
     public int LargestGroupProblem { get; init; } = EigenSymmetricGpu.MaxSize;
 
+    /// <summary>Whether bf16 products for N > d may use Hopper's warpgroup instructions; a device that has none does not.</summary>
+    public bool Warpgroups { get; init; } = true;
+
     /// <summary>Most rows of D that exist at a time for N > d; more rows, more memory and larger products.</summary>
     public int StripRows { get; init; } = 1024;
 

@@ -68,7 +68,15 @@ internal sealed class CovarianceStepGpu : StepFormGpu
             FirstWeight = (float)((HasGlobal ? Options.GlobalWeight : Options.Lambda) / (2.0 * Rows)), SecondWeight = (float)(Options.Lambda / (2.0 * Rows)),
         };
         _loss.Pass.Partial = arena.Take<LineStatistics>((long)Branches * LogitPassGpu.Splits * lines);
-        _loss.Strip = new GradientStrip { Data = arena.Floats((long)Branches * parts * stripRows * n), StripRows = stripRows, Parts = parts };
+        if (Settings is { Precision: GpuPrecision.Bf16, Warpgroups: true } && !IsSplit)
+        {
+            _loss.Packed = PackedLoss.Take(arena, Rows, Rows, Width, Branches);
+        }
+        else
+        {
+            _loss.Strip = new GradientStrip { Data = arena.Floats((long)Branches * parts * stripRows * n), StripRows = stripRows, Parts = parts };
+        }
+
         if (!HasComponent)
         {
             return;

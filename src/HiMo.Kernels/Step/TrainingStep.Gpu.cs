@@ -39,6 +39,7 @@ internal sealed class TrainingStepGpu : IDisposable
         _gpu = gpu;
         _shape = shape;
         _settings = settings ?? new GpuStepSettings();
+        _settings = _settings with { Warpgroups = _settings.Warpgroups && gpu.HasWarpgroups };
         if (!gpu.OnlyRecords)
         {
             CheckSupported(shape, options, _settings);

@@ -21,6 +21,8 @@ internal static class PtxEmitter
         Register(typeof(Rounding), nameof(Rounding.ToBf16Pair), nameof(Rounding.EmitToBf16Pair), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Rounding), nameof(Rounding.Product), nameof(Rounding.EmitProduct), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Exp2), nameof(Exp2.Approximate), nameof(Exp2.Emit), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Multiply), nameof(WarpgroupMma.OnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.MultiplyAt), nameof(WarpgroupMma.Emit), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Load), nameof(RelaxedMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Store), nameof(RelaxedMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Pause), nameof(RelaxedMemory.EmitPause), IntrinsicImplementationMode.GenerateCode);
@@ -35,6 +37,10 @@ internal static class PtxEmitter
         register is PTXRegisterAllocator.CompoundRegister compound
             ? [.. compound.Children.SelectMany(child => Leaves(generator, child))]
             : ["%" + PTXRegisterAllocator.GetStringRepresentation(generator.EnsureHardwareRegister((PTXRegisterAllocator.PrimitiveRegister)register))];
+
+    /// <summary>Several lines of PTX, each with its end, in a scope of their own for registers and labels.</summary>
+    public static void EmitBlock(PTXCodeGenerator generator, string lines) =>
+        _ = generator.Builder.Append("\t{\n").Append(lines).Append("\t}\n");
 
     /// <summary>One line of PTX.</summary>
     public static void Emit(PTXCodeGenerator generator, string instruction, string operands)

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backward pass of ContrastiveLoss.Gpu.Gradient.cs on packed bf16 factors, for Hopper's warpgroup instructions.
+// Mapping    tiles of 128 x 128, a group each, in blocks of eight rows of tiles, so that what the chip works on at a time stays in the second-level cache.
+//            D is computed in the registers that hold its logits and stored twice, packed as the left operand of dQ = D K and, transposed, of dK = D^T Q.
+// Precision  D in float32, rounded to bf16 when it is stored; exponentials of base 2, with log2 of the sums inside.
+// Determinism  as there.
+// Limits     D in one part: with gatherWithGrad.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+/// <summary>Where a group's tile of a grid of tiles is.</summary>
+internal static class TileOrder
+{
+    private const int Height = 8;
+
+    /// <summary>Row of tiles.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Row() => First() + (Within() % Math.Min(Height, Grid.DimY - First()));
+
+    /// <summary>Column of tiles.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Column() => Within() / Math.Min(Height, Grid.DimY - First());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int First() => ((Grid.IdxY * Grid.DimX) + Grid.IdxX) / (Height * Grid.DimX) * Height;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Within() => ((Grid.IdxY * Grid.DimX) + Grid.IdxX) % (Height * Grid.DimX);
+}
+
+/// <summary>Arguments of <see cref="WarpgroupGradientGpu.DerivativeKernel"/>.</summary>
+internal struct WarpgroupStrip
+{
+    public BranchStatistics Statistics;
+    public PackedFactors Queries;
+    public PackedFactors Keys;
+    public DeviceLimit Depths;
+
+    /// <summary>Receives D of the strip: its rows x N.</summary>
+    public PackedFactors Derivative;
+
+    /// <summary>Receives D^T.</summary>
+    public PackedFactors Transposed;
+
+    /// <summary>First row of the strip, a multiple of the tile.</summary>
+    public int FirstRow;
+}
+
+/// <summary>Arguments of <see cref="WarpgroupGradientGpu.ProductKernel"/>.</summary>
+internal struct WarpgroupProduct
+{
+    public PackedFactors Left;
+    public PackedFactors Right;
+
+    /// <summary>Where the depth of the right operand begins, in tiles.</summary>
+    public int FirstDepthTile;
+
+    /// <summary>Tiles along the depth.</summary>
+    public int DepthTiles;
+    public int Rows;
+    public int Columns;
+    public DeviceLimit ColumnLimit;
+    public FactorGradient Result;
+}
+
+/// <summary>The kernels.</summary>
+internal static class WarpgroupGradientGpu
+{
+    private const float Vanishing = 1e30f;
+
+    /// <summary>A tile of D.</summary>
+    public static void DerivativeKernel(WarpgroupStrip p)
+    {
+        ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
+        ArrayView<float> columnShifts = SharedMemory.Allocate<float>(WarpgroupMma.Tile);
+        int branch = Grid.IdxZ;
+        int rowTile = TileOrder.Row();
+        int columnTile = TileOrder.Column();
+        int firstRow = p.FirstRow + (rowTile * WarpgroupMma.Tile);
+        int firstColumn = columnTile * WarpgroupMma.Tile;
+        PackedMatrix queries = p.Queries.Of(branch);
+        PackedMatrix keys = p.Keys.Of(branch);
+        long lines = (long)branch * p.Statistics.Lines;
+        if (Group.IdxX < WarpgroupMma.Tile)
+        {
+            columnShifts[Group.IdxX] = Shift(p.Statistics, lines + p.Statistics.Rows, firstColumn + Group.IdxX, p.Statistics.Columns, p.Statistics.HasColumns != 0); // read behind the product's barriers
+        }
+
+        int row = firstRow + WarpgroupTileVisits.Row();
+        Derivative derivative = new()
+        {
+            ColumnShifts = columnShifts, UpperShift = Shift(p.Statistics, lines, row, p.Statistics.Rows, true),
+            LowerShift = Shift(p.Statistics, lines, row + 8, p.Statistics.Rows, true), Scale = p.Statistics.Scale * LogitStatistics.Log2E, RowWeight = p.Statistics.RowWeight(branch),
+            ColumnWeight = p.Statistics.ColumnWeight(branch),
+        };
+        derivative.Smoothing = (derivative.RowWeight * p.Statistics.LabelSmoothing / p.Statistics.Columns) + (derivative.ColumnWeight * p.Statistics.LabelSmoothing / p.Statistics.Rows);
+        WarpgroupTile tile = WarpgroupMma.Multiply(
+            ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(columnTile, 0),
+            PackedMatrix.DepthTilesOf(p.Depths.Apply(branch, int.MaxValue - PackedMatrix.TileDepth)), 0);
+        WarpgroupTileVisits.Visit(ref tile, ref derivative);
+        int diagonal = firstRow + p.Statistics.TargetOffset - firstColumn;
+        bool isWhole = firstRow + WarpgroupMma.Tile <= p.Statistics.Rows && firstColumn + WarpgroupMma.Tile <= p.Statistics.Columns;
+        if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
+        {
+            Targets targets = Targets.Of(p.Statistics, branch, row, firstColumn, derivative.Smoothing);
+            WarpgroupTileVisits.Visit(ref tile, ref targets);
+        }
+
+        Stores stores = Stores.Of(p, branch, rowTile, columnTile);
+        WarpgroupTileVisits.Visit(ref tile, ref stores);
+    }
+
+    /// <summary>A tile of dQ or dK.</summary>
+    public static void ProductKernel(WarpgroupProduct p)
+    {
+        ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
+        int branch = Grid.IdxZ;
+        int rowTile = TileOrder.Row();
+        int columnTile = TileOrder.Column();
+        int columns = p.ColumnLimit.Apply(branch, p.Columns);
+        if (columnTile * WarpgroupMma.Tile >= columns)
+        {
+            return; // the whole group leaves
+        }
+
+        PackedMatrix left = p.Left.Of(branch);
+        PackedMatrix right = p.Right.Of(branch);
+        WarpgroupTile tile = WarpgroupMma.Multiply(ring, left.Words, left.Tile(rowTile, 0), right.Words, right.Tile(columnTile, p.FirstDepthTile), p.DepthTiles, 0);
+        GradientStores stores = new()
+        {
+            Result = p.Result, Branch = branch, Row = (rowTile * WarpgroupMma.Tile) + WarpgroupTileVisits.Row(), Rows = p.Rows,
+            FirstColumn = columnTile * WarpgroupMma.Tile, Columns = columns, Scale = p.Result.Prepare(branch, 0),
+        };
+        WarpgroupTileVisits.Visit(ref tile, ref stores);
+    }
+
+    // log2 of the sum of the exponentials. Outside anything finite will do; a direction that does not count is made to vanish.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Shift(BranchStatistics statistics, long first, int line, int lines, bool isCounted)
+    {
+        float shift = Vanishing;
+        if (line < lines && isCounted)
+        {
+            shift = (statistics.Largest[first + line] * LogitStatistics.Log2E) - XMath.Log2(statistics.Inverse[first + line]);
+        }
+
+        return shift;
+    }
+
+    /// <summary>Cosines become elements of D, targets apart.</summary>
+    private struct Derivative : ITileVisitor
+    {
+        public ArrayView<float> ColumnShifts;
+        public float UpperShift;
+        public float LowerShift;
+        public float Scale;
+        public float RowWeight;
+        public float ColumnWeight;
+        public float Smoothing;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Visit(ref Float4 value, int field)
+        {
+            int column = WarpgroupTileVisits.Column(field);
+            float left = ColumnShifts[column];
+            float right = ColumnShifts[column + 1];
+            value.X = Of(value.X, UpperShift, left);
+            value.Y = Of(value.Y, UpperShift, right);
+            value.Z = Of(value.Z, LowerShift, left);
+            value.W = Of(value.W, LowerShift, right);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly float Of(float cosine, float rowShift, float columnShift)
+        {
+            float ofRow = Exp2.Approximate((cosine * Scale) - rowShift);
+            float ofColumn = Exp2.Approximate((cosine * Scale) - columnShift);
+            return (RowWeight * ofRow) + ((ColumnWeight * ofColumn) - Smoothing);
+        }
+    }
+
+    /// <summary>D of the targets, from the share of the others, and zeros outside of the matrix. Columns count from the thread's first one.</summary>
+    private struct Targets : ITileVisitor
+    {
+        public int UpperEnd;
+        public int LowerEnd;
+        public int UpperTarget;
+        public int LowerTarget;
+        public float UpperValue;
+        public float LowerValue;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Targets Of(BranchStatistics p, int branch, int row, int firstColumn, float smoothing)
+        {
+            int column = firstColumn + WarpgroupTileVisits.Column(0);
+            return new()
+            {
+                UpperEnd = row < p.Rows ? p.Columns - column : 0, LowerEnd = row + 8 < p.Rows ? p.Columns - column : 0,
+                UpperTarget = row + p.TargetOffset - column, LowerTarget = row + 8 + p.TargetOffset - column,
+                UpperValue = Value(p, branch, row, smoothing), LowerValue = Value(p, branch, row + 8, smoothing),
+            };
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Visit(ref Float4 value, int field)
+        {
+            value.X = Of(value.X, 8 * field, UpperEnd, UpperTarget, UpperValue);
+            value.Y = Of(value.Y, (8 * field) + 1, UpperEnd, UpperTarget, UpperValue);
+            value.Z = Of(value.Z, 8 * field, LowerEnd, LowerTarget, LowerValue);
+            value.W = Of(value.W, (8 * field) + 1, LowerEnd, LowerTarget, LowerValue);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static float Of(float other, int column, int end, int target, float targetValue) =>
+            column >= end ? 0.0f : column == target ? targetValue : other;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static float Value(BranchStatistics p, int branch, int row, float smoothing)
+        {
+            float value = 0.0f;
+            if (row < p.Rows)
+            {
+                long line = ((long)branch * p.Lines) + row;
+                value = (p.RowWeight(branch) * (p.LabelSmoothing - p.Miss[line])) - smoothing;
+                if (p.HasColumns != 0)
+                {
+                    value += p.RowWeight(branch) * (p.LabelSmoothing - p.Miss[line + p.Rows + p.TargetOffset]);
+                }
+            }
+
+            return value;
+        }
+    }
+
+    /// <summary>Stores D and, two rows of a column at a time, D^T: PackedMatrix.Word with all that is the same for a thread taken out.</summary>
+    private struct Stores : ITileVisitor
+    {
+        /// <summary>From the thread's word of field 0, unswizzled, of the upper row; the lower row is 8 further.</summary>
+        public ArrayView<uint> Rows;
+
+        /// <summary>From the thread's column of field 0 of D^T; eight columns a field.</summary>
+        public ArrayView<uint> Columns;
+
+        /// <summary>Word of the upper row in a column.</summary>
+        public int Upper;
+
+        /// <summary>Word of the lower row in a column.</summary>
+        public int Lower;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Stores Of(WarpgroupStrip p, int branch, int rowTile, int columnTile)
+        {
+            PackedMatrix result = p.Derivative.Of(branch);
+            PackedMatrix transposed = p.Transposed.Of(branch);
+            int row = WarpgroupTileVisits.Row();
+            int lane = Group.IdxX % Gpu.WarpSize;
+            int column = (lane % 4 * 2) + (row % 2);
+            int depth = row - (row % 2);
+            long rows = result.Tile(rowTile, 2 * columnTile) + (row * 32) + (lane % 4);
+            long columns = transposed.Tile(columnTile, (2 * rowTile) + (row / PackedMatrix.TileDepth));
+            return new()
+            {
+                Rows = result.Words.SubView(rows, (2 * PackedMatrix.TileLength) - (row * 32) - (lane % 4)),
+                Columns = transposed.Words.SubView(columns + (column * 32), PackedMatrix.TileLength - (column * 32)),
+                Upper = PackedMatrix.Word(column % 8, depth % PackedMatrix.TileDepth) - (column % 8 * 32),
+                Lower = PackedMatrix.Word(column % 8, (depth % PackedMatrix.TileDepth) + 8) - (column % 8 * 32),
+            };
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Visit(ref Float4 value, int field)
+        {
+            int word = (field / 8 * PackedMatrix.TileLength) + (((field % 8) ^ (Group.IdxX % Gpu.WarpSize / 4)) * 4);
+            Rows[word] = Rounding.ToBf16Pair(value.X, value.Y);
+            Rows[word + (8 * 32)] = Rounding.ToBf16Pair(value.Z, value.W);
+            Columns[(field * 8 * 32) + Upper] = Turned(value.X, value.Y);
+            Columns[(field * 8 * 32) + Lower] = Turned(value.Z, value.W);
+        }
+
+        // The lane of the next row gives its left element for this one's right one.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static uint Turned(float left, float right)
+        {
+            bool isOdd = (Group.IdxX & 4) != 0;
+            float got = Warp.ShuffleXor(isOdd ? left : right, 4);
+            return Rounding.ToBf16Pair(isOdd ? got : left, isOdd ? right : got);
+        }
+    }
+
+    private struct GradientStores : ITileVisitor
+    {
+        public FactorGradient Result;
+        public int Branch;
+        public int Row;
+        public int Rows;
+        public int FirstColumn;
+        public int Columns;
+        public float Scale;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Visit(ref Float4 value, int field)
+        {
+            int column = FirstColumn + WarpgroupTileVisits.Column(field);
+            Store(value.X, Row, column);
+            Store(value.Y, Row, column + 1);
+            Store(value.Z, Row + 8, column);
+            Store(value.W, Row + 8, column + 1);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void Store(float value, int row, int column)
+        {
+            if (row < Rows && column < Columns)
+            {
+                Result.Store(Branch, row, column, value, Scale);
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both passes over bf16 factors on Hopper's warpgroup instructions: packing, forward, and a strip of rows at a time backward.
+// Launches   4 for packing a branch, 2 forward, 3 a strip.
+// Memory     four packed copies of the factors of a branch, 2 bytes an element, and D of a strip twice.
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace HiMo.Kernels;
+
+/// <summary>Memory of the passes.</summary>
+internal struct PackedLoss
+{
+    public PackedFactors Queries;
+    public PackedFactors Keys;
+    public PackedFactors TurnedQueries;
+    public PackedFactors TurnedKeys;
+    public PackedFactors Derivative;
+    public PackedFactors Transposed;
+
+    /// <summary>Rows of a strip, a multiple of the tile; 0: the passes are not to be used.</summary>
+    public int StripRows;
+
+    /// <summary>Takes it.</summary>
+    /// <param name="arena">Where.</param>
+    /// <param name="rows">B.</param>
+    /// <param name="columns">N.</param>
+    /// <param name="width">Largest w.</param>
+    /// <param name="branches">1 or 2.</param>
+    public static PackedLoss Take(DeviceArena arena, int rows, int columns, int width, int branches)
+    {
+        const long DerivativeBytes = 4L << 30;
+        const int Least = 1024, Most = 8192;
+        int whole = PackedMatrix.RowTilesOf(columns) * PackedMatrix.TileRows;
+        int allRows = PackedMatrix.RowTilesOf(rows) * PackedMatrix.TileRows;
+        long affordable = DerivativeBytes / (2L * 2 * sizeof(ushort) * whole) / PackedMatrix.TileRows * PackedMatrix.TileRows;
+        int strip = Math.Min((int)Math.Clamp(affordable, Least, Most), allRows);
+        return new()
+        {
+            Queries = Both(rows, width), Keys = Both(columns, width), TurnedQueries = Both(width, rows), TurnedKeys = Both(width, columns),
+            Derivative = Both(strip, whole), Transposed = Both(columns, strip), StripRows = strip,
+        };
+
+        PackedFactors Both(int outer, int depth) => new()
+        {
+            First = PackedMatrix.Take(arena, outer, depth), Second = branches > 1 ? PackedMatrix.Take(arena, outer, depth) : default,
+        };
+    }
+}
+
+/// <summary>Enqueues the passes.</summary>
+internal static class WarpgroupFactorsGpu
+{
+    /// <summary>Packing and both passes.</summary>
+    public static void Run(Gpu gpu, AcceleratorStream stream, in FactorLoss loss)
+    {
+        for (int branch = 0; branch < loss.Branches; branch++)
+        {
+            Pack(gpu, stream, loss, branch, loss.Pass.Queries, loss.Packed.Queries, loss.Packed.TurnedQueries, loss.Pass.Branches.Rows);
+            Pack(gpu, stream, loss, branch, loss.Pass.Keys, loss.Packed.Keys, loss.Packed.TurnedKeys, loss.Pass.Branches.Columns);
+        }
+
+        WarpgroupPass pass = new()
+        {
+            Pass = loss.Pass.WithRegions(WarpgroupMma.Tile), Queries = loss.Packed.Queries, Keys = loss.Packed.Keys,
+        };
+        gpu.Launch(
+            stream, WarpgroupPassGpu.Kernel, new Index3D(pass.Pass.ColumnRegions, pass.Pass.RowRegions, loss.Branches), WarpgroupMma.Threads, pass, WarpgroupMma.SharedLength);
+        LogitPassGpu.Finish(gpu, stream, pass.Pass, loss.Branches);
+        for (int first = 0; first < loss.Pass.Branches.Rows; first += loss.Packed.StripRows)
+        {
+            Strip(gpu, stream, loss, first, Math.Min(loss.Packed.StripRows, loss.Pass.Branches.Rows - first));
+        }
+    }
+
+    private static void Strip(Gpu gpu, AcceleratorStream stream, in FactorLoss loss, int first, int rows)
+    {
+        int columns = loss.Pass.Branches.Columns;
+        int branches = loss.Branches;
+        gpu.Launch(stream, WarpgroupGradientGpu.DerivativeKernel, Tiles(columns, rows), WarpgroupMma.Threads, new WarpgroupStrip
+        {
+            Statistics = loss.Pass.Branches, Queries = loss.Packed.Queries, Keys = loss.Packed.Keys, Depths = loss.Pass.Depths,
+            Derivative = loss.Packed.Derivative, Transposed = loss.Packed.Transposed, FirstRow = first,
+        }, WarpgroupMma.SharedLength);
+        gpu.Launch(stream, WarpgroupGradientGpu.ProductKernel, Tiles(loss.Width, rows), WarpgroupMma.Threads, new WarpgroupProduct
+        {
+            Left = loss.Packed.Derivative, Right = loss.Packed.TurnedKeys, DepthTiles = PackedMatrix.DepthTilesOf(columns), Rows = rows, Columns = loss.Width,
+            ColumnLimit = loss.Pass.Depths, Result = loss.GradQueries with { FirstRow = first, Branches = loss.Branches },
+        }, WarpgroupMma.SharedLength);
+        if (loss.GradKeys.First.Length == 0)
+        {
+            return; // constants
+        }
+
+        gpu.Launch(stream, WarpgroupGradientGpu.ProductKernel, Tiles(loss.Width, columns), WarpgroupMma.Threads, new WarpgroupProduct
+        {
+            Left = loss.Packed.Transposed, Right = loss.Packed.TurnedQueries, FirstDepthTile = first / PackedMatrix.TileDepth,
+            DepthTiles = PackedMatrix.DepthTilesOf(rows), Rows = columns, Columns = loss.Width, ColumnLimit = loss.Pass.Depths,
+            Result = loss.GradKeys with { Branches = loss.Branches, IsAdded = first > 0 ? 1 : loss.GradKeys.IsAdded },
+        }, WarpgroupMma.SharedLength);
+
+        Index3D Tiles(int across, int down) => new(PackedMatrix.RowTilesOf(across), PackedMatrix.RowTilesOf(down), branches);
+    }
+
+    private static void Pack(
+        Gpu gpu, AcceleratorStream stream, in FactorLoss loss, int branch, FactorOperand factors, PackedFactors packed, PackedFactors turned, int rows)
+    {
+        PackGpu.Run(gpu, stream, new PackArguments<FactorOperand>
+        {
+            Source = factors, Group = branch, Target = packed.Of(branch), Rows = rows, Depth = loss.Width, DepthLimit = loss.Pass.Depths,
+        });
+        PackGpu.Run(gpu, stream, new PackArguments<TransposedFactorOperand>
+        {
+            Source = new() { Factors = factors }, Group = branch, Target = turned.Of(branch), Rows = loss.Width, Depth = rows, RowLimit = loss.Pass.Depths,
+        });
+    }
+}
