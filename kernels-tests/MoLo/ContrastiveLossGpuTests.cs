@@ -15,7 +15,7 @@ internal sealed class ContrastiveLossGpuTests
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
-    public void Open() => _gpu = TestGpu.Open(warps: 4);
+    public void Open() => _gpu = TestGpu.Open(warps: 8);
 
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();

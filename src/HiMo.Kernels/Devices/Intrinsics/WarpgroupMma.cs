@@ -53,7 +53,7 @@ internal static class WarpgroupMma
     private const int Stages = 3;
     private const int StageBytes = 2 * PackedMatrix.TileLength * sizeof(uint);
 
-    /// <summary>C of some tiles of 64 along the depth. Every thread of the group calls it, with the same arguments.</summary>
+    /// <summary>C of some tiles of 64 along the depth. Every thread of the group calls it, with the same arguments; it begins with a barrier.</summary>
     /// <param name="shared"><see cref="SharedLength"/> words that nobody else uses, the same at every call.</param>
     /// <param name="a">Packed tiles of A.</param>
     /// <param name="firstA">Word where the first one begins.</param>
@@ -64,6 +64,7 @@ internal static class WarpgroupMma
     [IntrinsicImplementation]
     public static WarpgroupTile Multiply(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before)
     {
+        Group.Barrier(); // as on CUDA
         int lane = Group.IdxX % 32;
         int row = (Group.IdxX / 32 * 16) + (lane / 4);
         Span<Float4> sums = stackalloc Float4[16];
