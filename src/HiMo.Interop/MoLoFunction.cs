@@ -69,7 +69,8 @@ internal sealed class MoLoFunction : autograd.MultiTensorFunction<MoLoFunction>
     // afterwards, on the processors that the next step's workers want.
     private static Tensor Scale(Tensor known, Tensor outer)
     {
-        if (known.dim() != 2 || known.dtype != ScalarType.Float32 || known.numel() > OwnThreadLimit)
+        bool isHere = known.device_type == TorchSharp.DeviceType.CPU;
+        if (!isHere || known.dim() != 2 || known.dtype != ScalarType.Float32 || known.numel() > OwnThreadLimit)
         {
             return known * outer;
         }
