@@ -2,6 +2,7 @@
 // The backward pass of ContrastiveLoss.Gpu.Gradient.cs on packed bf16 factors, for Hopper's warpgroup instructions.
 // Mapping    tiles of 128 x 128, a group each, in blocks of eight rows of tiles, so that what the chip works on at a time stays in the second-level cache.
 //            D is computed in the registers that hold its logits and stored twice, packed as the left operand of dQ = D K and, transposed, of dK = D^T Q.
+// Exponentials  one an element, R_ij = e_ij b_i and T_ij = e_ij a_j, while the lines' sums differ by no more than 2^Narrow; else two.
 // Precision  D in float32, rounded to bf16 when it is stored; exponentials of base 2, with log2 of the sums inside.
 // Determinism  as there.
 // Limits     D in one part: with gatherWithGrad.
@@ -69,13 +70,19 @@ internal struct WarpgroupProduct
 /// <summary>The kernels.</summary>
 internal static class WarpgroupGradientGpu
 {
+    // 2^100 and its inverse are float32 numbers, and so is their product with anything here.
+    private const float Narrow = 100.0f;
+
+    // A shift that leaves nothing of an exponential.
     private const float Vanishing = 1e30f;
 
     /// <summary>A tile of D.</summary>
     public static void DerivativeKernel(WarpgroupStrip p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
-        ArrayView<float> columnShifts = SharedMemory.Allocate<float>(WarpgroupMma.Tile);
+        ArrayView<float> shifts = SharedMemory.Allocate<float>(2 * WarpgroupMma.Tile);      // of the columns, then of the rows
+        ArrayView<float> factors = SharedMemory.Allocate<float>(2 * WarpgroupMma.Tile);
+        ArrayView<float> ends = SharedMemory.Allocate<float>(TileRange.SharedLength);
         int branch = Grid.IdxZ;
         int rowTile = TileOrder.Row();
         int columnTile = TileOrder.Column();
@@ -84,28 +91,46 @@ internal static class WarpgroupGradientGpu
         PackedMatrix queries = p.Queries.Of(branch);
         PackedMatrix keys = p.Keys.Of(branch);
         long lines = (long)branch * p.Statistics.Lines;
-        if (Group.IdxX < WarpgroupMma.Tile)
-        {
-            columnShifts[Group.IdxX] = Shift(p.Statistics, lines + p.Statistics.Rows, firstColumn + Group.IdxX, p.Statistics.Columns, p.Statistics.HasColumns != 0); // read behind the product's barriers
-        }
-
-        int row = firstRow + WarpgroupTileVisits.Row();
-        Derivative derivative = new()
-        {
-            ColumnShifts = columnShifts, UpperShift = Shift(p.Statistics, lines, row, p.Statistics.Rows, true),
-            LowerShift = Shift(p.Statistics, lines, row + 8, p.Statistics.Rows, true), Scale = p.Statistics.Scale * LogitStatistics.Log2E, RowWeight = p.Statistics.RowWeight(branch),
-            ColumnWeight = p.Statistics.ColumnWeight(branch),
-        };
-        derivative.Smoothing = (derivative.RowWeight * p.Statistics.LabelSmoothing / p.Statistics.Columns) + (derivative.ColumnWeight * p.Statistics.LabelSmoothing / p.Statistics.Rows);
+        bool isColumn = Group.IdxX < WarpgroupMma.Tile;
+        int line = Group.IdxX % WarpgroupMma.Tile;
+        float shift = isColumn && p.Statistics.HasColumns != 0
+            ? Shift(p.Statistics, lines + p.Statistics.Rows, firstColumn + line, p.Statistics.Columns)
+            : Shift(p.Statistics, lines, firstRow + line, p.Statistics.Rows);
+        shifts[Group.IdxX] = isColumn && p.Statistics.HasColumns == 0 ? Vanishing : shift;
+        TileRange range = new() { Largest = shift, Smallest = shift };
+        range.Share(ends);
+        range.End(ends);
+        factors[Group.IdxX] = (isColumn ? p.Statistics.ColumnWeight(branch) : p.Statistics.RowWeight(branch)) * Exp2.Approximate(range.Largest - shift); // read behind the product's barriers
+        float scale = p.Statistics.Scale * LogitStatistics.Log2E;
         WarpgroupTile tile = WarpgroupMma.Multiply(
             ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(columnTile, 0),
             PackedMatrix.DepthTilesOf(p.Depths.Apply(branch, int.MaxValue - PackedMatrix.TileDepth)), 0);
-        WarpgroupTileVisits.Visit(ref tile, ref derivative);
+        float smoothing = (p.Statistics.RowWeight(branch) * p.Statistics.LabelSmoothing / p.Statistics.Columns) + (p.Statistics.ColumnWeight(branch) * p.Statistics.LabelSmoothing / p.Statistics.Rows);
+        int upper = WarpgroupMma.Tile + WarpgroupTileVisits.Row();
+        int row = firstRow + WarpgroupTileVisits.Row();
+        if (range.Largest - range.Smallest <= Narrow)
+        {
+            NarrowDerivative narrow = new()
+            {
+                Factors = factors, Upper = factors[upper], Lower = factors[upper + 8], Scale = scale, Shift = range.Largest, Smoothing = smoothing,
+            };
+            WarpgroupTileVisits.Visit(ref tile, ref narrow);
+        }
+        else
+        {
+            Derivative wide = new()
+            {
+                Shifts = shifts, Upper = shifts[upper], Lower = shifts[upper + 8], Scale = scale, Smoothing = smoothing,
+                RowWeight = p.Statistics.RowWeight(branch), ColumnWeight = p.Statistics.ColumnWeight(branch),
+            };
+            WarpgroupTileVisits.Visit(ref tile, ref wide);
+        }
+
         int diagonal = firstRow + p.Statistics.TargetOffset - firstColumn;
         bool isWhole = firstRow + WarpgroupMma.Tile <= p.Statistics.Rows && firstColumn + WarpgroupMma.Tile <= p.Statistics.Columns;
         if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
         {
-            Targets targets = Targets.Of(p.Statistics, branch, row, firstColumn, derivative.Smoothing);
+            Targets targets = Targets.Of(p.Statistics, branch, row, firstColumn, smoothing);
             WarpgroupTileVisits.Visit(ref tile, ref targets);
         }
 
@@ -137,25 +162,46 @@ internal static class WarpgroupGradientGpu
         WarpgroupTileVisits.Visit(ref tile, ref stores);
     }
 
-    // log2 of the sum of the exponentials. Outside anything finite will do; a direction that does not count is made to vanish.
+    // log2 of the sum of a line's exponentials; outside of the matrix of its last line.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Shift(BranchStatistics statistics, long first, int line, int lines, bool isCounted)
+    private static float Shift(BranchStatistics statistics, long first, int line, int lines)
     {
-        float shift = Vanishing;
-        if (line < lines && isCounted)
-        {
-            shift = (statistics.Largest[first + line] * LogitStatistics.Log2E) - XMath.Log2(statistics.Inverse[first + line]);
-        }
-
-        return shift;
+        long index = first + Math.Min(line, lines - 1);
+        return (statistics.Largest[index] * LogitStatistics.Log2E) - XMath.Log2(statistics.Inverse[index]);
     }
 
     /// <summary>Cosines become elements of D, targets apart.</summary>
+    private struct NarrowDerivative : ITileVisitor
+    {
+        public ArrayView<float> Factors;
+        public float Upper;
+        public float Lower;
+        public float Scale;
+        public float Shift;
+        public float Smoothing;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Visit(ref Float4 value, int field)
+        {
+            int column = WarpgroupTileVisits.Column(field);
+            float left = Factors[column];
+            float right = Factors[column + 1];
+            value.X = Of(value.X, Upper + left);
+            value.Y = Of(value.Y, Upper + right);
+            value.Z = Of(value.Z, Lower + left);
+            value.W = Of(value.W, Lower + right);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly float Of(float cosine, float factor) => (Exp2.Approximate((cosine * Scale) - Shift) * factor) - Smoothing;
+    }
+
+    /// <summary>The same where one unit does not fit all lines.</summary>
     private struct Derivative : ITileVisitor
     {
-        public ArrayView<float> ColumnShifts;
-        public float UpperShift;
-        public float LowerShift;
+        public ArrayView<float> Shifts;
+        public float Upper;
+        public float Lower;
         public float Scale;
         public float RowWeight;
         public float ColumnWeight;
@@ -165,20 +211,19 @@ internal static class WarpgroupGradientGpu
         public readonly void Visit(ref Float4 value, int field)
         {
             int column = WarpgroupTileVisits.Column(field);
-            float left = ColumnShifts[column];
-            float right = ColumnShifts[column + 1];
-            value.X = Of(value.X, UpperShift, left);
-            value.Y = Of(value.Y, UpperShift, right);
-            value.Z = Of(value.Z, LowerShift, left);
-            value.W = Of(value.W, LowerShift, right);
+            float left = Shifts[column];
+            float right = Shifts[column + 1];
+            value.X = Of(value.X, Upper, left);
+            value.Y = Of(value.Y, Upper, right);
+            value.Z = Of(value.Z, Lower, left);
+            value.W = Of(value.W, Lower, right);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private readonly float Of(float cosine, float rowShift, float columnShift)
         {
-            float ofRow = Exp2.Approximate((cosine * Scale) - rowShift);
-            float ofColumn = Exp2.Approximate((cosine * Scale) - columnShift);
-            return (RowWeight * ofRow) + ((ColumnWeight * ofColumn) - Smoothing);
+            float scaled = cosine * Scale;
+            return (RowWeight * Exp2.Approximate(scaled - rowShift)) + ((ColumnWeight * Exp2.Approximate(scaled - columnShift)) - Smoothing);
         }
     }
 

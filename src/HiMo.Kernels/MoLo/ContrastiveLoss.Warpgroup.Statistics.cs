@@ -3,6 +3,8 @@
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
 //            rows     every thread keeps running numbers of its own columns of two rows, four lanes add theirs up where the region ends.
 //            columns  a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
+// Exponentials  one a logit, relative to the tile's largest, while the tile's logits differ by no more than Narrow: a line's own largest is then as near, and
+//            what underflows is below e^-27 of it. Wider tiles take two, relative to the largest of the row and of the column.
 // Precision, determinism  as there; the order of the sums is another, and fixed.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -35,6 +37,9 @@ internal static class WarpgroupPassGpu
     /// <summary>A logit that does not count: far below every other, and finite, because a row may have no other.</summary>
     private const float Masked = -1e30f;
 
+    // With 60, the sum of a line in the tile is at least e^-60 of the unit that it is counted in.
+    private const float Narrow = 60.0f;
+
     private const int Warps = WarpgroupMma.Threads / Gpu.WarpSize;
 
     /// <summary>One region of one branch.</summary>
@@ -42,6 +47,7 @@ internal static class WarpgroupPassGpu
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
         ArrayView<LineStatistics> columns = SharedMemory.Allocate<LineStatistics>(Warps * WarpgroupMma.Tile);
+        ArrayView<float> ends = SharedMemory.Allocate<float>(TileRange.SharedLength);
         int branch = Grid.IdxZ;
         PackedMatrix queries = p.Queries.Of(branch);
         PackedMatrix keys = p.Keys.Of(branch);
@@ -65,6 +71,7 @@ internal static class WarpgroupPassGpu
                 WarpgroupTileVisits.Visit(ref tile, ref totals);
                 upper.Total += totals.Upper;
                 lower.Total += totals.Lower;
+                TileRange range = TileRange.Begin(ref tile, ends);
                 float total0 = ColumnTotal(tile.T0, tile.T1, tile.T2, tile.T3);
                 float total1 = ColumnTotal(tile.T4, tile.T5, tile.T6, tile.T7);
                 float total2 = ColumnTotal(tile.T8, tile.T9, tile.T10, tile.T11);
@@ -78,13 +85,32 @@ internal static class WarpgroupPassGpu
                     mask.StoreTargets(p.Pass.Branches, branch, firstRow);
                 }
 
-                TakeRows(ref upper, ref lower, ref tile);
-                StoreColumn(columns, 0, Column(tile.T0, tile.T1, tile.T2, tile.T3, total0));
-                StoreColumn(columns, 32, Column(tile.T4, tile.T5, tile.T6, tile.T7, total1));
-                StoreColumn(columns, 64, Column(tile.T8, tile.T9, tile.T10, tile.T11, total2));
-                StoreColumn(columns, 96, Column(tile.T12, tile.T13, tile.T14, tile.T15, total3));
+                range.End(ends);
+                bool isNarrow = range.Largest - range.Smallest <= Narrow;
+                if (isNarrow)
+                {
+                    LineStatistics nextUpper = LineStatistics.Empty;
+                    LineStatistics nextLower = LineStatistics.Empty;
+                    nextUpper.Largest = range.Largest;
+                    nextLower.Largest = range.Largest;
+                    StoreColumn(columns, 0, NarrowColumn(ref nextUpper, ref nextLower, tile.T0, tile.T1, tile.T2, tile.T3, total0));
+                    StoreColumn(columns, 32, NarrowColumn(ref nextUpper, ref nextLower, tile.T4, tile.T5, tile.T6, tile.T7, total1));
+                    StoreColumn(columns, 64, NarrowColumn(ref nextUpper, ref nextLower, tile.T8, tile.T9, tile.T10, tile.T11, total2));
+                    StoreColumn(columns, 96, NarrowColumn(ref nextUpper, ref nextLower, tile.T12, tile.T13, tile.T14, tile.T15, total3));
+                    upper = Merged(upper, nextUpper);
+                    lower = Merged(lower, nextLower);
+                }
+                else
+                {
+                    TakeRows(ref upper, ref lower, ref tile);
+                    StoreColumn(columns, 0, Column(tile.T0, tile.T1, tile.T2, tile.T3, total0));
+                    StoreColumn(columns, 32, Column(tile.T4, tile.T5, tile.T6, tile.T7, total1));
+                    StoreColumn(columns, 64, Column(tile.T8, tile.T9, tile.T10, tile.T11, total2));
+                    StoreColumn(columns, 96, Column(tile.T12, tile.T13, tile.T14, tile.T15, total3));
+                }
+
                 Group.Barrier();
-                TakeColumn(p.Pass, columns, branch, firstColumn, firstRow == firstOfRows); // the next tile's product begins with a barrier
+                TakeColumn(p.Pass, columns, branch, firstColumn, firstRow == firstOfRows, isNarrow); // the next tile's product begins with a barrier
             }
 
             StoreRow(p.Pass, upper, branch, firstRow + WarpgroupTileVisits.Row());
@@ -299,7 +325,7 @@ internal static class WarpgroupPassGpu
 
     // A column's eight warps, then what the region's tiles above left.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeColumn(LogitPass p, ArrayView<LineStatistics> columns, int branch, int firstColumn, bool isFirst)
+    private static void TakeColumn(LogitPass p, ArrayView<LineStatistics> columns, int branch, int firstColumn, bool isFirst, bool isNarrow)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX >= WarpgroupMma.Tile || column >= p.Branches.Columns || p.Branches.ColumnWeight(branch) == 0.0f)
@@ -314,18 +340,77 @@ internal static class WarpgroupPassGpu
             all = p.Partial[index];
         }
 
-        for (int warp = 0; warp < Warps; warp++)
+        LineStatistics part = columns[Group.IdxX];
+        if (isNarrow)
         {
-            LineStatistics part = columns[(warp * WarpgroupMma.Tile) + Group.IdxX];
-            float largest = XMath.Max(all.Largest, part.Largest);
-            all = all.RelativeTo(largest);
-            part = part.RelativeTo(largest);
-            all.ExpSum += part.ExpSum;
-            all.Weighted += part.Weighted;
-            all.Total += part.Total;
+            for (int warp = 1; warp < Warps; warp++)
+            {
+                LineStatistics other = columns[(warp * WarpgroupMma.Tile) + Group.IdxX]; // with the same largest
+                part.ExpSum += other.ExpSum;
+                part.Weighted += other.Weighted;
+                part.Total += other.Total;
+            }
+        }
+        else
+        {
+            for (int warp = 1; warp < Warps; warp++)
+            {
+                part = Merged(part, columns[(warp * WarpgroupMma.Tile) + Group.IdxX]);
+            }
         }
 
-        p.Partial[index] = all;
+        p.Partial[index] = Merged(all, part);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static LineStatistics Merged(LineStatistics first, LineStatistics second)
+    {
+        float largest = XMath.Max(first.Largest, second.Largest);
+        LineStatistics all = first.RelativeTo(largest);
+        LineStatistics part = second.RelativeTo(largest);
+        all.ExpSum += part.ExpSum;
+        all.Weighted += part.Weighted;
+        all.Total += part.Total;
+        return all;
+    }
+
+    // As Column, with one exponential a logit, which counts in its row as well.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static LineStatistics NarrowColumn(ref LineStatistics upper, ref LineStatistics lower, Float4 a, Float4 b, Float4 c, Float4 d, float total)
+    {
+        Eight sums = default;
+        Eight weighted = default;
+        AddBoth(ref sums.V0, ref weighted.V0, ref upper, ref lower, a.X, a.Z);
+        AddBoth(ref sums.V1, ref weighted.V1, ref upper, ref lower, a.Y, a.W);
+        AddBoth(ref sums.V2, ref weighted.V2, ref upper, ref lower, b.X, b.Z);
+        AddBoth(ref sums.V3, ref weighted.V3, ref upper, ref lower, b.Y, b.W);
+        AddBoth(ref sums.V4, ref weighted.V4, ref upper, ref lower, c.X, c.Z);
+        AddBoth(ref sums.V5, ref weighted.V5, ref upper, ref lower, c.Y, c.W);
+        AddBoth(ref sums.V6, ref weighted.V6, ref upper, ref lower, d.X, d.Z);
+        AddBoth(ref sums.V7, ref weighted.V7, ref upper, ref lower, d.Y, d.W);
+        LineStatistics line = default;
+        line.Largest = upper.Largest;
+        line.ExpSum = sums.SumOfRows();
+        line.Weighted = weighted.SumOfRows();
+        line.Total = total;
+        return line;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddBoth(ref float sum, ref float weighted, ref LineStatistics upper, ref LineStatistics lower, float upperLogit, float lowerLogit)
+    {
+        float first = upperLogit - upper.Largest;
+        float second = lowerLogit - lower.Largest;
+        float firstExp = LogitStatistics.Exp(first);
+        float secondExp = LogitStatistics.Exp(second);
+        upper.ExpSum += firstExp;
+        lower.ExpSum += secondExp;
+        sum = firstExp + secondExp;
+        float firstWeighted = firstExp * first;
+        float secondWeighted = secondExp * second;
+        upper.Weighted += firstWeighted;
+        lower.Weighted += secondWeighted;
+        weighted = firstWeighted + secondWeighted;
     }
 
     /// <summary>A number for each of eight columns; lanes that differ in bits 2 to 4 have other rows of the same ones.</summary>
