@@ -105,10 +105,10 @@ internal static class PackGpu
         float second = 0.0f;
         if (row < rows && depth < depths)
         {
-            first = p.Source.Load(p.Group, row, depth);
+            first = p.Source.Finish(p.Source.Load(p.Group, row, depth), p.Group, row, depth);
             if (depth + 1 < depths)
             {
-                second = p.Source.Load(p.Group, row, depth + 1);
+                second = p.Source.Finish(p.Source.Load(p.Group, row, depth + 1), p.Group, row, depth + 1);
             }
         }
 

@@ -77,6 +77,7 @@ internal static class WarpgroupGradientGpu
     private const float Vanishing = 1e30f;
 
     /// <summary>A tile of D.</summary>
+    [ResidentGroups(2)] // one multiplies while the other one works on its results
     public static void DerivativeKernel(WarpgroupStrip p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
@@ -90,6 +91,8 @@ internal static class WarpgroupGradientGpu
         int firstColumn = columnTile * WarpgroupMma.Tile;
         PackedMatrix queries = p.Queries.Of(branch);
         PackedMatrix keys = p.Keys.Of(branch);
+        int depth = PackedMatrix.DepthTilesOf(p.Depths.Apply(branch, int.MaxValue - PackedMatrix.TileDepth));
+        WarpgroupMma.Begin(ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(columnTile, 0), depth, 0);
         long lines = (long)branch * p.Statistics.Lines;
         bool isColumn = Group.IdxX < WarpgroupMma.Tile;
         int line = Group.IdxX % WarpgroupMma.Tile;
@@ -102,9 +105,7 @@ internal static class WarpgroupGradientGpu
         range.End(ends);
         factors[Group.IdxX] = (isColumn ? p.Statistics.ColumnWeight(branch) : p.Statistics.RowWeight(branch)) * Exp2.Approximate(range.Largest - shift); // read behind the product's barriers
         float scale = p.Statistics.Scale * LogitStatistics.Log2E;
-        WarpgroupTile tile = WarpgroupMma.Multiply(
-            ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(columnTile, 0),
-            PackedMatrix.DepthTilesOf(p.Depths.Apply(branch, int.MaxValue - PackedMatrix.TileDepth)), 0);
+        WarpgroupTile tile = WarpgroupMma.Multiply(ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(columnTile, 0), depth, 0);
         float smoothing = (p.Statistics.RowWeight(branch) * p.Statistics.LabelSmoothing / p.Statistics.Columns) + (p.Statistics.ColumnWeight(branch) * p.Statistics.LabelSmoothing / p.Statistics.Rows);
         int upper = WarpgroupMma.Tile + WarpgroupTileVisits.Row();
         int row = firstRow + WarpgroupTileVisits.Row();
@@ -139,6 +140,7 @@ internal static class WarpgroupGradientGpu
     }
 
     /// <summary>A tile of dQ or dK.</summary>
+    [ResidentGroups(2)] // one multiplies while the other one works on its results
     public static void ProductKernel(WarpgroupProduct p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
@@ -153,6 +155,7 @@ internal static class WarpgroupGradientGpu
 
         PackedMatrix left = p.Left.Of(branch);
         PackedMatrix right = p.Right.Of(branch);
+        WarpgroupMma.Begin(ring, left.Words, left.Tile(rowTile, 0), right.Words, right.Tile(columnTile, p.FirstDepthTile), p.DepthTiles, 0);
         WarpgroupTile tile = WarpgroupMma.Multiply(ring, left.Words, left.Tile(rowTile, 0), right.Words, right.Tile(columnTile, p.FirstDepthTile), p.DepthTiles, 0);
         GradientStores stores = new()
         {

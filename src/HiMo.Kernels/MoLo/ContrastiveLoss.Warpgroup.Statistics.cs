@@ -2,9 +2,10 @@
 // The forward pass of ContrastiveLoss.Gpu.Statistics.cs on packed bf16 factors, for Hopper's warpgroup instructions: the same numbers in the same memory.
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
 //            rows     every thread keeps running numbers of its own columns of two rows, four lanes add theirs up where the region ends.
-//            columns  a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
-// Exponentials  one a logit, relative to the tile's largest, while the tile's logits differ by no more than Narrow: a line's own largest is then as near, and
-//            what underflows is below e^-27 of it. Wider tiles take two, relative to the largest of the row and of the column.
+//            columns  (their totals are nobody's business) a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
+// Exponentials  two a logit: in its row relative to the largest so far; in its column relative to the largest that the region's tiles above knew, which needs no
+//            exchange before the exponentials, and again relative to the tile's own largest where a sum came near the end of float32.
+// Latency    the next tile's operands, and the numbers of its columns, are on their way while this one's exponentials are computed.
 // Precision, determinism  as there; the order of the sums is another, and fixed.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -37,86 +38,99 @@ internal static class WarpgroupPassGpu
     /// <summary>A logit that does not count: far below every other, and finite, because a row may have no other.</summary>
     private const float Masked = -1e30f;
 
-    // With 60, the sum of a line in the tile is at least e^-60 of the unit that it is counted in.
-    private const float Narrow = 60.0f;
+    // Above this a column's sum is computed again from a shift of its own; a sum over the warps and tiles still has room.
+    private const float LargestSum = 1e30f;
 
     private const int Warps = WarpgroupMma.Threads / Gpu.WarpSize;
 
     /// <summary>One region of one branch.</summary>
+    [ResidentGroups(2)] // one multiplies while the other one works on its results
     public static void Kernel(WarpgroupPass p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
         ArrayView<LineStatistics> columns = SharedMemory.Allocate<LineStatistics>(Warps * WarpgroupMma.Tile);
-        ArrayView<float> ends = SharedMemory.Allocate<float>(TileRange.SharedLength);
+        ArrayView<LineStatistics> known = SharedMemory.Allocate<LineStatistics>(WarpgroupMma.Tile);
         int branch = Grid.IdxZ;
         PackedMatrix queries = p.Queries.Of(branch);
         PackedMatrix keys = p.Keys.Of(branch);
         int depth = PackedMatrix.DepthTilesOf(p.Pass.Depths.Apply(branch, int.MaxValue - PackedMatrix.TileDepth));
         float scale = p.Pass.Branches.Scale;
         int firstOfRows = Grid.IdxY * p.Pass.RegionRows;
-        int endOfRows = Math.Min(firstOfRows + p.Pass.RegionRows, p.Pass.Branches.Rows);
         int firstOfColumns = Grid.IdxX * p.Pass.RegionColumns;
-        int endOfColumns = Math.Min(firstOfColumns + p.Pass.RegionColumns, p.Pass.Branches.Columns);
-        int multiplied = 0;
-        for (int firstRow = firstOfRows; firstRow < endOfRows; firstRow += WarpgroupMma.Tile)
+        int across = Tiles(p.Pass.RegionColumns, p.Pass.Branches.Columns - firstOfColumns);
+        int tiles = across * Tiles(p.Pass.RegionRows, p.Pass.Branches.Rows - firstOfRows);
+        Begin(ring, queries, keys, firstOfRows, firstOfColumns, depth, 0);
+        LineStatistics upper = LineStatistics.Empty;
+        LineStatistics lower = LineStatistics.Empty;
+        for (int index = 0; index < tiles; index++)
         {
-            LineStatistics upper = LineStatistics.Empty;
-            LineStatistics lower = LineStatistics.Empty;
-            for (int firstColumn = firstOfColumns; firstColumn < endOfColumns; firstColumn += WarpgroupMma.Tile)
+            int firstRow = firstOfRows + (index / across * WarpgroupMma.Tile);
+            int firstColumn = firstOfColumns + (index % across * WarpgroupMma.Tile);
+            LoadKnown(p.Pass, known, branch, firstColumn, firstRow == firstOfRows); // read behind the product's barriers
+            WarpgroupTile tile = WarpgroupMma.Multiply(
+                ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, index * depth);
+            int next = index + 1;
+            if (next < tiles)
             {
-                WarpgroupTile tile = WarpgroupMma.Multiply(
-                    ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, multiplied);
-                multiplied += depth;
-                Totals totals = new() { Scale = scale };
-                WarpgroupTileVisits.Visit(ref tile, ref totals);
-                upper.Total += totals.Upper;
-                lower.Total += totals.Lower;
-                TileRange range = TileRange.Begin(ref tile, ends);
-                float total0 = ColumnTotal(tile.T0, tile.T1, tile.T2, tile.T3);
-                float total1 = ColumnTotal(tile.T4, tile.T5, tile.T6, tile.T7);
-                float total2 = ColumnTotal(tile.T8, tile.T9, tile.T10, tile.T11);
-                float total3 = ColumnTotal(tile.T12, tile.T13, tile.T14, tile.T15);
-                int diagonal = firstRow + p.Pass.Branches.TargetOffset - firstColumn;
-                bool isWhole = firstRow + WarpgroupMma.Tile <= p.Pass.Branches.Rows && firstColumn + WarpgroupMma.Tile <= p.Pass.Branches.Columns;
-                if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
-                {
-                    Mask mask = Mask.Of(p.Pass.Branches, firstRow, firstColumn);
-                    WarpgroupTileVisits.Visit(ref tile, ref mask);
-                    mask.StoreTargets(p.Pass.Branches, branch, firstRow);
-                }
-
-                range.End(ends);
-                bool isNarrow = range.Largest - range.Smallest <= Narrow;
-                if (isNarrow)
-                {
-                    LineStatistics nextUpper = LineStatistics.Empty;
-                    LineStatistics nextLower = LineStatistics.Empty;
-                    nextUpper.Largest = range.Largest;
-                    nextLower.Largest = range.Largest;
-                    StoreColumn(columns, 0, NarrowColumn(ref nextUpper, ref nextLower, tile.T0, tile.T1, tile.T2, tile.T3, total0));
-                    StoreColumn(columns, 32, NarrowColumn(ref nextUpper, ref nextLower, tile.T4, tile.T5, tile.T6, tile.T7, total1));
-                    StoreColumn(columns, 64, NarrowColumn(ref nextUpper, ref nextLower, tile.T8, tile.T9, tile.T10, tile.T11, total2));
-                    StoreColumn(columns, 96, NarrowColumn(ref nextUpper, ref nextLower, tile.T12, tile.T13, tile.T14, tile.T15, total3));
-                    upper = Merged(upper, nextUpper);
-                    lower = Merged(lower, nextLower);
-                }
-                else
-                {
-                    TakeRows(ref upper, ref lower, ref tile);
-                    StoreColumn(columns, 0, Column(tile.T0, tile.T1, tile.T2, tile.T3, total0));
-                    StoreColumn(columns, 32, Column(tile.T4, tile.T5, tile.T6, tile.T7, total1));
-                    StoreColumn(columns, 64, Column(tile.T8, tile.T9, tile.T10, tile.T11, total2));
-                    StoreColumn(columns, 96, Column(tile.T12, tile.T13, tile.T14, tile.T15, total3));
-                }
-
-                Group.Barrier();
-                TakeColumn(p.Pass, columns, branch, firstColumn, firstRow == firstOfRows, isNarrow); // the next tile's product begins with a barrier
+                Begin(
+                    ring, queries, keys, firstOfRows + (next / across * WarpgroupMma.Tile), firstOfColumns + (next % across * WarpgroupMma.Tile), depth, next * depth);
             }
 
-            StoreRow(p.Pass, upper, branch, firstRow + WarpgroupTileVisits.Row());
-            StoreRow(p.Pass, lower, branch, firstRow + WarpgroupTileVisits.Row() + 8);
+            Totals totals = new() { Scale = scale };
+            WarpgroupTileVisits.Visit(ref tile, ref totals);
+            upper.Total += totals.Upper;
+            lower.Total += totals.Lower;
+            int diagonal = firstRow + p.Pass.Branches.TargetOffset - firstColumn;
+            bool isWhole = firstRow + WarpgroupMma.Tile <= p.Pass.Branches.Rows && firstColumn + WarpgroupMma.Tile <= p.Pass.Branches.Columns;
+            if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
+            {
+                Mask mask = Mask.Of(p.Pass.Branches, firstRow, firstColumn);
+                WarpgroupTileVisits.Visit(ref tile, ref mask);
+                mask.StoreTargets(p.Pass.Branches, branch, firstRow);
+            }
+
+            TakeRows(ref upper, ref lower, ref tile);
+            bool isNew = firstRow == firstOfRows;
+            if (p.Pass.Branches.HasColumns == 0)
+            {
+                isNew = false; // rows alone count
+            }
+            else if (!isNew)
+            {
+                float largest = StoreColumn(columns, 0, KnownColumn(known, 0, tile.T0, tile.T1, tile.T2, tile.T3));
+                largest = XMath.Max(largest, StoreColumn(columns, 32, KnownColumn(known, 4, tile.T4, tile.T5, tile.T6, tile.T7)));
+                largest = XMath.Max(largest, StoreColumn(columns, 64, KnownColumn(known, 8, tile.T8, tile.T9, tile.T10, tile.T11)));
+                largest = XMath.Max(largest, StoreColumn(columns, 96, KnownColumn(known, 12, tile.T12, tile.T13, tile.T14, tile.T15)));
+                isNew = Group.BarrierOr(!(largest < LargestSum));
+            }
+
+            if (isNew)
+            {
+                _ = StoreColumn(columns, 0, Column(tile.T0, tile.T1, tile.T2, tile.T3));
+                _ = StoreColumn(columns, 32, Column(tile.T4, tile.T5, tile.T6, tile.T7));
+                _ = StoreColumn(columns, 64, Column(tile.T8, tile.T9, tile.T10, tile.T11));
+                _ = StoreColumn(columns, 96, Column(tile.T12, tile.T13, tile.T14, tile.T15));
+                Group.Barrier();
+            }
+
+            TakeColumn(p.Pass, columns, known, branch, firstColumn, isNew); // a barrier of the next tile's product comes before the next store
+            if (next % across == 0)
+            {
+                StoreRow(p.Pass, upper, branch, firstRow + WarpgroupTileVisits.Row());
+                StoreRow(p.Pass, lower, branch, firstRow + WarpgroupTileVisits.Row() + 8);
+                upper = LineStatistics.Empty;
+                lower = LineStatistics.Empty;
+            }
         }
     }
+
+    // Tiles of a region, which ends with the matrix.
+    private static int Tiles(int region, int left) => (Math.Min(region, left) + WarpgroupMma.Tile - 1) / WarpgroupMma.Tile;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Begin(ArrayView<uint> ring, PackedMatrix queries, PackedMatrix keys, int firstRow, int firstColumn, int depth, int before) =>
+        WarpgroupMma.Begin(
+            ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, before);
 
     /// <summary>Scales the logits and adds them up along the rows.</summary>
     private struct Totals : ITileVisitor
@@ -211,27 +225,29 @@ internal static class WarpgroupPassGpu
         }
     }
 
+    /// <summary>Adds exponentials, and logits weighted by them, to sums that begin at 0.</summary>
     private struct RowSums : ITileVisitor
     {
         public LineStatistics Upper;
         public LineStatistics Lower;
+        public float UpperShift;
+        public float LowerShift;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Visit(ref Float4 value, int field)
         {
-            Add(ref Upper, value.X);
-            Add(ref Upper, value.Y);
-            Add(ref Lower, value.Z);
-            Add(ref Lower, value.W);
+            Add(ref Upper, UpperShift, value.X);
+            Add(ref Upper, UpperShift, value.Y);
+            Add(ref Lower, LowerShift, value.Z);
+            Add(ref Lower, LowerShift, value.W);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void Add(ref LineStatistics line, float logit)
+        private static void Add(ref LineStatistics line, float shift, float logit)
         {
-            float relative = logit - line.Largest;
-            float exponential = LogitStatistics.Exp(relative);
+            float exponential = Exp2.Approximate((logit * LogitStatistics.Log2E) - shift);
             line.ExpSum += exponential;
-            line.Weighted += exponential * relative;
+            line.Weighted += exponential * logit;
         }
     }
 
@@ -240,10 +256,20 @@ internal static class WarpgroupPassGpu
     {
         RowLargest largest = new() { Upper = upper.Largest, Lower = lower.Largest };
         WarpgroupTileVisits.Visit(ref tile, ref largest);
-        RowSums sums = new() { Upper = upper.RelativeTo(largest.Upper), Lower = lower.RelativeTo(largest.Lower) };
+        RowSums sums = new() { UpperShift = largest.Upper * LogitStatistics.Log2E, LowerShift = largest.Lower * LogitStatistics.Log2E };
         WarpgroupTileVisits.Visit(ref tile, ref sums);
-        upper = sums.Upper;
-        lower = sums.Lower;
+        upper = Joined(upper.RelativeTo(largest.Upper), sums.Upper);
+        lower = Joined(lower.RelativeTo(largest.Lower), sums.Lower);
+    }
+
+    // A line, and sums over exponentials relative to its largest, whose weighted ones are of the logits themselves.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static LineStatistics Joined(LineStatistics line, LineStatistics sums)
+    {
+        LineStatistics all = line;
+        all.ExpSum += sums.ExpSum;
+        all.Weighted += sums.Weighted - (line.Largest * sums.ExpSum);
+        return all;
     }
 
     // Four lanes have the columns of a row.
@@ -271,7 +297,7 @@ internal static class WarpgroupPassGpu
 
     // Numbers of one of 32 columns, over the warp's 16 rows: lane 4 g + q gets column g of the eight of its q.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static LineStatistics Column(Float4 a, Float4 b, Float4 c, Float4 d, float total)
+    private static LineStatistics Column(Float4 a, Float4 b, Float4 c, Float4 d)
     {
         Eight largest = new()
         {
@@ -293,7 +319,6 @@ internal static class WarpgroupPassGpu
         line.Largest = largest.Own();
         line.ExpSum = sums.SumOfRows();
         line.Weighted = weighted.SumOfRows();
-        line.Total = total;
         return line;
     }
 
@@ -308,24 +333,79 @@ internal static class WarpgroupPassGpu
         weighted = (firstExp * first) + (secondExp * second);
     }
 
+    // As Column, relative to largest logits that are known before; of two neighbours in a field, the first one's place is even.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float ColumnTotal(Float4 a, Float4 b, Float4 c, Float4 d)
+    private static LineStatistics KnownColumn(ArrayView<LineStatistics> known, int firstField, Float4 a, Float4 b, Float4 c, Float4 d)
     {
-        Eight sums = new() { V0 = a.X + a.Z, V1 = a.Y + a.W, V2 = b.X + b.Z, V3 = b.Y + b.W, V4 = c.X + c.Z, V5 = c.Y + c.W, V6 = d.X + d.Z, V7 = d.Y + d.W };
-        return sums.SumOfRows();
+        Eight sums = default;
+        Eight weighted = default;
+        AddField(known, firstField, a, ref sums.V0, ref weighted.V0, ref sums.V1, ref weighted.V1);
+        AddField(known, firstField + 1, b, ref sums.V2, ref weighted.V2, ref sums.V3, ref weighted.V3);
+        AddField(known, firstField + 2, c, ref sums.V4, ref weighted.V4, ref sums.V5, ref weighted.V5);
+        AddField(known, firstField + 3, d, ref sums.V6, ref weighted.V6, ref sums.V7, ref weighted.V7);
+        int own = Group.IdxX % Gpu.WarpSize / 4;
+        LineStatistics line = default;
+        line.Largest = known[WarpgroupTileVisits.Column(firstField + (own / 2)) + (own % 2)].Largest;
+        LineStatistics summed = default;
+        summed.ExpSum = sums.SumOfRows();
+        summed.Weighted = weighted.SumOfRows();
+        line = Joined(line, summed);
+        return line;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreColumn(ArrayView<LineStatistics> columns, int first, LineStatistics line)
+    private static void AddField(
+        ArrayView<LineStatistics> known, int field, Float4 logits, ref float leftSum, ref float leftWeighted, ref float rightSum, ref float rightWeighted)
+    {
+        int column = WarpgroupTileVisits.Column(field);
+        AddPair(known[column].Largest, logits.X, logits.Z, ref leftSum, ref leftWeighted);
+        AddPair(known[column + 1].Largest, logits.Y, logits.W, ref rightSum, ref rightWeighted);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddPair(float largest, float upper, float lower, ref float sum, ref float weighted)
+    {
+        float shift = largest * LogitStatistics.Log2E;
+        float first = Exp2.Approximate((upper * LogitStatistics.Log2E) - shift);
+        float second = Exp2.Approximate((lower * LogitStatistics.Log2E) - shift);
+        sum = first + second;
+        weighted = (first * upper) + (second * lower);
+    }
+
+    // Stores one column a lane; returns the sum.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float StoreColumn(ArrayView<LineStatistics> columns, int first, LineStatistics line)
     {
         int lane = Group.IdxX % Gpu.WarpSize;
         int own = lane / 4;
         columns[(Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + first + (own / 2 * 8) + (lane % 4 * 2) + (own % 2)] = line;
+        return line.ExpSum;
     }
 
-    // A column's eight warps, then what the region's tiles above left.
+    // What the region's tiles above left of each column; a column outside of the matrix has nothing but masked logits.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeColumn(LogitPass p, ArrayView<LineStatistics> columns, int branch, int firstColumn, bool isFirst, bool isNarrow)
+    private static void LoadKnown(LogitPass p, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isFirst)
+    {
+        int column = firstColumn + Group.IdxX;
+        if (Group.IdxX < WarpgroupMma.Tile)
+        {
+            LineStatistics line = LineStatistics.Empty;
+            if (column >= p.Branches.Columns)
+            {
+                line.Largest = 0.0f;
+            }
+            else if (!isFirst && p.Branches.ColumnWeight(branch) != 0.0f)
+            {
+                line = p.Partial[p.PartialIndex(branch, Grid.IdxY, p.Branches.Rows + column)];
+            }
+
+            known[Group.IdxX] = line;
+        }
+    }
+
+    // A column's eight warps join what the tiles above left.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TakeColumn(LogitPass p, ArrayView<LineStatistics> columns, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isNew)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX >= WarpgroupMma.Tile || column >= p.Branches.Columns || p.Branches.ColumnWeight(branch) == 0.0f)
@@ -333,33 +413,25 @@ internal static class WarpgroupPassGpu
             return;
         }
 
-        long index = p.PartialIndex(branch, Grid.IdxY, p.Branches.Rows + column);
-        LineStatistics all = LineStatistics.Empty;
-        if (!isFirst)
+        LineStatistics running = known[Group.IdxX];
+        if (isNew)
         {
-            all = p.Partial[index];
-        }
-
-        LineStatistics part = columns[Group.IdxX];
-        if (isNarrow)
-        {
-            for (int warp = 1; warp < Warps; warp++)
+            for (int warp = 0; warp < Warps; warp++)
             {
-                LineStatistics other = columns[(warp * WarpgroupMma.Tile) + Group.IdxX]; // with the same largest
-                part.ExpSum += other.ExpSum;
-                part.Weighted += other.Weighted;
-                part.Total += other.Total;
+                running = Merged(running, columns[(warp * WarpgroupMma.Tile) + Group.IdxX]);
             }
         }
         else
         {
-            for (int warp = 1; warp < Warps; warp++)
+            for (int warp = 0; warp < Warps; warp++)
             {
-                part = Merged(part, columns[(warp * WarpgroupMma.Tile) + Group.IdxX]);
-            }
+                LineStatistics part = columns[(warp * WarpgroupMma.Tile) + Group.IdxX]; // relative to the same largest
+                running.ExpSum += part.ExpSum;
+                running.Weighted += part.Weighted;
+                }
         }
 
-        p.Partial[index] = Merged(all, part);
+        p.Partial[p.PartialIndex(branch, Grid.IdxY, p.Branches.Rows + column)] = running;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -370,47 +442,7 @@ internal static class WarpgroupPassGpu
         LineStatistics part = second.RelativeTo(largest);
         all.ExpSum += part.ExpSum;
         all.Weighted += part.Weighted;
-        all.Total += part.Total;
         return all;
-    }
-
-    // As Column, with one exponential a logit, which counts in its row as well.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static LineStatistics NarrowColumn(ref LineStatistics upper, ref LineStatistics lower, Float4 a, Float4 b, Float4 c, Float4 d, float total)
-    {
-        Eight sums = default;
-        Eight weighted = default;
-        AddBoth(ref sums.V0, ref weighted.V0, ref upper, ref lower, a.X, a.Z);
-        AddBoth(ref sums.V1, ref weighted.V1, ref upper, ref lower, a.Y, a.W);
-        AddBoth(ref sums.V2, ref weighted.V2, ref upper, ref lower, b.X, b.Z);
-        AddBoth(ref sums.V3, ref weighted.V3, ref upper, ref lower, b.Y, b.W);
-        AddBoth(ref sums.V4, ref weighted.V4, ref upper, ref lower, c.X, c.Z);
-        AddBoth(ref sums.V5, ref weighted.V5, ref upper, ref lower, c.Y, c.W);
-        AddBoth(ref sums.V6, ref weighted.V6, ref upper, ref lower, d.X, d.Z);
-        AddBoth(ref sums.V7, ref weighted.V7, ref upper, ref lower, d.Y, d.W);
-        LineStatistics line = default;
-        line.Largest = upper.Largest;
-        line.ExpSum = sums.SumOfRows();
-        line.Weighted = weighted.SumOfRows();
-        line.Total = total;
-        return line;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddBoth(ref float sum, ref float weighted, ref LineStatistics upper, ref LineStatistics lower, float upperLogit, float lowerLogit)
-    {
-        float first = upperLogit - upper.Largest;
-        float second = lowerLogit - lower.Largest;
-        float firstExp = LogitStatistics.Exp(first);
-        float secondExp = LogitStatistics.Exp(second);
-        upper.ExpSum += firstExp;
-        lower.ExpSum += secondExp;
-        sum = firstExp + secondExp;
-        float firstWeighted = firstExp * first;
-        float secondWeighted = secondExp * second;
-        upper.Weighted += firstWeighted;
-        lower.Weighted += secondWeighted;
-        weighted = firstWeighted + secondWeighted;
     }
 
     /// <summary>A number for each of eight columns; lanes that differ in bits 2 to 4 have other rows of the same ones.</summary>

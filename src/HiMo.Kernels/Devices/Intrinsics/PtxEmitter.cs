@@ -22,6 +22,8 @@ internal static class PtxEmitter
         Register(typeof(Rounding), nameof(Rounding.Product), nameof(Rounding.EmitProduct), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Exp2), nameof(Exp2.Approximate), nameof(Exp2.Emit), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Multiply), nameof(WarpgroupMma.OnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Begin), nameof(WarpgroupMma.BeginOnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.BeginAt), nameof(WarpgroupMma.EmitBegin), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.MultiplyAt), nameof(WarpgroupMma.Emit), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Load), nameof(RelaxedMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Store), nameof(RelaxedMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);

@@ -8,8 +8,6 @@
 // Sides      the C# body runs on ILGPU's CPU accelerator, where every thread multiplies its own elements; the PTX needs sm_90a.
 // Precision  products of bf16 numbers exact, sums in float32, truncated by the hardware as it adds.
 // Source     PTX ISA, sections wgmma.mma_async, matrix descriptors, cp.async.bulk, mbarrier.
-using System.Globalization;
-using System.Text;
 using ILGPU;
 using ILGPU.Backends.PTX;
 using ILGPU.IR;
@@ -53,7 +51,15 @@ internal static class WarpgroupMma
     private const int Stages = 3;
     private const int StageBytes = 2 * PackedMatrix.TileLength * sizeof(uint);
 
-    /// <summary>C of some tiles of 64 along the depth. Every thread of the group calls it, with the same arguments; it begins with a barrier.</summary>
+    /// <summary>Asks for the first stages of a product, which arrive while the group does something else. It begins with a barrier; <see cref="Multiply"/> must follow.</summary>
+    /// <inheritdoc cref="Multiply"/>
+    [IntrinsicImplementation]
+    public static void Begin(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before) => Group.Barrier();
+
+    /// <summary>
+    /// C of some tiles of 64 along the depth, whose first stages <see cref="Begin"/> has asked for. Every thread of the group calls it, with the same
+    /// arguments; a barrier is in it.
+    /// </summary>
     /// <param name="shared"><see cref="SharedLength"/> words that nobody else uses, the same at every call.</param>
     /// <param name="a">Packed tiles of A.</param>
     /// <param name="firstA">Word where the first one begins.</param>
@@ -64,7 +70,7 @@ internal static class WarpgroupMma
     [IntrinsicImplementation]
     public static WarpgroupTile Multiply(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before)
     {
-        Group.Barrier(); // as on CUDA
+        Group.Barrier();
         int lane = Group.IdxX % 32;
         int row = (Group.IdxX / 32 * 16) + (lane / 4);
         Span<Float4> sums = stackalloc Float4[16];
@@ -96,48 +102,73 @@ internal static class WarpgroupMma
     [IntrinsicImplementation]
     public static WarpgroupTile MultiplyAt(ref uint shared, ref uint a, ref uint b, int tiles, int before) => throw new NotSupportedException();
 
+    /// <summary>What <see cref="Begin"/> is on CUDA.</summary>
+    public static void BeginOnCuda(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before) =>
+        BeginAt(ref shared[0], ref a[firstA], ref b[firstB], tiles, before);
+
+    /// <summary>Only <see cref="BeginOnCuda"/> calls it, so that its body is never run.</summary>
+    [IntrinsicImplementation]
+    public static void BeginAt(ref uint shared, ref uint a, ref uint b, int tiles, int before) => throw new NotSupportedException();
+
+    /// <summary>PTX of <see cref="BeginAt"/>.</summary>
+    public static void EmitBegin(PTXBackend backend, PTXCodeGenerator generator, Value call) =>
+        PtxEmitter.EmitBlock(generator, string.Join('\n', [.. Head(Inputs(generator, call)), .. Fill(Inputs(generator, call)), ""]));
+
     /// <summary>PTX of <see cref="MultiplyAt"/>.</summary>
     public static void Emit(PTXBackend backend, PTXCodeGenerator generator, Value call)
     {
-        string[] inputs = [.. Enumerable.Range(0, 5).Select(i => PtxEmitter.Leaves(generator, generator.Load(call[i]))[0])];
+        string[] inputs = Inputs(generator, call);
         string[] sums = PtxEmitter.Leaves(generator, generator.Allocate(call));
-        PtxEmitter.EmitBlock(generator, Text(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], string.Join(',', sums)));
+        PtxEmitter.EmitBlock(generator, string.Join('\n', [.. Head(inputs), .. Loop(inputs, sums), ""]));
     }
 
-    private static string Text(string shared, string a, string b, string tiles, string before, string sums)
+    // Addresses in shared memory, of A and of B; tiles; tiles before.
+    private static string[] Inputs(PTXCodeGenerator generator, Value call) =>
+        [.. Enumerable.Range(0, 5).Select(i => PtxEmitter.Leaves(generator, generator.Load(call[i]))[0])];
+
+    private const string Slot = "rem.u32 slot, at, 3; mad.lo.u32 barrier, slot, 8, barriers; mad.lo.u32 stage, slot, 32768, base;";
+
+    // Both operands of the stage at "at".
+    private const string Load = $"""
+        {Slot}
+        mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier], 32768;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [stage], [fromA], 16384, [barrier];
+        add.u32 stage, stage, 16384;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [stage], [fromB], 16384, [barrier];
+        add.u64 fromA, fromA, 16384; add.u64 fromB, fromB, 16384;
+        """;
+
+    private static IEnumerable<string> Head(string[] inputs) =>
+    [
+        ".reg .pred isOther, isDone, isMore; .reg .b32 base, barriers, thread, at, slot, barrier, stage, parity, k, ahead, part; .reg .b64 fromA, fromB, left, right;",
+        $"cvt.u32.u64 base, {inputs[0]}; add.u32 base, base, 1023; and.b32 base, base, -1024; add.u32 barriers, base, 98304;",
+        $"mov.b64 fromA, {inputs[1]}; mov.b64 fromB, {inputs[2]};",
+        "mov.u32 thread, %tid.x; setp.ne.u32 isOther, thread, 0;",
+    ];
+
+    private static IEnumerable<string> Fill(string[] inputs) =>
+    [
+        $"setp.ne.s32 isMore, {inputs[4]}, 0; or.pred isMore, isMore, isOther; @isMore bra READY;",
+        "mbarrier.init.shared::cta.b64 [barriers], 1; mbarrier.init.shared::cta.b64 [barriers+8], 1; mbarrier.init.shared::cta.b64 [barriers+16], 1;",
+        "fence.proxy.async.shared::cta;",
+        "READY:",
+        "bar.sync 0;",                                       // the barriers exist, and nobody reads the ring any more
+        "@isOther bra FILLED;",
+        $"mov.u32 at, {inputs[4]}; mov.u32 ahead, 0;",
+        "FILL:",
+        Load,
+        $"add.u32 at, at, 1; add.u32 ahead, ahead, 1; setp.lt.u32 isMore, ahead, {inputs[3]}; setp.lt.and.u32 isMore, ahead, 3, isMore; @isMore bra FILL;",
+        "FILLED:",
+    ];
+
+    private static IEnumerable<string> Loop(string[] inputs, string[] sums)
     {
-        const string Slot = "rem.u32 slot, at, 3; mad.lo.u32 barrier, slot, 8, barriers; mad.lo.u32 stage, slot, 32768, base;";
-        const string Load = $"""
-            {Slot}
-            mbarrier.arrive.expect_tx.shared::cta.b64 _, [barrier], 32768;
-            cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [stage], [fromA], 16384, [barrier];
-            add.u32 stage, stage, 16384;
-            cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [stage], [fromB], 16384, [barrier];
-            add.u64 fromA, fromA, 16384;
-            add.u64 fromB, fromB, 16384;
-            """;
-        string instruction = $"wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {{{sums}}}, left, right, 1, 1, 1, 0, 0;";
-        StringBuilder text = new();
-        string[] lines =
+        string instruction = $"wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {{{string.Join(',', sums)}}}, left, right, 1, 1, 1, 0, 0;";
+        return
         [
-            ".reg .pred isOther, isDone, isMore;",
-            ".reg .b32 base, barriers, thread, at, slot, barrier, stage, parity, k, ahead, part;",
-            ".reg .b64 fromA, fromB, left, right;",
-            $"cvt.u32.u64 base, {shared}; add.u32 base, base, 1023; and.b32 base, base, -1024; add.u32 barriers, base, {Invariant(Stages * StageBytes)};",
-            "mov.u32 thread, %tid.x; setp.ne.u32 isOther, thread, 0;",
-            $"setp.ne.s32 isMore, {before}, 0; or.pred isMore, isMore, isOther; @isMore bra READY;",
-            "mbarrier.init.shared::cta.b64 [barriers], 1; mbarrier.init.shared::cta.b64 [barriers+8], 1; mbarrier.init.shared::cta.b64 [barriers+16], 1;",
-            "fence.proxy.async.shared::cta;",
-            "READY:",
-            "bar.sync 0;",                                   // the barriers exist, and nobody reads the ring any more
-            $"mov.b64 fromA, {a}; mov.b64 fromB, {b}; mov.u32 at, {before}; mov.u32 ahead, 0;",
-            "@isOther bra FILLED;",
-            "FILL:",
-            Load,
-            $"add.u32 at, at, 1; add.u32 ahead, ahead, 1; setp.lt.u32 isMore, ahead, {tiles}; setp.lt.and.u32 isMore, ahead, 3, isMore; @isMore bra FILL;",
-            "FILLED:",
-            $"mov.u32 at, {before}; mov.u32 k, 0; shr.u32 part, thread, 7; shl.b32 part, part, 13;",
-            string.Concat(sums.Split(',').Select(sum => $"mov.f32 {sum}, 0f00000000; ")),
+            $"min.u32 ahead, {inputs[3]}, 3; mul.wide.u32 left, ahead, 16384; add.u64 fromA, fromA, left; add.u64 fromB, fromB, left;",
+            $"mov.u32 at, {inputs[4]}; mov.u32 k, 0; shr.u32 part, thread, 7; shl.b32 part, part, 13;",
+            string.Concat(sums.Select(sum => $"mov.f32 {sum}, 0f00000000; ")),
             "NEXT:",
             Slot,
             "div.u32 parity, at, 3; and.b32 parity, parity, 1;",
@@ -158,22 +189,14 @@ internal static class WarpgroupMma
             "wgmma.wait_group.sync.aligned 1;",              // the stage before is read
             "bar.sync 0;",                                   // by both warpgroups
             // The slot of the stage before takes the stage after the next.
-            $"setp.eq.u32 isMore, k, 0; or.pred isMore, isMore, isOther; setp.ge.or.u32 isMore, ahead, {tiles}, isMore; @isMore bra LOADED;",
-            $"add.u32 at, {before}, ahead;",
+            $"setp.eq.u32 isMore, k, 0; or.pred isMore, isMore, isOther; setp.ge.or.u32 isMore, ahead, {inputs[3]}, isMore; @isMore bra LOADED;",
+            $"add.u32 at, {inputs[4]}, ahead;",
             Load,
             "add.u32 ahead, ahead, 1;",
             "LOADED:",
-            $"add.u32 k, k, 1; add.u32 at, {before}, k; setp.lt.u32 isMore, k, {tiles}; @isMore bra NEXT;",
+            $"add.u32 k, k, 1; add.u32 at, {inputs[4]}, k; setp.lt.u32 isMore, k, {inputs[3]}; @isMore bra NEXT;",
             "wgmma.wait_group.sync.aligned 0;",
         ];
-        foreach (string line in lines)
-        {
-            _ = text.Append(line).Append('\n');
-        }
-
-        return text.ToString();
-
-        static string Invariant(int value) => value.ToString(CultureInfo.InvariantCulture);
     }
 
     private static float Dot(uint a, uint b) =>
