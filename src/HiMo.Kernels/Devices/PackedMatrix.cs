@@ -86,7 +86,7 @@ internal static class PackGpu
     public static void Run<TOperand>(Gpu gpu, AcceleratorStream stream, PackArguments<TOperand> p)
         where TOperand : struct, IGemmOperand =>
         gpu.Launch(
-            stream, Kernel, new Index3D(PackedMatrix.DepthTilesOf(p.Depth), PackedMatrix.RowTilesOf(p.Rows) * (PackedMatrix.TileRows * Gpu.WarpSize / Threads), 1), Threads, p);
+            stream, Kernel, new Index3D(PackedMatrix.RowTilesOf(p.Rows) * (PackedMatrix.TileRows * Gpu.WarpSize / Threads), PackedMatrix.DepthTilesOf(p.Depth), 1), Threads, p);
 
     /// <summary>Eight rows of one tile.</summary>
     public static void Kernel<TOperand>(PackArguments<TOperand> p)
@@ -94,9 +94,9 @@ internal static class PackGpu
     {
         int rows = p.RowLimit.Apply(p.Group, p.Rows);
         int depths = p.DepthLimit.Apply(p.Group, p.Depth);
-        int row = ((Grid.IdxY * Group.DimX) + Group.IdxX) / Gpu.WarpSize;
-        int depth = (Grid.IdxX * PackedMatrix.TileDepth) + (2 * (Group.IdxX % Gpu.WarpSize));
-        if (Grid.IdxX * PackedMatrix.TileDepth >= depths || row / PackedMatrix.TileRows * PackedMatrix.TileRows >= rows)
+        int row = (int)((((long)Grid.IdxX * Group.DimX) + Group.IdxX) / Gpu.WarpSize);
+        int depth = (Grid.IdxY * PackedMatrix.TileDepth) + (2 * (Group.IdxX % Gpu.WarpSize));
+        if (Grid.IdxY * PackedMatrix.TileDepth >= depths || row / PackedMatrix.TileRows * PackedMatrix.TileRows >= rows)
         {
             return; // a tile that nobody reads
         }

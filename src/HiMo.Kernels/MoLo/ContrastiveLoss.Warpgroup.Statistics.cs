@@ -45,7 +45,7 @@ internal static class WarpgroupPassGpu
 
     /// <summary>One region of one branch.</summary>
     [ResidentGroups(2)] // one multiplies while the other one works on its results
-    public static void Kernel(WarpgroupPass p)
+    public static void StatisticsKernel(WarpgroupPass p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
         ArrayView<LineStatistics> columns = SharedMemory.Allocate<LineStatistics>(Warps * WarpgroupMma.Tile);
@@ -256,11 +256,15 @@ internal static class WarpgroupPassGpu
     {
         RowLargest largest = new() { Upper = upper.Largest, Lower = lower.Largest };
         WarpgroupTileVisits.Visit(ref tile, ref largest);
-        RowSums sums = new() { UpperShift = largest.Upper * LogitStatistics.Log2E, LowerShift = largest.Lower * LogitStatistics.Log2E };
+        RowSums sums = new() { UpperShift = RowShift(largest.Upper), LowerShift = RowShift(largest.Lower) };
         WarpgroupTileVisits.Visit(ref tile, ref sums);
         upper = Joined(upper.RelativeTo(largest.Upper), sums.Upper);
         lower = Joined(lower.RelativeTo(largest.Lower), sums.Lower);
     }
+
+    // Without a logit that counts all exponentials are 0.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float RowShift(float largest) => largest > Masked ? largest * LogitStatistics.Log2E : 0.0f;
 
     // A line, and sums over exponentials relative to its largest, whose weighted ones are of the logits themselves.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -64,7 +64,7 @@ internal static class WarpgroupFactorsGpu
             Pass = loss.Pass.WithRegions(WarpgroupMma.Tile), Queries = loss.Packed.Queries, Keys = loss.Packed.Keys,
         };
         gpu.Launch(
-            stream, WarpgroupPassGpu.Kernel, new Index3D(pass.Pass.ColumnRegions, pass.Pass.RowRegions, loss.Branches), WarpgroupMma.Threads, pass, WarpgroupMma.SharedLength);
+            stream, WarpgroupPassGpu.StatisticsKernel, new Index3D(pass.Pass.ColumnRegions, pass.Pass.RowRegions, loss.Branches), WarpgroupMma.Threads, pass, WarpgroupMma.SharedLength);
         LogitPassGpu.Finish(gpu, stream, pass.Pass, loss.Branches);
         for (int first = 0; first < loss.Pass.Branches.Rows; first += loss.Packed.StripRows)
         {
