@@ -135,8 +135,13 @@ internal static class WarpgroupGradientGpu
             WarpgroupTileVisits.Visit(ref tile, ref targets);
         }
 
-        Stores stores = Stores.Of(p, branch, rowTile, columnTile);
+        Group.Barrier(); // the ring is free: D and D^T meet in it and leave in one piece each
+        int start = WarpgroupMma.AlignedStart(ring);
+        Stores stores = Stores.Of(ring.SubView(start, 4 * PackedMatrix.TileLength));
         WarpgroupTileVisits.Visit(ref tile, ref stores);
+        PackedMatrix result = p.Derivative.Of(branch);
+        PackedMatrix transposed = p.Transposed.Of(branch);
+        WarpgroupMma.StoreTiles(ring, start, result.Words, result.Tile(rowTile, 2 * columnTile), transposed.Words, transposed.Tile(columnTile, 2 * rowTile));
     }
 
     /// <summary>A tile of dQ or dK.</summary>
@@ -298,23 +303,22 @@ internal static class WarpgroupGradientGpu
         /// <summary>Word of the lower row in a column.</summary>
         public int Lower;
 
+        /// <summary>Two tiles of D, then two of D^T.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static Stores Of(WarpgroupStrip p, int branch, int rowTile, int columnTile)
+        public static Stores Of(ArrayView<uint> tiles)
         {
-            PackedMatrix result = p.Derivative.Of(branch);
-            PackedMatrix transposed = p.Transposed.Of(branch);
             int row = WarpgroupTileVisits.Row();
             int lane = Group.IdxX % Gpu.WarpSize;
             int column = (lane % 4 * 2) + (row % 2);
             int depth = row - (row % 2);
-            long rows = result.Tile(rowTile, 2 * columnTile) + (row * 32) + (lane % 4);
-            long columns = transposed.Tile(columnTile, (2 * rowTile) + (row / PackedMatrix.TileDepth));
+            int rows = (row * 32) + (lane % 4);
+            int columns = ((2 + (row / PackedMatrix.TileDepth)) * PackedMatrix.TileLength) + (column * 32);
             return new()
             {
-                Rows = result.Words.SubView(rows, (2 * PackedMatrix.TileLength) - (row * 32) - (lane % 4)),
-                Columns = transposed.Words.SubView(columns + (column * 32), PackedMatrix.TileLength - (column * 32)),
-                Upper = PackedMatrix.Word(column % 8, depth % PackedMatrix.TileDepth) - (column % 8 * 32),
-                Lower = PackedMatrix.Word(column % 8, (depth % PackedMatrix.TileDepth) + 8) - (column % 8 * 32),
+                Rows = tiles.SubView(rows, tiles.Length - rows),
+                Columns = tiles.SubView(columns, tiles.Length - columns),
+                Upper = PackedMatrix.Word(column, depth % PackedMatrix.TileDepth) - (column * 32),
+                Lower = PackedMatrix.Word(column, (depth % PackedMatrix.TileDepth) + 8) - (column * 32),
             };
         }
 

@@ -48,7 +48,7 @@ internal static class WarpgroupPassGpu
     public static void StatisticsKernel(WarpgroupPass p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
-        ArrayView<LineStatistics> columns = SharedMemory.Allocate<LineStatistics>(Warps * WarpgroupMma.Tile);
+        ArrayView<float> columns = SharedMemory.Allocate<float>(3 * Warps * WarpgroupMma.Tile); // with more, two groups would not fit a multiprocessor
         ArrayView<LineStatistics> known = SharedMemory.Allocate<LineStatistics>(WarpgroupMma.Tile);
         int branch = Grid.IdxZ;
         PackedMatrix queries = p.Queries.Of(branch);
@@ -378,12 +378,27 @@ internal static class WarpgroupPassGpu
 
     // Stores one column a lane; returns the sum.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float StoreColumn(ArrayView<LineStatistics> columns, int first, LineStatistics line)
+    private static float StoreColumn(ArrayView<float> columns, int first, LineStatistics line)
     {
         int lane = Group.IdxX % Gpu.WarpSize;
         int own = lane / 4;
-        columns[(Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + first + (own / 2 * 8) + (lane % 4 * 2) + (own % 2)] = line;
+        int index = (Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + first + (own / 2 * 8) + (lane % 4 * 2) + (own % 2);
+        columns[index] = line.Largest;
+        columns[(Warps * WarpgroupMma.Tile) + index] = line.ExpSum;
+        columns[(2 * Warps * WarpgroupMma.Tile) + index] = line.Weighted;
         return line.ExpSum;
+    }
+
+    // What a warp stored of a column.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static LineStatistics Stored(ArrayView<float> columns, int warp, int column)
+    {
+        int index = (warp * WarpgroupMma.Tile) + column;
+        LineStatistics line = default;
+        line.Largest = columns[index];
+        line.ExpSum = columns[(Warps * WarpgroupMma.Tile) + index];
+        line.Weighted = columns[(2 * Warps * WarpgroupMma.Tile) + index];
+        return line;
     }
 
     // What the region's tiles above left of each column; a column outside of the matrix has nothing but masked logits.
@@ -409,7 +424,7 @@ internal static class WarpgroupPassGpu
 
     // A column's eight warps join what the tiles above left.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeColumn(LogitPass p, ArrayView<LineStatistics> columns, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isNew)
+    private static void TakeColumn(LogitPass p, ArrayView<float> columns, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isNew)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX >= WarpgroupMma.Tile || column >= p.Branches.Columns || p.Branches.ColumnWeight(branch) == 0.0f)
@@ -422,14 +437,14 @@ internal static class WarpgroupPassGpu
         {
             for (int warp = 0; warp < Warps; warp++)
             {
-                running = Merged(running, columns[(warp * WarpgroupMma.Tile) + Group.IdxX]);
+                running = Merged(running, Stored(columns, warp, Group.IdxX));
             }
         }
         else
         {
             for (int warp = 0; warp < Warps; warp++)
             {
-                LineStatistics part = columns[(warp * WarpgroupMma.Tile) + Group.IdxX]; // relative to the same largest
+                LineStatistics part = Stored(columns, warp, Group.IdxX); // relative to the same largest
                 running.ExpSum += part.ExpSum;
                 running.Weighted += part.Weighted;
                 }

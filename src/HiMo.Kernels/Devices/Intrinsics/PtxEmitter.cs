@@ -24,6 +24,10 @@ internal static class PtxEmitter
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Multiply), nameof(WarpgroupMma.OnCuda), IntrinsicImplementationMode.Redirect);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Begin), nameof(WarpgroupMma.BeginOnCuda), IntrinsicImplementationMode.Redirect);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.BeginAt), nameof(WarpgroupMma.EmitBegin), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.AlignedStart), nameof(WarpgroupMma.AlignedStartOnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.AlignedStartAt), nameof(WarpgroupMma.EmitAlignedStart), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.StoreTiles), nameof(WarpgroupMma.StoreTilesOnCuda), IntrinsicImplementationMode.Redirect);
+        Register(typeof(WarpgroupMma), nameof(WarpgroupMma.StoreTilesAt), nameof(WarpgroupMma.EmitStoreTiles), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.MultiplyAt), nameof(WarpgroupMma.Emit), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Load), nameof(RelaxedMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Store), nameof(RelaxedMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);

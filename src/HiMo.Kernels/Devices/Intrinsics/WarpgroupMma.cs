@@ -94,6 +94,70 @@ internal static class WarpgroupMma
         return System.Runtime.InteropServices.MemoryMarshal.Cast<Float4, WarpgroupTile>(sums)[0];
     }
 
+    /// <summary>First word of the ring that is aligned as a tile, where results may be laid when it is free.</summary>
+    [IntrinsicImplementation]
+    public static int AlignedStart(ArrayView<uint> shared) => 0;
+
+    /// <summary>What <see cref="AlignedStart"/> is on CUDA.</summary>
+    public static int AlignedStartOnCuda(ArrayView<uint> shared) => AlignedStartAt(ref shared[0]);
+
+    /// <summary>Only <see cref="AlignedStartOnCuda"/> calls it, so that its body is never run.</summary>
+    [IntrinsicImplementation]
+    public static int AlignedStartAt(ref uint shared) => throw new NotSupportedException();
+
+    /// <summary>PTX of <see cref="AlignedStartAt"/>.</summary>
+    public static void EmitAlignedStart(PTXBackend backend, PTXCodeGenerator generator, Value call)
+    {
+        string shared = PtxEmitter.Leaves(generator, generator.Load(call[0]))[0];
+        string start = PtxEmitter.Leaves(generator, generator.Allocate(call))[0];
+        PtxEmitter.EmitBlock(
+            generator,
+            $".reg .b32 base; cvt.u32.u64 base, {shared}; add.u32 {start}, base, 1023; and.b32 {start}, {start}, -1024; sub.u32 {start}, {start}, base; shr.u32 {start}, {start}, 2;\n");
+    }
+
+    /// <summary>
+    /// Two tiles from the ring to one place and the two behind them to another. Every thread of the group calls it when it has written its part; the
+    /// ring must not be written again.
+    /// </summary>
+    [IntrinsicImplementation]
+    public static void StoreTiles(ArrayView<uint> shared, int start, ArrayView<uint> first, long firstStart, ArrayView<uint> second, long secondStart)
+    {
+        Group.Barrier();
+        for (int i = Group.IdxX; i < 2 * PackedMatrix.TileLength; i += Threads)
+        {
+            first[firstStart + i] = shared[start + i];
+            second[secondStart + i] = shared[start + (2 * PackedMatrix.TileLength) + i];
+        }
+    }
+
+    /// <summary>What <see cref="StoreTiles"/> is on CUDA.</summary>
+    public static void StoreTilesOnCuda(ArrayView<uint> shared, int start, ArrayView<uint> first, long firstStart, ArrayView<uint> second, long secondStart) =>
+        StoreTilesAt(ref shared[start], ref first[firstStart], ref second[secondStart]);
+
+    /// <summary>Only <see cref="StoreTilesOnCuda"/> calls it, so that its body is never run.</summary>
+    [IntrinsicImplementation]
+    public static void StoreTilesAt(ref uint shared, ref uint first, ref uint second) => throw new NotSupportedException();
+
+    /// <summary>PTX of <see cref="StoreTilesAt"/>.</summary>
+    public static void EmitStoreTiles(PTXBackend backend, PTXCodeGenerator generator, Value call)
+    {
+        string[] inputs = [.. Enumerable.Range(0, 3).Select(i => PtxEmitter.Leaves(generator, generator.Load(call[i]))[0])];
+        PtxEmitter.EmitBlock(generator, $"""
+            .reg .pred isOther; .reg .b32 from, thread;
+            fence.proxy.async.shared::cta;
+            bar.sync 0;
+            mov.u32 thread, %tid.x; setp.ne.u32 isOther, thread, 0; @isOther bra DONE;
+            cvt.u32.u64 from, {inputs[0]};
+            cp.async.bulk.global.shared::cta.bulk_group [{inputs[1]}], [from], 32768;
+            add.u32 from, from, 32768;
+            cp.async.bulk.global.shared::cta.bulk_group [{inputs[2]}], [from], 32768;
+            cp.async.bulk.commit_group;
+            cp.async.bulk.wait_group.read 0;
+            DONE:
+
+            """);
+    }
+
     /// <summary>What <see cref="Multiply"/> is on CUDA: addresses instead of views.</summary>
     public static WarpgroupTile OnCuda(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before) =>
         MultiplyAt(ref shared[0], ref a[firstA], ref b[firstB], tiles, before);
