@@ -43,12 +43,17 @@ internal static class WarpgroupPassGpu
 
     private const int Warps = WarpgroupMma.Threads / Gpu.WarpSize;
 
+    // Numbers of columns in shared memory: largest logits by warp, then those that the tiles above know; sums by warp; weighted sums by warp.
+    private const int KnownLargest = Warps * WarpgroupMma.Tile;
+    private const int Sums = KnownLargest + WarpgroupMma.Tile;
+    private const int Weighted = Sums + (Warps * WarpgroupMma.Tile);
+
     /// <summary>One region of one branch.</summary>
     [ResidentGroups(2)] // one multiplies while the other one works on its results
     public static void StatisticsKernel(WarpgroupPass p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
-        ArrayView<float> columns = SharedMemory.Allocate<float>(3 * Warps * WarpgroupMma.Tile); // with more, two groups would not fit a multiprocessor
+        ArrayView<float> columns = SharedMemory.Allocate<float>(((3 * Warps) + 1) * WarpgroupMma.Tile); // with more, two groups would not fit a multiprocessor
         ArrayView<LineStatistics> known = SharedMemory.Allocate<LineStatistics>(WarpgroupMma.Tile);
         int branch = Grid.IdxZ;
         PackedMatrix queries = p.Queries.Of(branch);
@@ -57,29 +62,31 @@ internal static class WarpgroupPassGpu
         float scale = p.Pass.Branches.Scale;
         int firstOfRows = Grid.IdxY * p.Pass.RegionRows;
         int firstOfColumns = Grid.IdxX * p.Pass.RegionColumns;
-        int across = Tiles(p.Pass.RegionColumns, p.Pass.Branches.Columns - firstOfColumns);
-        int tiles = across * Tiles(p.Pass.RegionRows, p.Pass.Branches.Rows - firstOfRows);
+        int endOfRows = Math.Min(firstOfRows + p.Pass.RegionRows, p.Pass.Branches.Rows);
+        int endOfColumns = Math.Min(firstOfColumns + p.Pass.RegionColumns, p.Pass.Branches.Columns);
         Begin(ring, queries, keys, firstOfRows, firstOfColumns, depth, 0);
         LineStatistics upper = LineStatistics.Empty;
         LineStatistics lower = LineStatistics.Empty;
-        for (int index = 0; index < tiles; index++)
+        int firstRow = firstOfRows;
+        int firstColumn = firstOfColumns;
+        int multiplied = 0;
+        while (firstRow < endOfRows)
         {
-            int firstRow = firstOfRows + (index / across * WarpgroupMma.Tile);
-            int firstColumn = firstOfColumns + (index % across * WarpgroupMma.Tile);
-            LoadKnown(p.Pass, known, branch, firstColumn, firstRow == firstOfRows); // read behind the product's barriers
+            LoadKnown(p.Pass, known, columns, branch, firstColumn, firstRow == firstOfRows); // read behind the product's barriers
             WarpgroupTile tile = WarpgroupMma.Multiply(
-                ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, index * depth);
-            int next = index + 1;
-            if (next < tiles)
+                ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, multiplied);
+            multiplied += depth;
+            bool isLast = firstColumn + WarpgroupMma.Tile >= endOfColumns;
+            int nextRow = isLast ? firstRow + WarpgroupMma.Tile : firstRow;
+            int nextColumn = isLast ? firstOfColumns : firstColumn + WarpgroupMma.Tile;
+            if (nextRow < endOfRows)
             {
-                Begin(
-                    ring, queries, keys, firstOfRows + (next / across * WarpgroupMma.Tile), firstOfColumns + (next % across * WarpgroupMma.Tile), depth, next * depth);
+                Begin(ring, queries, keys, nextRow, nextColumn, depth, multiplied);
             }
 
             Totals totals = new() { Scale = scale };
             WarpgroupTileVisits.Visit(ref tile, ref totals);
-            upper.Total += totals.Upper;
-            lower.Total += totals.Lower;
+            upper.Total += totals.Sum;       // only the sum over all rows is asked for
             int diagonal = firstRow + p.Pass.Branches.TargetOffset - firstColumn;
             bool isWhole = firstRow + WarpgroupMma.Tile <= p.Pass.Branches.Rows && firstColumn + WarpgroupMma.Tile <= p.Pass.Branches.Columns;
             if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
@@ -90,54 +97,51 @@ internal static class WarpgroupPassGpu
             }
 
             TakeRows(ref upper, ref lower, ref tile);
-            bool isNew = firstRow == firstOfRows;
-            if (p.Pass.Branches.HasColumns == 0)
+            bool isKnown = firstRow > firstOfRows;
+            bool isDone = p.Pass.Branches.HasColumns == 0;
+            while (!isDone)
             {
-                isNew = false; // rows alone count
-            }
-            else if (!isNew)
-            {
-                float largest = StoreColumn(columns, 0, KnownColumn(known, 0, tile.T0, tile.T1, tile.T2, tile.T3));
-                largest = XMath.Max(largest, StoreColumn(columns, 32, KnownColumn(known, 4, tile.T4, tile.T5, tile.T6, tile.T7)));
-                largest = XMath.Max(largest, StoreColumn(columns, 64, KnownColumn(known, 8, tile.T8, tile.T9, tile.T10, tile.T11)));
-                largest = XMath.Max(largest, StoreColumn(columns, 96, KnownColumn(known, 12, tile.T12, tile.T13, tile.T14, tile.T15)));
-                isNew = Group.BarrierOr(!(largest < LargestSum));
+                int shifts = KnownLargest;
+                if (!isKnown)
+                {
+                    shifts = Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile;
+                    StoreLargest(columns, tile);
+                    Warp.Barrier();
+                }
+
+                bool isTooLarge = Group.BarrierOr(!(StoreColumns(columns, shifts, tile) < LargestSum));
+                isDone = !(isTooLarge && isKnown);
+                isKnown &= isDone;
             }
 
-            if (isNew)
-            {
-                _ = StoreColumn(columns, 0, Column(tile.T0, tile.T1, tile.T2, tile.T3));
-                _ = StoreColumn(columns, 32, Column(tile.T4, tile.T5, tile.T6, tile.T7));
-                _ = StoreColumn(columns, 64, Column(tile.T8, tile.T9, tile.T10, tile.T11));
-                _ = StoreColumn(columns, 96, Column(tile.T12, tile.T13, tile.T14, tile.T15));
-                Group.Barrier();
-            }
-
-            TakeColumn(p.Pass, columns, known, branch, firstColumn, isNew); // a barrier of the next tile's product comes before the next store
-            if (next % across == 0)
+            TakeColumn(p.Pass, columns, known, branch, firstColumn, isKnown); // a barrier of the next tile's product comes before the next store
+            if (firstColumn + WarpgroupMma.Tile >= endOfColumns)
             {
                 StoreRow(p.Pass, upper, branch, firstRow + WarpgroupTileVisits.Row());
                 StoreRow(p.Pass, lower, branch, firstRow + WarpgroupTileVisits.Row() + 8);
                 upper = LineStatistics.Empty;
                 lower = LineStatistics.Empty;
             }
+
+            firstColumn += WarpgroupMma.Tile;
+            if (firstColumn >= endOfColumns)
+            {
+                firstColumn = firstOfColumns;
+                firstRow += WarpgroupMma.Tile;
+            }
         }
     }
-
-    // Tiles of a region, which ends with the matrix.
-    private static int Tiles(int region, int left) => (Math.Min(region, left) + WarpgroupMma.Tile - 1) / WarpgroupMma.Tile;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Begin(ArrayView<uint> ring, PackedMatrix queries, PackedMatrix keys, int firstRow, int firstColumn, int depth, int before) =>
         WarpgroupMma.Begin(
             ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, before);
 
-    /// <summary>Scales the logits and adds them up along the rows.</summary>
+    /// <summary>Scales the logits and adds them up.</summary>
     private struct Totals : ITileVisitor
     {
         public float Scale;
-        public float Upper;
-        public float Lower;
+        public float Sum;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Visit(ref Float4 value, int field)
@@ -146,8 +150,7 @@ internal static class WarpgroupPassGpu
             value.Y *= Scale;
             value.Z *= Scale;
             value.W *= Scale;
-            Upper += value.X + value.Y;
-            Lower += value.Z + value.W;
+            Sum += value.X + value.Y + (value.Z + value.W);
         }
     }
 
@@ -256,7 +259,7 @@ internal static class WarpgroupPassGpu
     {
         RowLargest largest = new() { Upper = upper.Largest, Lower = lower.Largest };
         WarpgroupTileVisits.Visit(ref tile, ref largest);
-        RowSums sums = new() { UpperShift = RowShift(largest.Upper), LowerShift = RowShift(largest.Lower) };
+        RowSums sums = new() { UpperShift = Shift(largest.Upper), LowerShift = Shift(largest.Lower) };
         WarpgroupTileVisits.Visit(ref tile, ref sums);
         upper = Joined(upper.RelativeTo(largest.Upper), sums.Upper);
         lower = Joined(lower.RelativeTo(largest.Lower), sums.Lower);
@@ -264,7 +267,7 @@ internal static class WarpgroupPassGpu
 
     // Without a logit that counts all exponentials are 0.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float RowShift(float largest) => largest > Masked ? largest * LogitStatistics.Log2E : 0.0f;
+    private static float Shift(float largest) => largest > Masked ? largest * LogitStatistics.Log2E : 0.0f;
 
     // A line, and sums over exponentials relative to its largest, whose weighted ones are of the logits themselves.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -299,77 +302,72 @@ internal static class WarpgroupPassGpu
         return value + Warp.ShuffleXor(value, 2);
     }
 
-    // Numbers of one of 32 columns, over the warp's 16 rows: lane 4 g + q gets column g of the eight of its q.
+    // Numbers of all columns over the warp's 16 rows, relative to the given largest logits; returns the largest of the lane's four sums.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static LineStatistics Column(Float4 a, Float4 b, Float4 c, Float4 d)
+    private static float StoreColumns(ArrayView<float> columns, int shifts, WarpgroupTile tile)
+    {
+        float largest = StoreColumn(columns, 0, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 0, tile.T0, tile.T1, tile.T2, tile.T3));
+        largest = XMath.Max(largest, StoreColumn(columns, 32, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 4, tile.T4, tile.T5, tile.T6, tile.T7)));
+        largest = XMath.Max(largest, StoreColumn(columns, 64, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 8, tile.T8, tile.T9, tile.T10, tile.T11)));
+        return XMath.Max(largest, StoreColumn(columns, 96, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 12, tile.T12, tile.T13, tile.T14, tile.T15)));
+    }
+
+    // The largest logits of all columns over the warp's 16 rows.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreLargest(ArrayView<float> columns, WarpgroupTile tile)
+    {
+        ArrayView<float> column = columns.SubView((Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + OwnColumn(), WarpgroupMma.Tile - OwnColumn());
+        column[0] = Largest(tile.T0, tile.T1, tile.T2, tile.T3);
+        column[32] = Largest(tile.T4, tile.T5, tile.T6, tile.T7);
+        column[64] = Largest(tile.T8, tile.T9, tile.T10, tile.T11);
+        column[96] = Largest(tile.T12, tile.T13, tile.T14, tile.T15);
+    }
+
+    // Of the lane's own column: the exchanges of a sum, with maxima.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Largest(Float4 a, Float4 b, Float4 c, Float4 d)
     {
         Eight largest = new()
         {
             V0 = XMath.Max(a.X, a.Z), V1 = XMath.Max(a.Y, a.W), V2 = XMath.Max(b.X, b.Z), V3 = XMath.Max(b.Y, b.W),
             V4 = XMath.Max(c.X, c.Z), V5 = XMath.Max(c.Y, c.W), V6 = XMath.Max(d.X, d.Z), V7 = XMath.Max(d.Y, d.W),
         };
-        largest = largest.LargestOfRows();
-        Eight sums = default;
-        Eight weighted = default;
-        Add(ref sums.V0, ref weighted.V0, largest.V0, a.X, a.Z);
-        Add(ref sums.V1, ref weighted.V1, largest.V1, a.Y, a.W);
-        Add(ref sums.V2, ref weighted.V2, largest.V2, b.X, b.Z);
-        Add(ref sums.V3, ref weighted.V3, largest.V3, b.Y, b.W);
-        Add(ref sums.V4, ref weighted.V4, largest.V4, c.X, c.Z);
-        Add(ref sums.V5, ref weighted.V5, largest.V5, c.Y, c.W);
-        Add(ref sums.V6, ref weighted.V6, largest.V6, d.X, d.Z);
-        Add(ref sums.V7, ref weighted.V7, largest.V7, d.Y, d.W);
-        LineStatistics line = default;
-        line.Largest = largest.Own();
-        line.ExpSum = sums.SumOfRows();
-        line.Weighted = weighted.SumOfRows();
-        return line;
+        return largest.OverRows<MaximumOfTwo>();
     }
 
+    // Numbers of one of 32 columns: lane 4 g + q gets column g of the eight of its q.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Add(ref float sum, ref float weighted, float largest, float upper, float lower)
+    private static LineStatistics KnownColumn(ArrayView<float> tile, int firstField, Float4 a, Float4 b, Float4 c, Float4 d)
     {
-        float first = upper - largest;
-        float second = lower - largest;
-        float firstExp = LogitStatistics.Exp(first);
-        float secondExp = LogitStatistics.Exp(second);
-        sum = firstExp + secondExp;
-        weighted = (firstExp * first) + (secondExp * second);
-    }
-
-    // As Column, relative to largest logits that are known before; of two neighbours in a field, the first one's place is even.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static LineStatistics KnownColumn(ArrayView<LineStatistics> known, int firstField, Float4 a, Float4 b, Float4 c, Float4 d)
-    {
+        int first = WarpgroupTileVisits.Column(0);
+        ArrayView<float> shifts = tile.SubView(first, WarpgroupMma.Tile - first); // constant places in a view are free, others cost a register each
         Eight sums = default;
         Eight weighted = default;
-        AddField(known, firstField, a, ref sums.V0, ref weighted.V0, ref sums.V1, ref weighted.V1);
-        AddField(known, firstField + 1, b, ref sums.V2, ref weighted.V2, ref sums.V3, ref weighted.V3);
-        AddField(known, firstField + 2, c, ref sums.V4, ref weighted.V4, ref sums.V5, ref weighted.V5);
-        AddField(known, firstField + 3, d, ref sums.V6, ref weighted.V6, ref sums.V7, ref weighted.V7);
-        int own = Group.IdxX % Gpu.WarpSize / 4;
+        AddField(shifts, firstField, a, ref sums.V0, ref weighted.V0, ref sums.V1, ref weighted.V1);
+        AddField(shifts, firstField + 1, b, ref sums.V2, ref weighted.V2, ref sums.V3, ref weighted.V3);
+        AddField(shifts, firstField + 2, c, ref sums.V4, ref weighted.V4, ref sums.V5, ref weighted.V5);
+        AddField(shifts, firstField + 3, d, ref sums.V6, ref weighted.V6, ref sums.V7, ref weighted.V7);
         LineStatistics line = default;
-        line.Largest = known[WarpgroupTileVisits.Column(firstField + (own / 2)) + (own % 2)].Largest;
+        line.Largest = tile.SubView(OwnColumn(), WarpgroupMma.Tile - OwnColumn())[8 * firstField];
         LineStatistics summed = default;
-        summed.ExpSum = sums.SumOfRows();
-        summed.Weighted = weighted.SumOfRows();
+        summed.ExpSum = sums.OverRows<SumOfTwo>();
+        summed.Weighted = weighted.OverRows<SumOfTwo>();
         line = Joined(line, summed);
         return line;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddField(
-        ArrayView<LineStatistics> known, int field, Float4 logits, ref float leftSum, ref float leftWeighted, ref float rightSum, ref float rightWeighted)
+        ArrayView<float> shifts, int field, Float4 logits, ref float leftSum, ref float leftWeighted, ref float rightSum, ref float rightWeighted)
     {
-        int column = WarpgroupTileVisits.Column(field);
-        AddPair(known[column].Largest, logits.X, logits.Z, ref leftSum, ref leftWeighted);
-        AddPair(known[column + 1].Largest, logits.Y, logits.W, ref rightSum, ref rightWeighted);
+        AddPair(shifts[8 * field], logits.X, logits.Z, ref leftSum, ref leftWeighted);
+        AddPair(shifts[(8 * field) + 1], logits.Y, logits.W, ref rightSum, ref rightWeighted);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddPair(float largest, float upper, float lower, ref float sum, ref float weighted)
     {
-        float shift = largest * LogitStatistics.Log2E;
+        float shift = Shift(largest);
         float first = Exp2.Approximate((upper * LogitStatistics.Log2E) - shift);
         float second = Exp2.Approximate((lower * LogitStatistics.Log2E) - shift);
         sum = first + second;
@@ -380,14 +378,17 @@ internal static class WarpgroupPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float StoreColumn(ArrayView<float> columns, int first, LineStatistics line)
     {
-        int lane = Group.IdxX % Gpu.WarpSize;
-        int own = lane / 4;
-        int index = (Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + first + (own / 2 * 8) + (lane % 4 * 2) + (own % 2);
-        columns[index] = line.Largest;
-        columns[(Warps * WarpgroupMma.Tile) + index] = line.ExpSum;
-        columns[(2 * Warps * WarpgroupMma.Tile) + index] = line.Weighted;
+        int start = (Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + OwnColumn();
+        ArrayView<float> own = columns.SubView(start, columns.Length - start);
+        own[first] = line.Largest;
+        own[Sums + first] = line.ExpSum;
+        own[Weighted + first] = line.Weighted;
         return line.ExpSum;
     }
+
+    // The lane's column of the first 32, after an exchange.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int OwnColumn() => (Group.IdxX % Gpu.WarpSize / 8 * 8) + (Group.IdxX % 4 * 2) + (Group.IdxX / 4 % 2);
 
     // What a warp stored of a column.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -396,14 +397,14 @@ internal static class WarpgroupPassGpu
         int index = (warp * WarpgroupMma.Tile) + column;
         LineStatistics line = default;
         line.Largest = columns[index];
-        line.ExpSum = columns[(Warps * WarpgroupMma.Tile) + index];
-        line.Weighted = columns[(2 * Warps * WarpgroupMma.Tile) + index];
+        line.ExpSum = columns[Sums + index];
+        line.Weighted = columns[Weighted + index];
         return line;
     }
 
     // What the region's tiles above left of each column; a column outside of the matrix has nothing but masked logits.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadKnown(LogitPass p, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isFirst)
+    private static void LoadKnown(LogitPass p, ArrayView<LineStatistics> known, ArrayView<float> columns, int branch, int firstColumn, bool isFirst)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX < WarpgroupMma.Tile)
@@ -419,12 +420,13 @@ internal static class WarpgroupPassGpu
             }
 
             known[Group.IdxX] = line;
+            columns[KnownLargest + Group.IdxX] = line.Largest;
         }
     }
 
     // A column's eight warps join what the tiles above left.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeColumn(LogitPass p, ArrayView<float> columns, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isNew)
+    private static void TakeColumn(LogitPass p, ArrayView<float> columns, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isKnown)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX >= WarpgroupMma.Tile || column >= p.Branches.Columns || p.Branches.ColumnWeight(branch) == 0.0f)
@@ -433,7 +435,7 @@ internal static class WarpgroupPassGpu
         }
 
         LineStatistics running = known[Group.IdxX];
-        if (isNew)
+        if (!isKnown)
         {
             for (int warp = 0; warp < Warps; warp++)
             {
@@ -476,53 +478,43 @@ internal static class WarpgroupPassGpu
         public float V6;
         public float V7;
 
-        /// <summary>The largest over the rows, for all columns in every lane.</summary>
+        /// <summary>The lane's own column over all rows: each exchange halves the columns.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly Eight LargestOfRows() => new()
-        {
-            V0 = Rows(V0), V1 = Rows(V1), V2 = Rows(V2), V3 = Rows(V3), V4 = Rows(V4), V5 = Rows(V5), V6 = Rows(V6), V7 = Rows(V7),
-        };
-
-        /// <summary>The sum over the rows of the lane's own column: each exchange halves the columns.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly float SumOfRows()
+        public readonly float OverRows<TJoin>()
+            where TJoin : struct, IJoin
         {
             bool high = (Group.IdxX & 16) != 0;
-            float s0 = Exchanged(V0, V4, high, 16);
-            float s1 = Exchanged(V1, V5, high, 16);
-            float s2 = Exchanged(V2, V6, high, 16);
-            float s3 = Exchanged(V3, V7, high, 16);
+            float s0 = Exchanged<TJoin>(V0, V4, high, 16);
+            float s1 = Exchanged<TJoin>(V1, V5, high, 16);
+            float s2 = Exchanged<TJoin>(V2, V6, high, 16);
+            float s3 = Exchanged<TJoin>(V3, V7, high, 16);
             high = (Group.IdxX & 8) != 0;
-            s0 = Exchanged(s0, s2, high, 8);
-            s1 = Exchanged(s1, s3, high, 8);
-            return Exchanged(s0, s1, (Group.IdxX & 4) != 0, 4);
-        }
-
-        /// <summary>The lane's own column.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly float Own()
-        {
-            bool high = (Group.IdxX & 16) != 0;
-            float s0 = high ? V4 : V0;
-            float s1 = high ? V5 : V1;
-            float s2 = high ? V6 : V2;
-            float s3 = high ? V7 : V3;
-            high = (Group.IdxX & 8) != 0;
-            s0 = high ? s2 : s0;
-            s1 = high ? s3 : s1;
-            return (Group.IdxX & 4) != 0 ? s1 : s0;
+            s0 = Exchanged<TJoin>(s0, s2, high, 8);
+            s1 = Exchanged<TJoin>(s1, s3, high, 8);
+            return Exchanged<TJoin>(s0, s1, (Group.IdxX & 4) != 0, 4);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static float Rows(float value)
-        {
-            value = XMath.Max(value, Warp.ShuffleXor(value, 4));
-            value = XMath.Max(value, Warp.ShuffleXor(value, 8));
-            return XMath.Max(value, Warp.ShuffleXor(value, 16));
-        }
+        private static float Exchanged<TJoin>(float low, float high, bool takesHigh, int mask)
+            where TJoin : struct, IJoin =>
+            TJoin.Of(takesHigh ? high : low, Warp.ShuffleXor(takesHigh ? low : high, mask));
+    }
 
+    /// <summary>How numbers of two rows become one.</summary>
+    private interface IJoin
+    {
+        static abstract float Of(float first, float second);
+    }
+
+    private readonly struct SumOfTwo : IJoin
+    {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static float Exchanged(float low, float high, bool takesHigh, int mask) =>
-            (takesHigh ? high : low) + Warp.ShuffleXor(takesHigh ? low : high, mask);
+        public static float Of(float first, float second) => first + second;
+    }
+
+    private readonly struct MaximumOfTwo : IJoin
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static float Of(float first, float second) => XMath.Max(first, second);
     }
 }
