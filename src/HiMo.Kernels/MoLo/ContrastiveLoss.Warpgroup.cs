@@ -24,25 +24,29 @@ internal struct PackedLoss
     /// <param name="arena">Where.</param>
     /// <param name="rows">B.</param>
     /// <param name="columns">N.</param>
-    /// <param name="width">Largest w.</param>
-    /// <param name="branches">1 or 2.</param>
-    public static PackedLoss Take(DeviceArena arena, int rows, int columns, int width, int branches)
+    /// <param name="width">w of the first branch.</param>
+    /// <param name="secondWidth">Largest w of the second one; 0: there is none.</param>
+    public static PackedLoss Take(DeviceArena arena, int rows, int columns, int width, int secondWidth)
     {
         const long DerivativeBytes = 4L << 30;
-        const int Least = 1024, Most = 8192;
+        const int Least = 512, Most = 8192;
         int whole = PackedMatrix.RowTilesOf(columns) * PackedMatrix.TileRows;
         int allRows = PackedMatrix.RowTilesOf(rows) * PackedMatrix.TileRows;
         long affordable = DerivativeBytes / (2L * 2 * sizeof(ushort) * whole) / PackedMatrix.TileRows * PackedMatrix.TileRows;
         int strip = Math.Min((int)Math.Clamp(affordable, Least, Most), allRows);
         return new()
         {
-            Queries = Both(rows, width), Keys = Both(columns, width), TurnedQueries = Both(width, rows), TurnedKeys = Both(width, columns),
-            Derivative = Both(strip, whole), Transposed = Both(columns, strip), StripRows = strip,
+            Queries = Rows(rows), Keys = Rows(columns), TurnedQueries = Turned(rows), TurnedKeys = Turned(columns),
+            Derivative = Both(strip, whole, strip, whole), Transposed = Both(columns, strip, columns, strip), StripRows = strip,
         };
 
-        PackedFactors Both(int outer, int depth) => new()
+        PackedFactors Rows(int count) => Both(count, width, count, secondWidth);
+
+        PackedFactors Turned(int count) => Both(width, count, secondWidth, count);
+
+        PackedFactors Both(int outer, int depth, int secondOuter, int secondDepth) => new()
         {
-            First = PackedMatrix.Take(arena, outer, depth), Second = branches > 1 ? PackedMatrix.Take(arena, outer, depth) : default,
+            First = PackedMatrix.Take(arena, outer, depth), Second = secondWidth > 0 ? PackedMatrix.Take(arena, secondOuter, secondDepth) : default,
         };
     }
 }
@@ -59,13 +63,11 @@ internal static class WarpgroupFactorsGpu
             Pack(gpu, stream, loss, branch, loss.Pass.Keys, loss.Packed.Keys, loss.Packed.TurnedKeys, loss.Pass.Branches.Columns);
         }
 
-        WarpgroupPass pass = new()
-        {
-            Pass = loss.Pass.WithRegions(WarpgroupMma.Tile), Queries = loss.Packed.Queries, Keys = loss.Packed.Keys,
-        };
+        LogitPass pass = loss.Pass.WithRegions(WarpgroupMma.Tile);
         gpu.Launch(
-            stream, WarpgroupPassGpu.StatisticsKernel, new Index3D(pass.Pass.ColumnRegions, pass.Pass.RowRegions, loss.Branches), WarpgroupMma.Threads, pass, WarpgroupMma.SharedLength);
-        LogitPassGpu.Finish(gpu, stream, pass.Pass, loss.Branches);
+            stream, WarpgroupPassGpu.StatisticsKernel, new Index3D(pass.ColumnRegions, pass.RowRegions, loss.Branches), WarpgroupMma.Threads,
+            new WarpgroupPass { Pass = pass, Queries = loss.Packed.Queries, Keys = loss.Packed.Keys }, WarpgroupMma.SharedLength);
+        LogitPassGpu.Finish(gpu, stream, pass, loss.Branches);
         for (int first = 0; first < loss.Pass.Branches.Rows; first += loss.Packed.StripRows)
         {
             Strip(gpu, stream, loss, first, Math.Min(loss.Packed.StripRows, loss.Pass.Branches.Rows - first));

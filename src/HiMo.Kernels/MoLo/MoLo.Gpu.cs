@@ -163,7 +163,7 @@ internal sealed class MoLoGpu : IDisposable
         };
         if (_settings is { Precision: GpuPrecision.Bf16, Warpgroups: true })
         {
-            _loss.Packed = PackedLoss.Take(arena, _local.Rows, _gatheredRows, _local.Columns, 1);
+            _loss.Packed = PackedLoss.Take(arena, _local.Rows, _gatheredRows, _local.Columns, secondWidth: 0);
         }
         else
         {

@@ -70,7 +70,7 @@ internal sealed class CovarianceStepGpu : StepFormGpu
         _loss.Pass.Partial = arena.Take<LineStatistics>((long)Branches * LogitPassGpu.Splits * lines);
         if (Settings is { Precision: GpuPrecision.Bf16, Warpgroups: true } && !IsSplit)
         {
-            _loss.Packed = PackedLoss.Take(arena, Rows, Rows, Width, Branches);
+            _loss.Packed = PackedLoss.Take(arena, Rows, Rows, HasGlobal ? Columns : Width, HasGlobal && HasComponent ? Width : 0);
         }
         else
         {
