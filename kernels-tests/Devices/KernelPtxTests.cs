@@ -19,6 +19,13 @@ internal sealed class KernelPtxTests
 
     private static readonly string[] s_targets = ["sm_80", "sm_90"];
 
+    // Hopper's warpgroup instructions have a target of their own.
+    private static readonly string[] s_warpgroupTargets = ["sm_90a"];
+
+    // Numbers that the forward pass keeps from tile to tile beside the 64 of a tile in 128 registers. Without them two groups do not fit a multiprocessor,
+    // which costs a fifth of its time (34.5 against 28.3 ms at N = 65,536 on an H200, docs/performance.md).
+    private static readonly Dictionary<string, int> s_spills = new() { ["WarpgroupPassGpu.StatisticsKernel"] = 480 };
+
     private readonly SortedDictionary<string, LaunchEntry> _kernels = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Name, string Target), string> _ptx = [];
 
@@ -47,7 +54,7 @@ internal sealed class KernelPtxTests
         }
 
         foreach (((string Name, string Target) key, string ptx) in _kernels
-            .SelectMany(pair => s_targets.Select(target => (Key: (pair.Key, target), pair.Value)))
+            .SelectMany(pair => Targets(pair.Value).Select(target => (Key: (pair.Key, target), pair.Value)))
             .AsParallel()
             .Select(each => (each.Key, OfflinePtx.Compile(each.Value.Kernel, each.Value.Threads, each.Key.target))))
         {
@@ -75,6 +82,9 @@ internal sealed class KernelPtxTests
         hide.Backward(gpu.Accelerator.DefaultStream, rows, rows, rows);
     }
 
+    private static string[] Targets(LaunchEntry launch) =>
+        launch.Kernel.DeclaringType!.Name.StartsWith("Warpgroup", StringComparison.Ordinal) ? s_warpgroupTargets : s_targets;
+
     private static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Configurations()
     {
         (MatrixShape Shape, int Largest)[] shapes = [(new(4, 8), EigenSymmetricGpu.MaxSize), (new(8, 4), 2)]; // the second spans the chip
@@ -83,15 +93,17 @@ internal sealed class KernelPtxTests
                from components in Enum.GetValues<ComponentSource>()
                from normalization in Enum.GetValues<ComponentNormalization>()
                from precision in Enum.GetValues<GpuPrecision>()
+               from warpgroups in precision == GpuPrecision.Bf16 ? new[] { true, false } : [false]
                let options = new MoLoOptions { BasisGradient = basis, Components = components, ComponentNormalization = normalization }
-               select (size.Shape, options, new GpuStepSettings { Precision = precision, LargestGroupProblem = size.Largest });
+               select (size.Shape, options, new GpuStepSettings { Precision = precision, LargestGroupProblem = size.Largest, Warpgroups = warpgroups });
     }
 
     [TestCase("sm_80")]
     [TestCase("sm_90")]
+    [TestCase("sm_90a")]
     public void Compiles_without_local_memory_or_calls(string target)
     {
-        foreach ((string name, LaunchEntry launch) in _kernels)
+        foreach ((string name, LaunchEntry launch) in _kernels.Where(pair => Targets(pair.Value).Contains(target)))
         {
             string ptx = _ptx[(name, target)];
             Assert.That(ptx, Does.Contain($".target {target}"), name);
@@ -185,9 +197,9 @@ internal sealed class KernelPtxTests
     {
         string assembler = Ptxas.FindOrSkip();
         bool isWritten = Environment.GetEnvironmentVariable("HIMO_WRITE_BUDGET") == "1";
-        string[] targets = TestLength.IsLong || isWritten ? s_targets : ["sm_90"];
+        string[] targets = TestLength.IsLong || isWritten ? [.. s_targets, .. s_warpgroupTargets] : ["sm_90", "sm_90a"];
         string seen = string.Concat(_kernels
-            .SelectMany(pair => targets.Select(target => (Name: pair.Key, Launch: pair.Value, Target: target)))
+            .SelectMany(pair => Targets(pair.Value).Intersect(targets).Select(target => (Name: pair.Key, Launch: pair.Value, Target: target)))
             .AsParallel().AsOrdered()
             .Select(each => Line(assembler, each.Name, each.Launch, each.Target)));
         if (isWritten)
@@ -202,7 +214,7 @@ internal sealed class KernelPtxTests
     private string Line(string assembler, string name, LaunchEntry launch, string target)
     {
         PtxasReport report = Ptxas.Assemble(assembler, _ptx[(name, target)], target);
-        Assert.That(report.StackBytes + report.SpillBytes, Is.Zero, $"stack and spills of {name} for {target}");
+        Assert.That(report.StackBytes + report.SpillBytes, Is.AtMost(s_spills.GetValueOrDefault(name)), $"stack and spills of {name} for {target}");
         int warps = 65536 / (report.Registers * launch.Threads) * launch.Threads / 32;
         return string.Create(
             CultureInfo.InvariantCulture,

@@ -20,7 +20,7 @@ internal static partial class OfflinePtx
     {
         // A fresh context for each kernel: in a used one the same kernel gets other text.
         using Context context = Context.Create(builder => builder.Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics());
-        CudaArchitecture architecture = target == "sm_90" ? CudaArchitecture.SM_90 : CudaArchitecture.SM_80;
+        CudaArchitecture architecture = target.StartsWith("sm_90", StringComparison.Ordinal) ? CudaArchitecture.SM_90 : CudaArchitecture.SM_80;
         using PTXBackend backend = new(context, architecture, CudaInstructionSet.ISA_84, nvvmAPI: null!);
         var compiled = (PTXCompiledKernel)backend.Compile(
             EntryPointDescription.FromExplicitlyGroupedKernel(kernel), CudaKernels.Specialize(kernel, threads));

@@ -39,7 +39,6 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     private readonly CovarianceSide[] _sides = new CovarianceSide[sides];
     private BatchView<double> _partial;                 // of column sums
     private BatchView<float> _parts;                    // of products over the rows
-    private BatchView<float> _rowGradient;              // F
     private BatchView<float> _coupling;                 // Z
     private BatchView<float> _weighted;                 // sum of G
     private BatchView<float> _sums;                     // f
@@ -65,7 +64,6 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         _partial = arena.EachBatch<double>(ColumnSumGpu.PartialLength(Pitch));
         bool isExact = basisGradient == BasisGradient.Exact;
         _parts = arena.EachBatch(DepthPartsGpu.ScratchLength(Columns, Columns, (2 * Rows) + 1));
-        _rowGradient = isExact ? arena.EachBatch(shape.Length) : default;
         _coupling = isExact ? arena.EachBatch(square) : default;
         _weighted = arena.EachBatch(Columns);
         _sums = arena.EachBatch(Columns);
@@ -143,7 +141,7 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     public void GradientOfCoordinates(
         BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, BatchView<float> shrunk, BatchView<float> gradient, bool isAdded)
     {
-        RowGradient rows = new() { Direct = side.Gradient, Data = _rowGradient, Decomposition = side.Decomposition };
+        RowGradient rows = new() { Direct = side.Gradient, IsExact = basisGradient == BasisGradient.Exact ? 1 : 0, Decomposition = side.Decomposition };
         if (basisGradient == BasisGradient.Exact)
         {
             CouplingOperand left = new() { First = first, Second = side.Gradient, Decomposition = side.Decomposition, Rows = Rows, Pitch = Pitch, OnlyKept = 1 };

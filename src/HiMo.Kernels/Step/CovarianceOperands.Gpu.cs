@@ -246,8 +246,8 @@ internal struct RowGradient : IGemmResult, IGemmOperand
     /// <summary>L, N rows of d + 1; column 0 is not used.</summary>
     public BatchView<float> Direct;
 
-    /// <summary>F, N x d; empty with a stopped basis.</summary>
-    public BatchView<float> Data;
+    /// <summary>1: F takes the place of L when it is stored; 0, with a stopped basis, F is L.</summary>
+    public int IsExact;
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
@@ -261,11 +261,11 @@ internal struct RowGradient : IGemmResult, IGemmOperand
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue) =>
-        Data[((long)row * Decomposition.Size) + column] = Masked(row, column) + (2.0f * value);
+        Direct[MatrixIndex.Of(row, Decomposition.Size + 1, column + 1)] = Masked(row, column) + (2.0f * value);
 
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth) =>
-        !Data.IsEmpty ? Data[MatrixIndex.Of(outer, Decomposition.Size, depth)] : Masked(outer, depth);
+        IsExact != 0 ? Direct[MatrixIndex.Of(outer, Decomposition.Size + 1, depth + 1)] : Masked(outer, depth);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly float Masked(int row, int vector)
