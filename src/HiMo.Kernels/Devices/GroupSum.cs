@@ -36,15 +36,6 @@ internal static class GroupSum
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float All(float value, ArrayView<float> scratch)
     {
-        float sum = AllOnce(value, scratch);
-        Group.Barrier(); // nobody writes the scratch again before everybody has read it
-        return sum;
-    }
-
-    /// <summary>As <see cref="All"/>, but with one barrier: <paramref name="scratch"/> is free again behind the caller's next one.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float AllOnce(float value, ArrayView<float> scratch)
-    {
         value = Warp(value);
         if (Group.IdxX % Gpu.WarpSize == 0)
         {
@@ -58,6 +49,7 @@ internal static class GroupSum
             sum += scratch[warp];
         }
 
+        Group.Barrier(); // nobody writes the scratch again before everybody has read it
         return sum;
     }
 }

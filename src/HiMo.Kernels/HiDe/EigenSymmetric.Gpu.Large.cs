@@ -73,16 +73,10 @@ internal struct LargeEigenArguments
         return EigenSymmetricGpu.Solutions.In(Solutions.SubView((long)Index * length, length), Problem.Size);
     }
 
-    /// <summary>
-    /// The 2 n records of a column: n words with the elements of the product before, n with those of the column itself, each beside the column's
-    /// number plus 1.
-    /// </summary>
+    /// <summary>The n records of a column, each a row's product with the column before and its element of the column itself; one of two copies.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly ArrayView<long> Inbox(int column)
-    {
-        long length = 2L * Problem.Size;
-        return Records.SubView(((Index * 2L) + (column % 2)) * length, length);
-    }
+    public readonly ArrayView<long> Inbox(int column, int copy) =>
+        Records.SubView(((((Index * 2L) + (column % 2)) * EigenSymmetricGpu.InboxCopies) + copy) * Problem.Size, Problem.Size);
 
     /// <summary>v_k and what lies behind it, all the problem's further reflectors.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -110,8 +104,11 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Vectors of n floats a problem.</summary>
     public const int LargeVectors = 5;
 
-    /// <summary>Words of n records that a problem's groups exchange: product and column, of two columns in turn.</summary>
-    public const int LargeRecords = 4;
+    /// <summary>Copies of what a problem's groups exchange.</summary>
+    public const int InboxCopies = 2;
+
+    /// <summary>Words a row that a problem's groups exchange, for two columns in turn.</summary>
+    public const int LargeRecords = 2 * InboxCopies;
 
     private const int LargeThreads = 256;
     private const int TridiagonalWords = 8;            // doubles of two rows
@@ -206,8 +203,6 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> a = p.Square(p.Matrix);
         ArrayView<float> mean = p.Vector(VectorMean);
         ArrayView<float> reflectors = p.Reflector(0);
-        ArrayView<long> inbox = p.Inbox(0);
-        ArrayView<long> later = p.Inbox(1);
         float part = 0.0f;
         for (int i = Group.IdxX; i < n; i += Group.DimX)
         {
@@ -239,10 +234,11 @@ internal static partial class EigenSymmetricGpu
                 a[((long)i * n) + j] = value;
                 if (j == 0)
                 {
-                    inbox[i] = Record(0.0f, 0);
-                    inbox[n + i] = Record(value, 0);
-                    later[i] = 0;
-                    later[n + i] = 0;
+                    for (int copy = 0; copy < InboxCopies; copy++)
+                    {
+                        p.Inbox(0, copy)[i] = Record(0.0f, value, 0);
+                        p.Inbox(1, copy)[i] = Record(0.0f, 0.0f, 3); // not that of column 1: its tag is the other one
+                    }
                 }
             }
 

@@ -5,10 +5,8 @@
 // Column k   receive p = beta A v of the column before and column k of A without that column's update; dot = p . v; u = the updated column, its
 //            norm, the reflector; update of the own rows, A -= v w^T + w v^T with w = p - (beta / 2) dot v, and their products with the new
 //            reflector in the same pass; send both. Every group computes the reflector for itself, with the same operations in the same order.
-// Exchange   no barrier across the grid and no fence: a record is a word of 64 bits, the value beside the number of the column that it is for, and
-//            whoever needs it reads until the number is right. Two inboxes take turns. An inbox is written again for column k + 2 by groups that have
-//            all records of column k + 1, and every one of these depends on all records of column k: so nobody still waits for what is overwritten.
-//            Only groups with rows below k take part in column k, which are those that send records for k + 1.
+// Exchange   EigenSymmetric.Gpu.LargeExchange.cs. Only groups with rows below k take part in column k, which are those that send records for k + 1.
+// Latency    a column is one exchange and three barriers; nothing unrolls a loop for us, so loads stand together by hand.
 // Launch     all groups of a problem must run at the same time: a cooperative launch, one group a multiprocessor at most.
 // Precision  float32. Deterministic: no sum depends on the number of groups.
 using System.Runtime.CompilerServices;
@@ -21,7 +19,8 @@ namespace HiMo.Kernels;
 internal static partial class EigenSymmetricGpu
 {
     private const int RowBlock = 4;                    // rows of a pass; the room for a group's rows is so much longer, less one
-    private const int PeekBlock = 4;                   // records that a thread reads at once
+    private const int ColumnThreads = 128;
+    private const int PartBlock = 8;                   // warps' sums that are read at once; those of warps that are not there are 0
 
     /// <summary>Where a group's rows lie.</summary>
     internal interface IRowMemory
@@ -53,28 +52,15 @@ internal static partial class EigenSymmetricGpu
         public static int Stride(int n) => Grid.DimX * n;
     }
 
-    /// <summary>One thread's share of an inbox: up to four products and columns.</summary>
-    private struct Records
-    {
-        public long Product0;
-        public long Product1;
-        public long Product2;
-        public long Product3;
-        public long Column0;
-        public long Column1;
-        public long Column2;
-        public long Column3;
-    }
-
     private static void RunColumns(Gpu gpu, AcceleratorStream stream, int problems, int threads, LargeEigenArguments arguments)
     {
         int n = arguments.Problem.Size;
-        int group = Math.Min(threads, Math.Max(LargeThreads, CeilDiv(CeilDiv(n, 3), Gpu.WarpSize) * Gpu.WarpSize)); // three columns a thread
+        int group = Math.Min(threads, Math.Max(ColumnThreads, CeilDiv(n, PeekBlock * Gpu.WarpSize) * Gpu.WarpSize));
         int chip = gpu.Description.Multiprocessors;
         int together = Math.Min(problems, chip);
         int groups = Math.Min(n, chip / together);
         int room = CeilDiv(n, groups) + RowBlock - 1;
-        int vectors = (3 * n) + (room * (group / Gpu.WarpSize));
+        int vectors = (3 * n) + (room * CeilDiv(group / Gpu.WarpSize, PartBlock) * PartBlock);
         bool isShared = (long)sizeof(float) * (vectors + ((long)room * n) + (2 * GroupSum.ScratchLength)) <= gpu.SharedBytes;
         for (int first = 0; first < problems; first += together)
         {
@@ -99,9 +85,10 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> tailScratch = SharedMemory.Allocate<float>(GroupSum.ScratchLength);
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
         ArrayView<float> product = shared.SubView(2 * n, n);
-        ArrayView<float> parts = shared.SubView(3 * n, room * warps);
+        int pitch = (warps + PartBlock - 1) / PartBlock * PartBlock;
+        ArrayView<float> parts = shared.SubView(3 * n, room * pitch);
         ArrayView<float> matrix = p.Square(p.Matrix);
-        ArrayView<float> rows = TRows.Rows(shared, (3 * n) + (room * warps), matrix, n);
+        ArrayView<float> rows = TRows.Rows(shared, (3 * n) + (room * pitch), matrix, n);
         int stride = TRows.Stride(n);
         for (int j = Group.IdxX; j < n; j += Group.DimX)
         {
@@ -110,6 +97,17 @@ internal static partial class EigenSymmetricGpu
             {
                 rows[(row * stride) + j] = matrix[(((row * Grid.DimX) + Grid.IdxX) * n) + j];
             }
+        }
+
+        for (int i = Group.IdxX; i < room * pitch; i += Group.DimX)
+        {
+            parts[i] = 0.0f;                            // those of the warps are written behind a barrier
+        }
+
+        for (int i = warps + Group.IdxX; i < pitch; i += Group.DimX)
+        {
+            dotScratch[i] = 0.0f;
+            tailScratch[i] = 0.0f;
         }
 
         int next = 0;                                   // first of the group's rows below row k
@@ -121,8 +119,8 @@ internal static partial class EigenSymmetricGpu
             ArrayView<float> v = shared.SubView(((k + 1) % 2) * n, n);
             mine += mine < k ? Group.DimX : 0;
             int behind = mine == k ? mine + Group.DimX : mine;
-            float half = 0.5f * beta * GroupSum.AllOnce(Receive(p.Inbox(k), u, v, product, mine, k, n), dotScratch);
-            float tail = GroupSum.AllOnce(UpdateColumn(u, v, product, half, mine, k, n), tailScratch);
+            float half = 0.5f * beta * SumOnce(Receive(p.Inbox(k, Grid.IdxX % InboxCopies), u, v, product, mine, k, n), dotScratch);
+            float tail = SumOnce(UpdateColumn(u, v, product, half, mine, k, n), tailScratch);
 
             float corner = u[k];
             float first = k + 1 < n ? u[k + 1] : 0.0f;
@@ -134,11 +132,11 @@ internal static partial class EigenSymmetricGpu
             next += (next * Grid.DimX) + Grid.IdxX <= k ? 1 : 0;
             for (int row = next; row < owned; row += RowBlock)
             {
-                UpdateRows(rows, u, v, product, parts, half, first - alpha, row, stride, behind, k, n);
+                UpdateRows(rows, u, v, product, parts, half, first - alpha, row, stride, pitch, behind, k, n);
             }
 
             Group.Barrier(); // sums of the warps and column k + 1 are there; nobody reads the first element of u any more
-            Send(p.Inbox(k + 1), rows, parts, beta, next, owned, stride, k, n);
+            Send(p, rows, parts, beta, next, owned, stride, pitch, k, n);
             if (behind == k + 1 && behind < n)
             {
                 u[behind] = first - alpha;              // and u is the reflector
@@ -151,100 +149,67 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    /// <summary>A value for a column beside that column's number plus 1, which no word has that was not sent.</summary>
+    // The sum over a group, in every thread; the scratch is free again behind the caller's next barrier.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static long Record(float value, int column) => ((long)(column + 1) << 32) | Interop.FloatAsInt(value);
-
-    // The thread's share of the column and of the product before it; returns its part of p . v.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Receive(ArrayView<long> inbox, ArrayView<float> u, ArrayView<float> v, ArrayView<float> product, int mine, int k, int n)
+    private static float SumOnce(float value, ArrayView<float> scratch)
     {
-        int step = Group.DimX;
-        float dot = 0.0f;
-        for (int j = mine; j < n; j += PeekBlock * step)
+        value = GroupSum.Warp(value);
+        if (Group.IdxX % Gpu.WarpSize == 0)
         {
-            Records records = Peek(inbox, j, step, n);
-            while (!IsComplete(records, k))
-            {
-                RelaxedMemory.Pause();
-                records = Peek(inbox, j, step, n);
-            }
-
-            dot += Take(records.Product0, records.Column0, u, v, product, j, n);
-            dot += Take(records.Product1, records.Column1, u, v, product, j + step, n);
-            dot += Take(records.Product2, records.Column2, u, v, product, j + (2 * step), n);
-            dot += Take(records.Product3, records.Column3, u, v, product, j + (3 * step), n);
+            scratch[Group.IdxX / Gpu.WarpSize] = value;
         }
 
-        return dot;
+        Group.Barrier();
+        return SumParts(scratch, 0);
     }
 
-    // All loads before the first use of one, and no branch between them: what lies behind the end is the last record once more.
+    // The sum of the warps' parts from a place on.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Records Peek(ArrayView<long> inbox, int j, int step, int n)
+    private static float SumParts(ArrayView<float> parts, int start)
     {
-        int j1 = XMath.Min(j + step, n - 1);
-        int j2 = XMath.Min(j + (2 * step), n - 1);
-        int j3 = XMath.Min(j + (3 * step), n - 1);
-        Records records = default;
-        records.Product0 = RelaxedMemory.Load(ref inbox[j]);
-        records.Product1 = RelaxedMemory.Load(ref inbox[j1]);
-        records.Product2 = RelaxedMemory.Load(ref inbox[j2]);
-        records.Product3 = RelaxedMemory.Load(ref inbox[j3]);
-        records.Column0 = RelaxedMemory.Load(ref inbox[n + j]);
-        records.Column1 = RelaxedMemory.Load(ref inbox[n + j1]);
-        records.Column2 = RelaxedMemory.Load(ref inbox[n + j2]);
-        records.Column3 = RelaxedMemory.Load(ref inbox[n + j3]);
-        return records;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool IsComplete(Records r, int k)
-    {
-        int wrong = Wrong(r.Product0, k) | Wrong(r.Product1, k) | Wrong(r.Product2, k) | Wrong(r.Product3, k);
-        return (wrong | Wrong(r.Column0, k) | Wrong(r.Column1, k) | Wrong(r.Column2, k) | Wrong(r.Column3, k)) == 0;
-    }
-
-    // 0 if the record is for column k.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Wrong(long record, int k) => (int)(record >> 32) ^ (k + 1);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Take(long productRecord, long columnRecord, ArrayView<float> u, ArrayView<float> v, ArrayView<float> product, int j, int n)
-    {
-        float dot = 0.0f;
-        if (j < n)
+        float sum = 0.0f;
+        for (int warp = 0; warp < Group.DimX / Gpu.WarpSize; warp += PartBlock)
         {
-            float value = Interop.IntAsFloat((uint)productRecord);
-            u[j] = Interop.IntAsFloat((uint)columnRecord);
-            product[j] = value;
-            dot = v[j] * value;
+            ArrayView<float> block = parts.SubView(start + warp, PartBlock);
+            sum += block[0] + block[1] + (block[2] + block[3]) + (block[4] + block[5] + (block[6] + block[7]));
         }
 
-        return dot;
+        return sum;
     }
 
     // u = the column after the update; returns the thread's part of the square below the first element.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float UpdateColumn(ArrayView<float> u, ArrayView<float> v, ArrayView<float> product, float half, int mine, int k, int n)
     {
+        int step = Group.DimX;
         float vk = v[k];
         float wk = product[k] - (half * vk);
         float part = 0.0f;
-        for (int j = mine; j < n; j += Group.DimX)
+        for (int j = mine; j < n; j += 2 * step)
         {
-            float value = u[j] - (v[j] * wk) - ((product[j] - (half * v[j])) * vk);
-            u[j] = value;
-            part += j >= k + 2 ? value * value : 0.0f;
+            int j1 = XMath.Min(j + step, n - 1);        // of no use behind the end
+            float value0 = Updated(u[j], v[j], product[j], vk, wk, half);
+            float value1 = Updated(u[j1], v[j1], product[j1], vk, wk, half);
+            u[j] = value0;
+            part += j >= k + 2 ? value0 * value0 : 0.0f;
+            if (j + step < n)
+            {
+                u[j1] = value1;
+                part += j1 >= k + 2 ? value1 * value1 : 0.0f;
+            }
         }
 
         return part;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Updated(float value, float vj, float pj, float vk, float wk, float half) => value - (vj * wk) - ((pj - (half * vj)) * vk);
+
     // Update and product of four rows; what lies behind the group's last row is room, and nobody asks for its sums.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void UpdateRows(
-        ArrayView<float> rows, ArrayView<float> u, ArrayView<float> v, ArrayView<float> product, ArrayView<float> parts, float half, float first, int row, int stride, int behind, int k, int n)
+        ArrayView<float> rows, ArrayView<float> u, ArrayView<float> v, ArrayView<float> product, ArrayView<float> parts, float half, float first, int row, int stride, int pitch,
+        int behind, int k, int n)
     {
         int i = (row * Grid.DimX) + Grid.IdxX;
         float v0 = Element(v, i, n);
@@ -259,62 +224,80 @@ internal static partial class EigenSymmetricGpu
         float sum1 = 0.0f;
         float sum2 = 0.0f;
         float sum3 = 0.0f;
-        for (int j = behind; j < n; j += Group.DimX)
+        int step = Group.DimX;
+        for (int j = behind; j < n; j += 2 * step)
         {
-            float vj = v[j];
-            float wj = product[j] - (half * vj);
-            float uj = j == k + 1 ? first : u[j];
+            bool isInside = j + step < n;               // the second column; if not, the last one once more, for nothing
+            int there = XMath.Min(step, n - 1 - j);
             int index = (row * stride) + j;
-            float a0 = rows[index] - ((v0 * wj) + (w0 * vj));
-            float a1 = rows[index + stride] - ((v1 * wj) + (w1 * vj));
-            float a2 = rows[index + (2 * stride)] - ((v2 * wj) + (w2 * vj));
-            float a3 = rows[index + (3 * stride)] - ((v3 * wj) + (w3 * vj));
+            float vj = v[j];
+            float vt = v[j + there];
+            float pj = product[j];
+            float pt = product[j + there];
+            float uj = u[j];
+            float ut = u[j + there];
+            float a0 = rows[index];
+            float a1 = rows[index + stride];
+            float a2 = rows[index + (2 * stride)];
+            float a3 = rows[index + (3 * stride)];
+            float t0 = rows[index + there];
+            float t1 = rows[index + stride + there];
+            float t2 = rows[index + (2 * stride) + there];
+            float t3 = rows[index + (3 * stride) + there];
+            float wj = pj - (half * vj);
+            float wt = pt - (half * vt);
+            uj = j == k + 1 ? first : uj;
+            ut = isInside ? ut : 0.0f;
+            a0 -= (v0 * wj) + (w0 * vj);
+            a1 -= (v1 * wj) + (w1 * vj);
+            a2 -= (v2 * wj) + (w2 * vj);
+            a3 -= (v3 * wj) + (w3 * vj);
+            t0 -= (v0 * wt) + (w0 * vt);
+            t1 -= (v1 * wt) + (w1 * vt);
+            t2 -= (v2 * wt) + (w2 * vt);
+            t3 -= (v3 * wt) + (w3 * vt);
             rows[index] = a0;
             rows[index + stride] = a1;
             rows[index + (2 * stride)] = a2;
             rows[index + (3 * stride)] = a3;
-            sum0 += a0 * uj;
-            sum1 += a1 * uj;
-            sum2 += a2 * uj;
-            sum3 += a3 * uj;
+            if (isInside)
+            {
+                rows[index + there] = t0;
+                rows[index + stride + there] = t1;
+                rows[index + (2 * stride) + there] = t2;
+                rows[index + (3 * stride) + there] = t3;
+            }
+
+            sum0 += (a0 * uj) + (t0 * ut);
+            sum1 += (a1 * uj) + (t1 * ut);
+            sum2 += (a2 * uj) + (t2 * ut);
+            sum3 += (a3 * uj) + (t3 * ut);
         }
 
-        sum0 = GroupSum.Warp(sum0);
-        sum1 = GroupSum.Warp(sum1);
-        sum2 = GroupSum.Warp(sum2);
-        sum3 = GroupSum.Warp(sum3);
-        if (Group.IdxX % Gpu.WarpSize == 0)
+        float sum = FoldRows(sum0, sum1, sum2, sum3);
+        int lane = Group.IdxX % Gpu.WarpSize;
+        if (lane % 8 == 0)
         {
-            int warps = Group.DimX / Gpu.WarpSize;
-            int part = (row * warps) + (Group.IdxX / Gpu.WarpSize);
-            parts[part] = sum0;
-            parts[part + warps] = sum1;
-            parts[part + (2 * warps)] = sum2;
-            parts[part + (3 * warps)] = sum3;
+            parts[((row + (lane / 8)) * pitch) + (Group.IdxX / Gpu.WarpSize)] = sum;
         }
+    }
+
+    // Sums over a warp, that of row r in lanes 8 r to 8 r + 7: half as many values after each of two exchanges, six shuffles instead of twenty.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float FoldRows(float sum0, float sum1, float sum2, float sum3)
+    {
+        bool isUpper = (Group.IdxX & 16) != 0;
+        float even = (isUpper ? sum2 : sum0) + Warp.ShuffleXor(isUpper ? sum0 : sum2, 16);
+        float odd = (isUpper ? sum3 : sum1) + Warp.ShuffleXor(isUpper ? sum1 : sum3, 16);
+        bool isOdd = (Group.IdxX & 8) != 0;
+        float sum = (isOdd ? odd : even) + Warp.ShuffleXor(isOdd ? even : odd, 8);
+        sum += Warp.ShuffleXor(sum, 4);
+        sum += Warp.ShuffleXor(sum, 2);
+        return sum + Warp.ShuffleXor(sum, 1);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Element(ArrayView<float> vector, int i, int n) => vector[XMath.Min(i, n - 1)];
-
-    // A record of each own row for column k + 1, a thread a row.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Send(ArrayView<long> inbox, ArrayView<float> rows, ArrayView<float> parts, float beta, int next, int owned, int stride, int k, int n)
-    {
-        int warps = Group.DimX / Gpu.WarpSize;
-        for (int row = next + Group.IdxX; row < owned; row += Group.DimX)
-        {
-            int i = (row * Grid.DimX) + Grid.IdxX;
-            float sum = 0.0f;
-            for (int warp = 0; warp < warps; warp++)
-            {
-                sum += parts[(row * warps) + warp];
-            }
-
-            RelaxedMemory.Store(ref inbox[i], Record(beta * sum, k + 1));
-            RelaxedMemory.Store(ref inbox[n + i], Record(rows[(row * stride) + k + 1], k + 1));
-        }
-    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Keep(LargeEigenArguments p, ArrayView<float> u, float corner, float alpha, float beta, int behind, int k, int n)

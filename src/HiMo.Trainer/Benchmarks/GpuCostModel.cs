@@ -146,7 +146,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept, int groups)
         double rows = n * (double)n * n / (3.0 * launch.Groups.X * GpuModel.SharedElements * GpuModel.Clock);
         (double flops, double bytes, double chain) = launch.Kernel.Name switch
         {
-            "ColumnsKernel" => (4.0 / 3.0 * n * n * n, 8.0 * n * n * launch.Groups.X, (n * GpuModel.ExchangeStep) + rows),
+            "ColumnsKernel" => (4.0 / 3.0 * n * n * n, 4.0 * n * n * launch.Groups.X, (n * GpuModel.ExchangeStep) + rows),
             "ValuesKernel" => (0.0, 8.0 * n, 12.0 * n * GpuModel.MinorStep),            // rounds of 33-fold section to float64's end
             "VectorsKernel" => (0.0, 10.0 * n * n, 2.0 * n * GpuModel.MinorStep),
             "BackKernel" => (2.0 * n * n * n, 8.0 * n * n, Chain(n)),
