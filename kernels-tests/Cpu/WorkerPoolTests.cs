@@ -28,6 +28,25 @@ public unsafe class WorkerPoolTests
         }
     }
 
+    // A job with more tasks than the one before it: a worker that was late for that one must not take what comes behind its last task.
+    [TestCase(2)]
+    [TestCase(8)]
+    public void Small_and_large_jobs_in_turn_run_every_task_exactly_once(int threads)
+    {
+        using WorkerPool pool = new(threads, oversubscribe: true);
+        int[] counts = new int[64];
+        int rounds = TestLength.Pick(20_000, 2_000_000);
+        for (int round = 0; round < rounds; round++)
+        {
+            Count few = new(counts, threads), many = new(counts, threads);
+            pool.Run(ref few, 2);
+            pool.Run(ref many, 64);
+        }
+
+        Assert.That(counts[..2], Is.All.EqualTo(2 * rounds));
+        Assert.That(counts[2..], Is.All.EqualTo(rounds));
+    }
+
     [Test]
     public void No_more_threads_than_processors()
     {

@@ -12,11 +12,16 @@ namespace HiMo.Kernels;
 /// <remarks>
 /// Protocol. <c>_ticket</c> holds the job's number in its upper half and the next unclaimed task in its lower half. A worker reads the
 /// ticket, then the job's fields, then claims by compare-and-swap: success proves that the fields belonged to that job, because
-/// they are only rewritten after all its tasks have been claimed and finished. A worker that comes late claims nothing and touches nothing.
+/// they are only rewritten while the ticket says <see cref="Closed"/>, under a number of its own. Without that, a worker that had read the
+/// last ticket of a job and then the larger number of tasks of the next one could claim a task that neither has. A worker that comes
+/// late claims nothing and touches nothing.
 /// A job started from within a task runs on that thread alone, so operations may be nested freely. Callers from other threads queue.
 /// </remarks>
 internal sealed unsafe class WorkerPool : IDisposable
 {
+    // A next task that no job has.
+    private const long Closed = int.MaxValue;
+
     // Longer than the serial stretches between two jobs of one operation, short beside a training step.
     private static readonly long s_watchTicks = Stopwatch.Frequency / 20_000;
 
@@ -159,12 +164,14 @@ internal sealed unsafe class WorkerPool : IDisposable
 
     private void Publish(delegate*<void*, int, int, void> invoke, void* work, int tasks)
     {
+        int job = Job(_ticket) + 1;
+        _ = Interlocked.Exchange(ref _ticket, ((long)job << 32) | Closed);      // a full fence: no claim succeeds from here on
         _invoke = invoke;
         _work = work;
         _tasks = tasks;
         _failure = null;
         _pending = tasks;
-        int job = Job(_ticket) + 1;
+        job++;
         _ = Interlocked.Exchange(ref _ticket, (long)job << 32);     // a full fence: either we see a sleeper, or it sees the job
         if (Volatile.Read(ref _sleeping) > 0)
         {

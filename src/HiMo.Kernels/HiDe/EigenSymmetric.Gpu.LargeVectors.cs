@@ -61,7 +61,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> lambda = p.Problem.Values.SubView((long)Grid.IdxY * n, n);
         for (int i = Group.IdxX; i < n; i += Group.DimX)
         {
-            float value = XMath.Max((float)(p.Eigenvalues()[n - 1 - i] * trace), 0.0f);
+            float value = i < n - p.Problem.IsGram ? XMath.Max((float)(p.Eigenvalues()[n - 1 - i] * trace), 0.0f) : 0.0f; // as in SelectRank
             lambda[i] = value;
             sums[i] = value;
         }

@@ -174,7 +174,8 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> lambda = arguments.Values.SubView((long)problem * n, n);
         for (int i = lane; i < n + SumsTogether; i += Gpu.WarpSize)
         {
-            float value = i < n ? XMath.Max((float)(values[n - 1 - XMath.Min(i, n - 1)] * trace), 0.0f) : 0.0f;
+            // The smallest eigenvalue of a centred Gram matrix is 0; what rounding left of it would count as a component where tau is 1.
+            float value = i < n - arguments.IsGram ? XMath.Max((float)(values[n - 1 - XMath.Min(i, n - 1)] * trace), 0.0f) : 0.0f;
             sums[i] = value;
             if (i < n)
             {
