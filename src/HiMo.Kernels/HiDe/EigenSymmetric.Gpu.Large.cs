@@ -19,7 +19,7 @@ internal struct LargeEigenArguments
 {
     public EigenArguments Problem;
 
-    /// <summary>A.</summary>
+    /// <summary>A, at the begin of <see cref="EigenSymmetricGpu.MatrixRoom"/> a problem.</summary>
     public ArrayView<float> Matrix;
 
     /// <summary>Reflectors, row k is v_k; n rows of <see cref="EigenSymmetricGpu.ReflectorPitch"/> a problem.</summary>
@@ -37,7 +37,7 @@ internal struct LargeEigenArguments
     /// <summary>Its eigenvalues, ascending, n a problem.</summary>
     public ArrayView<double> Values;
 
-    /// <summary>Its solutions from both ends, <see cref="EigenSymmetricGpu.Solutions.Length"/> a problem.</summary>
+    /// <summary>Its solutions from both ends, in place of A.</summary>
     public ArrayView<float> Solutions;
 
     /// <summary>Problem of the grid's first row.</summary>
@@ -70,7 +70,15 @@ internal struct LargeEigenArguments
     public readonly EigenSymmetricGpu.Solutions BothSolutions()
     {
         int length = EigenSymmetricGpu.Solutions.Length(Problem.Size);
-        return EigenSymmetricGpu.Solutions.In(Solutions.SubView((long)Index * length, length), Problem.Size);
+        return EigenSymmetricGpu.Solutions.In(Solutions.SubView(Index * EigenSymmetricGpu.MatrixRoom(Problem.Size), length), Problem.Size);
+    }
+
+    /// <summary>The problem's A and the room behind it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly ArrayView<float> CentredMatrix()
+    {
+        long room = EigenSymmetricGpu.MatrixRoom(Problem.Size);
+        return Matrix.SubView(Index * room, room);
     }
 
     /// <summary>The n records of a column, each a row's product with the column before and its element of the column itself; one of two copies.</summary>
@@ -118,28 +126,33 @@ internal static partial class EigenSymmetricGpu
     private const int VectorMean = 3;
     private const int VectorTrace = 4;
 
+    /// <summary>
+    /// Floats for A, and later for the solutions. A group whose rows lie in A goes up to three of them, 3 n^2 elements at most, past its last one.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static long MatrixRoom(int size) => XMath.Max((long)RowBlock * size * size, Solutions.Length(size));
+
     private static long LargeScratchLength(int size) =>
-        (((((long)ReflectorPitch(size) + size + LargeVectors + 1) / 2) + TridiagonalWords + 1 + LargeRecords) * size) + (Solutions.Length(size) / 2);
+        (((((long)ReflectorPitch(size) + LargeVectors + 1) / 2) + TridiagonalWords + 1 + LargeRecords) * size) + (MatrixRoom(size) / 2);
 
     private static void RunLarge(Gpu gpu, AcceleratorStream stream, int problems, int threads, EigenArguments problem)
     {
         int n = problem.Size;
         int most = Math.Min(threads, LargeThreads);
         int warps = most / Gpu.WarpSize;
-        long square = (long)n * n;
         long used = 0;
         LargeEigenArguments arguments = new() // what is read in words of 16 bytes comes first
         {
             Problem = problem,
             Reflectors = Take((long)ReflectorPitch(n) / 2 * n).Cast<float>(),
             Rows = Take((long)TridiagonalWords * n).Cast<TridiagonalRow>(),
-            Solutions = Take(Solutions.Length(n) / 2).Cast<float>(),
+            Matrix = Take(MatrixRoom(n) / 2).Cast<float>(),
             Values = Take(n),
             Records = Take((long)LargeRecords * n).Cast<long>(),
         };
         ArrayView<float> floats = problem.Scratch.SubView(used, problem.Scratch.Length - used).Cast<float>();
-        arguments.Matrix = floats.SubView(0, square * problems);
-        arguments.Vectors = floats.SubView(square * problems, (long)LargeVectors * n * problems);
+        arguments.Solutions = arguments.Matrix;
+        arguments.Vectors = floats.SubView(0, (long)LargeVectors * n * problems);
         int chip = 2 * gpu.Description.Multiprocessors;
         gpu.Launch(stream, MeanKernel, new Index3D((n + most - 1) / most, problems, 1), most, arguments);
         gpu.Launch(stream, CentreKernel, new Index3D(Math.Min(CeilDiv(n, warps), chip), problems, 1), most, arguments);
@@ -200,7 +213,7 @@ internal static partial class EigenSymmetricGpu
         int n = p.Problem.Size;
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupSum.ScratchLength);
         ArrayView<float> source = p.Square(p.Problem.Matrix);
-        ArrayView<float> a = p.Square(p.Matrix);
+        ArrayView<float> a = p.CentredMatrix();
         ArrayView<float> mean = p.Vector(VectorMean);
         ArrayView<float> reflectors = p.Reflector(0);
         float part = 0.0f;

@@ -87,7 +87,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> product = shared.SubView(2 * n, n);
         int pitch = (warps + PartBlock - 1) / PartBlock * PartBlock;
         ArrayView<float> parts = shared.SubView(3 * n, room * pitch);
-        ArrayView<float> matrix = p.Square(p.Matrix);
+        ArrayView<float> matrix = p.CentredMatrix();
         ArrayView<float> rows = TRows.Rows(shared, (3 * n) + (room * pitch), matrix, n);
         int stride = TRows.Stride(n);
         for (int j = Group.IdxX; j < n; j += Group.DimX)
