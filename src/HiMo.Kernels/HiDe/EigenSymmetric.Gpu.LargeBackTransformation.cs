@@ -77,7 +77,7 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Pair LargeReflectRange(Pair pair, LargeEigenArguments p, ArrayView<float> scratch, int start, int first, int warps, int n)
     {
-        ArrayView<Float4> reflectors = p.Reflector(0).Cast<Float4>();
+        ArrayView<Float4> reflectors = p.Reflector(0).AsAligned(16).Cast<Float4>(); // or they are loaded word by word
         ArrayView<float> beta = p.Vector(VectorBeta);
         int step = warps * Gpu.WarpSize;               // from block to block, in words of four
         int pitch = warps * (WarpShare / 4);
