@@ -95,6 +95,7 @@ internal sealed class GpuGemmTests
     [Test]
     public void The_kernels_of_parts_fit_the_device()
     {
+        TestGpu.NeedsEmulation();       // the bundle for GPU machines has no assembler
         using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132);
         DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
         {
