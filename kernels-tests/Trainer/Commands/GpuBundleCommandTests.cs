@@ -8,6 +8,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>The bundle for GPU machines: its run.sh with programs that only pretend, its report, and, in the long form, the bundle itself.</summary>
 [Platform("Linux")]
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class GpuBundleCommandTests
 {
     private const string Bench = """{"device":"Card","cases":[{"case":"128,768","m":88,"graph_ms":0.25,"stream_ms":0.5},{"case":"128,768,strict,64","m":88,"graph_ms":2}]}""";

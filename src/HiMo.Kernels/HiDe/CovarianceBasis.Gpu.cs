@@ -6,7 +6,6 @@
 //            stopped:  F = L over the kept vectors
 // Launches   3 a side and the eigensystem's; Y: 1; u': 1; backward from L: 6, 4 stopped; L: 1, and 2 for sum G; one more for C and for Z in parts.
 // Precision  the error of float32.
-using ILGPU;
 
 namespace HiMo.Kernels;
 

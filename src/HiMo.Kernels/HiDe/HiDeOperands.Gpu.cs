@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the products of HiDe alone read for N <= d (the form: HiDe.Gpu.cs).
-using ILGPU;
 
 namespace HiMo.Kernels;
 

@@ -5,7 +5,6 @@
 //            stopped:  W_m Lambda_m^{-1}, rows of P that are not defined left out
 // Precision  a pair closer than 1e-6 lambda_1, or a kept lambda below it, contributes nothing: the direction is held constant there.
 using System.Runtime.CompilerServices;
-using ILGPU;
 
 namespace HiMo.Kernels;
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the products of the step's form for N > d read and store (the form: TrainingStep.Covariance.Gpu.cs).
 using System.Runtime.CompilerServices;
-using ILGPU;
 
 namespace HiMo.Kernels;
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operands and results of the step's own products in the N x N form (docs of the form: TrainingStep.Gram.Gpu.cs).
 using System.Runtime.CompilerServices;
-using ILGPU;
 
 namespace HiMo.Kernels;
 

@@ -13,7 +13,6 @@
 // Precision  float32 as in the header of each kernel; HiDe's products with the error of float32 in every precision.
 // Source     HiMo-CLIP (arXiv:2511.06653); the form is derived in docs/design.md.
 using ILGPU;
-using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 

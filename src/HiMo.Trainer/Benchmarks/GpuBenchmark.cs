@@ -2,7 +2,6 @@
 // Device time on a CUDA GPU: by events, median of many, inputs rotated past the second-level cache.
 using System.Diagnostics;
 using HiMo.Kernels;
-using ILGPU;
 using ILGPU.Runtime;
 
 namespace HiMo.Trainer;
