@@ -12,8 +12,7 @@ namespace HiMo.Kernels;
 /// streams can be used here and the other way round.
 /// </summary>
 /// <remarks>
-/// <para>No GPU has run any of this yet: the kernels are checked in emulation and as PTX, the rest of the CUDA side follows the
-/// documentation of the driver and the source of ILGPU 1.5.3.</para>
+/// <para>It has run on an H200; other devices from sm_80 on take the same kernels, but for those that need Hopper's own instructions.</para>
 /// <para>Work is enqueued on a stream of ILGPU: the <see cref="Accelerator"/>'s default stream, one that it creates, or
 /// <see cref="WrapStream"/> of a foreign one. One device serves several threads at once, each with a workspace of its own.</para>
 /// <para>CUDA devices stay open for the life of the process, one per number; <see cref="Dispose"/> frees an emulated one.</para>
