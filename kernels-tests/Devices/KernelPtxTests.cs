@@ -32,7 +32,7 @@ internal sealed class KernelPtxTests
     [OneTimeSetUp]
     public void FindKernels()
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 8, onlyRecords: true);
         using Gpu wide = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132); // products in small tiles
         using Gpu narrow = Gpu.OpenEmulated(warps: 4, onlyRecords: true, sharedBytes: 0);
         foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in Configurations())

@@ -68,8 +68,8 @@ public sealed partial class Gpu : IDisposable
     /// <summary>Whether this is ILGPU's CPU accelerator.</summary>
     internal bool IsEmulated => Accelerator is CPUAccelerator;
 
-    /// <summary>Whether it has the warpgroup instructions, which only sm_90 has.</summary>
-    internal bool HasWarpgroups => IsEmulated || Description.Architecture == "sm_90";
+    /// <summary>Whether it has the warpgroup instructions, which only sm_90 has, and the emulation where its groups are large enough.</summary>
+    internal bool HasWarpgroups => IsEmulated ? Accelerator.MaxNumThreadsPerGroup >= WarpgroupMma.Threads : Description.Architecture == "sm_90";
 
     /// <summary>Bytes of shared memory that one group can have; one KiB of a multiprocessor's is the driver's.</summary>
     internal int SharedBytes { get; init; }
@@ -111,7 +111,7 @@ public sealed partial class Gpu : IDisposable
     /// ILGPU's emulation: every kernel as it is, one operating-system thread a lane, hence for small shapes only. "Device" memory is the
     /// process's memory.
     /// </summary>
-    /// <param name="warps">Most warps of a group, 1 to 32; a training step needs 4.</param>
+    /// <param name="warps">Most warps of a group, 1 to 32; a training step needs 4, and 8 to take the kernels of Hopper in bf16.</param>
     public static Gpu OpenEmulated(int warps = 8) => OpenEmulated(warps, onlyRecords: false);
 
     /// <inheritdoc cref="OpenEmulated(int)"/>
