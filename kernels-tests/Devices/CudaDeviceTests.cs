@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the emulation cannot show: real sizes, streams, graphs, threads, memory. HIMO_TEST_GPU=1 runs it, and the other fixtures, on the first
 // CUDA device. Inputs are new at every run; the seed is in the name of what failed.
+using HiMo.Trainer;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
@@ -182,9 +183,9 @@ internal sealed class CudaDeviceTests
     private static (float[] Images, float[] Texts) PowerLaw(int n, int d, int seed)
     {
         Random random = new(seed);
-        float[] size = [.. Enumerable.Range(1, d).Select(j => MathF.Pow(j, n < 192 ? -0.42f : -0.51f))];
+        float[] size = PowerLawFeatures.Decay(n, d);
         float[] texts = [.. Enumerable.Range(0, n * d).Select(i => size[i % d] * (float)Batch.Normal(random))];
-        float[] images = [.. texts.Select((text, i) => text + (0.5f * size[i % d] * (float)Batch.Normal(random)))];
+        float[] images = [.. texts.Select((text, i) => text + (PowerLawFeatures.Noise * size[i % d] * (float)Batch.Normal(random)))];
         return (images, texts);
     }
 

@@ -23,7 +23,7 @@ internal sealed class KernelPtxTests
     private static readonly string[] s_warpgroupTargets = ["sm_90a"];
 
     // Numbers that the forward pass keeps from tile to tile beside the 64 of a tile in 128 registers. Without them two groups do not fit a multiprocessor,
-    // which costs a fifth of its time (34.5 against 28.3 ms at N = 65,536 on an H200, docs/performance.md).
+    // which costs a quarter of its time (34.5 against 26.2 ms at N = 65,536 on an H200, docs/performance.md).
     private static readonly Dictionary<string, int> s_spills = new() { ["WarpgroupPassGpu.StatisticsKernel"] = 480 };
 
     private readonly SortedDictionary<string, LaunchEntry> _kernels = new(StringComparer.Ordinal);

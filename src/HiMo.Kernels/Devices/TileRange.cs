@@ -16,16 +16,6 @@ internal struct TileRange
     public float Largest;
     public float Smallest;
 
-    /// <summary>Of all elements of a tile; <see cref="End"/> must follow.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TileRange Begin(ref WarpgroupTile tile, ArrayView<float> shared)
-    {
-        Elements elements = new() { Range = new() { Largest = tile.T0.X, Smallest = tile.T0.X } };
-        WarpgroupTileVisits.Visit(ref tile, ref elements);
-        elements.Range.Share(shared);
-        return elements.Range;
-    }
-
     /// <summary>Brings the thread's own range to the others; <see cref="End"/> must follow.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly void Share(ArrayView<float> shared)
@@ -56,18 +46,6 @@ internal struct TileRange
         {
             Largest = XMath.Max(Largest, shared[warp]);
             Smallest = XMath.Min(Smallest, shared[Warps + warp]);
-        }
-    }
-
-    private struct Elements : ITileVisitor
-    {
-        public TileRange Range;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Visit(ref Float4 value, int field)
-        {
-            Range.Largest = XMath.Max(Range.Largest, XMath.Max(XMath.Max(value.X, value.Y), XMath.Max(value.Z, value.W)));
-            Range.Smallest = XMath.Min(Range.Smallest, XMath.Min(XMath.Min(value.X, value.Y), XMath.Min(value.Z, value.W)));
         }
     }
 }

@@ -58,8 +58,7 @@ internal static partial class WarpgroupPassGpu
         LineStatistics summed = default;
         summed.ExpSum = sums.OverRows<SumOfTwo>();
         summed.Weighted = weighted.OverRows<SumOfTwo>();
-        line = Joined(line, summed);
-        return line;
+        return Joined(line, summed);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -155,7 +154,7 @@ internal static partial class WarpgroupPassGpu
                 LineStatistics part = Stored(columns, warp, Group.IdxX); // relative to the same largest
                 running.ExpSum += part.ExpSum;
                 running.Weighted += part.Weighted;
-                }
+            }
         }
 
         p.Partial[p.PartialIndex(branch, Grid.IdxY, p.Branches.Rows + column)] = running;
