@@ -52,12 +52,49 @@ public sealed partial class DocumentationTests
         });
     }
 
+    /// <summary>Texts stand in the first column, in code quotes, as the sources have them.</summary>
+    [Test]
+    public void Error_texts_are_those_of_the_program()
+    {
+        string sources = string.Concat(Directory.EnumerateFiles(Path.Combine(TestData.RepositoryRoot, "src"), "*.cs", SearchOption.AllDirectories).Select(File.ReadAllText));
+        string[] texts = [.. ErrorText().Matches(File.ReadAllText(Path.Combine(TestData.RepositoryRoot, "docs", "troubleshooting.md"))).Select(match => match.Groups[1].Value)];
+        Assert.That(texts, Has.Length.GreaterThan(15));
+        Assert.That(texts.Where(text => !sources.Contains(text, StringComparison.Ordinal)), Is.Empty);
+    }
+
+    [Test]
+    public void Tests_that_are_named_as_proof_exist()
+    {
+        string document = File.ReadAllText(Path.Combine(TestData.RepositoryRoot, "docs", "accuracy.md"));
+        string[] lines = [.. document.Split('\n').Where(line => line.StartsWith('|') && TestClass().IsMatch(line))];
+        Assert.That(lines, Has.Length.GreaterThan(8));
+        Assert.Multiple(() =>
+        {
+            foreach (string line in lines)
+            {
+                Type? fixture = typeof(DocumentationTests).Assembly.GetTypes().SingleOrDefault(type => type.Name == TestClass().Match(line).Groups[1].Value);
+                Assert.That(fixture, Is.Not.Null, line);
+                string[] methods = [.. CodeSpan().Matches(line.Split('|')[^2]).Select(match => match.Groups[1].Value).Skip(1)];
+                Assert.That(methods.Where(method => fixture!.GetMethod(method) is null), Is.Empty, line);
+            }
+        });
+    }
+
     [Test]
     public void The_licence_is_complete()
     {
         string licence = File.ReadAllText(Path.Combine(TestData.RepositoryRoot, "LICENSE"));
         Assert.That(licence, Does.Contain("Apache License").And.Contain("Version 2.0, January 2004").And.Contain("END OF TERMS AND CONDITIONS"));
     }
+
+    [GeneratedRegex(@"^\| `([^`]+)` \|", RegexOptions.Multiline)]
+    private static partial Regex ErrorText();
+
+    [GeneratedRegex("`([A-Za-z]+Tests)`")]
+    private static partial Regex TestClass();
+
+    [GeneratedRegex("`([^`]+)`")]
+    private static partial Regex CodeSpan();
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]
     private static partial Regex Link();

@@ -23,7 +23,7 @@ internal sealed class CheckpointExportTests : FolderTests
         if (format == ExportFormat.LongClip && activation == ClipActivation.Gelu)
         {
             Assert.That(() => CheckpointExport.Write(model, format, path, ScalarType.Float32), Throws.TypeOf<UserError>().With.Message.Contains("gelu"));
-            Assert.That(File.Exists(path), Is.False);
+            Assert.That(Directory.EnumerateFileSystemEntries(Folder), Is.Empty);
             return;
         }
 
@@ -38,6 +38,33 @@ internal sealed class CheckpointExportTests : FolderTests
             Assert.That(back.Config.Activation, Is.EqualTo(activation));
             Assert.That(back.Config.HasFrozenPositions, Is.EqualTo(format == ExportFormat.LongClip || (format == ExportFormat.Safetensors && frozenPositions)));
         });
+    }
+
+    [TestCase(ExportFormat.HuggingFace, "README.md", "library_name: transformers")]
+    [TestCase(ExportFormat.OpenClip, "README.md", "library_name: open_clip")]
+    [TestCase(ExportFormat.Safetensors, "../exported.md", "says nothing about its training")]
+    [TestCase(ExportFormat.LongClip, "../exported.md", "texts of up to 40 tokens")]
+    public void A_card_stands_beside_every_export(ExportFormat format, string card, string expected)
+    {
+        using ClipModel model = Model(ClipModelTests.Tiny);
+        string path = Path.Combine(Folder, "exported");
+        CheckpointExport.Write(model, format, path, ScalarType.Float32);
+        string text = File.ReadAllText(Path.Combine(path, card));
+        Assert.That(text, Does.StartWith("---\nlicense: other\n").And.Contain(expected).And.Contain("## Licence").And.Contain("2 blocks of width 128, patches of 8 x 8").And.Not.Contain("  "));
+    }
+
+    [Test]
+    public void A_card_says_how_the_model_was_trained_and_from_what()
+    {
+        const string OpenAi = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af";
+        using ClipModel model = Model(ClipModelTests.Tiny);
+        string first = Path.Combine(Folder, "trained.safetensors");
+        JsonObject training = new TrainingConfig { Data = "/home/somebody/pairs.json", Base = "/home/somebody/ViT-B-32.pt", BaseHash = OpenAi, Tau = 0.85 }.Binding();
+        model.Save(first, new Dictionary<string, string> { [ModelCard.TrainingKey] = training.ToJsonString() }, ScalarType.Float32);
+        using ClipModel trained = ClipModel.Load(first);
+        string text = ModelCard.Text(trained, ExportFormat.HuggingFace);
+        Assert.That(text, Does.Contain("| tau | 0.85 |").And.Contain("| base | ViT-B-32.pt |").And.Contain("| data | pairs.json |").And.Contain("- himo-clip").And.Contain("OpenAI's ViT-B/32, which was published under the MIT licence"));
+        Assert.That(text, Does.Not.Contain("somebody"), "where files lay concerns nobody");
     }
 
     /// <summary>Every parameter must arrive under its own name: all get different values, so that a swapped pair shows.</summary>

@@ -77,6 +77,10 @@ public sealed class CommandLineTests
         Assert.That(Run("score", "--help"), Does.Contain("Where the files come from\n  out/demo  ./himo demo makes it"));
 
     [Test]
+    public void Many_options_stand_in_groups() =>
+        Assert.That(Run("train", "--help"), Does.Match(@"(?s)\nOptions\n.*--data DIR.*\nData\n.*--held-out number.*\nLoss\n.*--tau number.*\nMeasuring, saving, logs\n.*--save-minutes number"));
+
+    [Test]
     public void Every_command_and_option_is_described()
     {
         Assert.Multiple(() =>

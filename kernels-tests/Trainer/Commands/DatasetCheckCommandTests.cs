@@ -7,11 +7,11 @@ namespace HiMo.Kernels.Tests;
 public sealed class DatasetCheckCommandTests : FolderTests
 {
     [SetUp]
-    public void WriteScenes() => SyntheticDataset.Write(Path.Combine(Folder, "data"), count: 3, seed: 1, threads: 1, evaluationCount: 2);
+    public void WriteScenes() => SyntheticDataset.Write(Path.Combine(Folder, "data"), count: 4, seed: 1, threads: 1, evaluationCount: 2);
 
-    [TestCase("3 images, 3 captions; 0 images missing or broken, 0 captions blank")]
+    [TestCase("4 images, 4 captions; 0 images missing or broken, 0 captions blank")]
     [TestCase("2 images, ", "--protocol", "growing")]
-    [TestCase("3 images, 3 captions", "--decode")]
+    [TestCase("4 images, 4 captions", "--decode")]
     public void A_sound_set_passes(string expected, params string[] options)
     {
         (int code, string output, string error) = Run([Path.Combine(Folder, "data"), .. options]);

@@ -25,7 +25,7 @@ public sealed class GrowingEvaluationTests
     {
         JsonObject result = EvalCommand.Run(_scenes.Checkpoint, _scenes.Data, null, null, CancellationToken.None);
         using ClipModel model = ClipModel.Load(_scenes.Checkpoint);
-        EvaluationSet set = EvaluationSet.Load(_scenes.Data, 36);
+        EvaluationSet set = EvaluationSet.Load(_scenes.Data);
         ITokenizer tokenizer = Tokenizers.For(model.Metadata, null, _scenes.Checkpoint);
         float[][] images = [.. Enumerable.Range(0, Scenes).Select(i => Image(model, set, i))];
         float[][][] texts = [.. set.Captions.Select(caption => caption.Captions.Select(text => Text(model, tokenizer, text)).ToArray())];
@@ -200,7 +200,7 @@ public sealed class GrowingEvaluationTests
     {
         string path = Path.Combine(_scenes.Folder, "bad.jsonl");
         File.WriteAllText(path, content);
-        Assert.That(() => EvaluationSet.Load(path, 36), Throws.TypeOf<UserError>().With.Message.Contains(reason));
+        Assert.That(() => EvaluationSet.Load(path), Throws.TypeOf<UserError>().With.Message.Contains(reason));
     }
 
     [Test]
@@ -215,7 +215,7 @@ public sealed class GrowingEvaluationTests
         {
             Assert.That((string?)named["image_folder"], Is.EqualTo(images));
             Assert.That(JsonNode.DeepEquals(named["himo"], usual["himo"]) && JsonNode.DeepEquals(named["retrieval"], usual["retrieval"]));
-            Assert.That(() => EvaluationSet.Load(captions, 36), Throws.TypeOf<UserError>(), "they are not beside the captions");
+            Assert.That(() => EvaluationSet.Load(captions), Throws.TypeOf<UserError>(), "they are not beside the captions");
         });
     }
 
@@ -249,8 +249,10 @@ public sealed class GrowingEvaluationTests
     private static float[] Image(ClipModel model, EvaluationSet set, int index)
     {
         using DisposeScope scope = NewDisposeScope();
-        int values = set.Images.Length / Scenes;
-        return Unit(model.EncodeImage(tensor(set.Images[(index * values)..((index + 1) * values)]).view(1, 3, 36, 36)));
+        ImagePreprocessor preprocessor = new(36, rgbFirst: true);
+        float[] pixels = new float[preprocessor.ValuesPerImage];
+        preprocessor.Load([set.Captions[index].ImagePath], pixels);
+        return Unit(model.EncodeImage(tensor(pixels).view(1, 3, 36, 36)));
     }
 
     private static float[] Text(ClipModel model, ITokenizer tokenizer, string text)

@@ -38,6 +38,16 @@ public sealed class ProtocolEvaluationTests
             conversations = new[] { new { value = "<image>" }, new { value = caption } },
         })));
         AssertSameRecall(Run(Protocol.Sharegpt4v, file, Images));
+
+        // Users lack some of its images.
+        string apart = Directory.CreateDirectory(Path.Combine(_scenes.Folder, "some")).FullName;
+        foreach (int i in Enumerable.Range(2, Scenes - 2))
+        {
+            File.Copy(Path.Combine(Images, Image(i)), Path.Combine(apart, Image(i)), overwrite: true);
+        }
+
+        JsonObject some = Run(Protocol.Sharegpt4v, file, apart);
+        Assert.That(((int)some["images"]!, (int)some["texts"]!, (int)some["skipped_images"]!), Is.EqualTo((Scenes - 2, Scenes - 2, 2)));
     }
 
     [Test]
@@ -72,6 +82,15 @@ public sealed class ProtocolEvaluationTests
         JsonObject result = Run(Protocol.LongDci, Path.GetDirectoryName(file)!, Images);
         AssertSameRecall(result);
         Assert.That(((int)result["images"]!, (int)result["texts"]!, (int)result["truncated_captions"]!), Is.EqualTo((Scenes, Scenes, 0)));
+    }
+
+    [Test]
+    public void Any_pairs_with_columns_of_any_name()
+    {
+        string file = Save("own/pairs.csv", "picture,words\n" + string.Concat(_captions.Select((caption, i) => $"{Image(i)},\"{caption}\"\n")));
+        HimoCall call = HimoCall.Run("eval", "--checkpoint", _scenes.Checkpoint, "--protocol", "pairs", "--data", file, "--images", Images, "--image-column", "picture", "--caption-column", "words", "--json");
+        Assert.That(call.Code, Is.Zero, call.Error);
+        AssertSameRecall(JsonNode.Parse(call.Output)!.AsObject());
     }
 
     [Test]
@@ -123,6 +142,8 @@ public sealed class ProtocolEvaluationTests
             }
 
             Assert.That(((int)result["images"]!, (int)result["skipped_images"]!), Is.EqualTo((Scenes, 2)));
+            Assert.That(result["completeness"]!["similarity"]!.AsArray().Select(value => (double)value!), Is.EqualTo(_expected["completeness"]!["similarity"]!.AsArray().Select(value => (double)value!)).Within(1e-5), "the curve of figures 1 and 3");
+            Assert.That((string?)result["examples"]![0]!["image"], Is.EqualTo(Image(0)), "and the pictures of 4 and 5");
             Assert.That(() => Run(Protocol.HimoDocci, file, "/nowhere"), Throws.TypeOf<UserError>().With.Message.Contains("--images"));
         });
     }
@@ -166,7 +187,7 @@ public sealed class ProtocolEvaluationTests
     [TestCase("docci", "{\"split\":\"test\",\"image_file\":\"x\"}", "line 1 has no description")]
     [TestCase("docci", "{\"split\"", "line 1: is no JSON")]
     [TestCase("docci", "{\"split\":\"train\",\"image_file\":\"x\",\"description\":\"x\"}", "holds no caption")]
-    [TestCase("long-dci", "filepath,title\n", "no column 'filepath'")]
+    [TestCase("long-dci", "path,title\n", "no column 'filepath'")]
     [TestCase("coco", "[]", "no lists images and annotations")]
     [TestCase("coco", "{\"images\":[{\"id\":1}],\"annotations\":[]}", "no file_name")]
     [TestCase("coco", "{\"images\":[{\"file_name\":\"x\"}],\"annotations\":[]}", "no whole number 'id'")]

@@ -36,6 +36,9 @@ internal sealed class GoldenModel
         return tensor(array.Elements).reshape([.. array.Shape.Select(size => (long)size)]);
     }
 
+    /// <summary>The authors' loss on the batch, in float64.</summary>
+    public double Loss => _manifest.GetProperty("results").GetProperty("main").GetProperty("total").GetDouble();
+
     public Tensor Images => Load("images").to(float32);
 
     /// <summary>The part of a flattened array that belongs to one parameter, in its shape.</summary>

@@ -117,6 +117,22 @@ internal sealed partial class ReportPageTests
     }
 
     [Test]
+    public void Evaluations_during_training_are_a_figure_and_a_table()
+    {
+        string html = Part(File.ReadAllText(Write("progress.html", _runs, null)), "progress");
+        Assert.That(html, Does.Contain("<details><summary>The same as a table</summary>").And.Contain("demo-base-1, HiMo</span>").And.Match("<tr><th scope=\"row\">0</th><td>\\d+\\.\\d</td>"));
+    }
+
+    [Test]
+    public void Results_of_published_sets_stand_beside_the_papers()
+    {
+        string run = Directory.CreateDirectory(Path.Combine(_folder, "urban")).FullName;
+        File.WriteAllText(Path.Combine(run, "eval.json"), """{"checkpoint":"mine.pt","protocol":"urban1k","image_to_text_R@1":0.5,"text_to_image_R@1":0.25,"images":100,"texts":100}""");
+        string html = Part(File.ReadAllText(Write("urban.html", [run], null)), "paper");
+        Assert.That(html, Does.Contain("<b>mine.pt</b></th><td>50.0<small> 40.4–59.6</small></td>").And.Contain("HiMo-CLIP, L/14 <small>paper</small></th><td>93.0</td>").And.Not.Contain("short texts"));
+    }
+
+    [Test]
     public void Page_needs_nothing_from_outside()
     {
         string html = File.ReadAllText(Write("alone.html", _runs, null));
@@ -208,6 +224,8 @@ internal sealed partial class ReportPageTests
         string source = Picture64().Match(File.ReadAllText(page)).Groups[1].Value;
         Raster shown = ImageFile.Decode(Convert.FromBase64String(source), "shown", rgbFirst: true);
         Assert.That((data.Size > 1_000_000, shown.Width, shown.Height), Is.EqualTo((true, 256, 170)));
+        Assert.That((Part(File.ReadAllText(page), "failures").Contains("class=\"pixels\"", StringComparison.Ordinal), Part(File.ReadAllText(Write("small.html", _runs, null)), "failures").Contains("class=\"pixels\"", StringComparison.Ordinal)),
+            Is.EqualTo((false, true)), "a photo is scaled smoothly, a drawing of few pixels is not blurred");
     }
 
     [Test]

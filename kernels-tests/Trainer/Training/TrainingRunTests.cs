@@ -39,6 +39,36 @@ internal sealed class TrainingRunTests
     }
 
     [Test]
+    public void The_tables_say_what_the_log_says()
+    {
+        string folder = _scenes.Folder("tables");
+        using (TrainingRun run = TrainingRun.Open(folder, _scenes.Config with { Steps = 4, EvalEvery = 1, Ema = 0.5 }, resume: false))
+        {
+            RunTraining.Execute(run, vocabulary: null, evaluate: true, TextWriter.Null, CancellationToken.None);
+        }
+
+        (JsonObject Record, Dictionary<string, string> Row)[] steps = [.. Log(folder, "step").Zip(Table(LogTables.Steps))];
+        Dictionary<string, string>[] evaluations = Table(LogTables.Evaluations);
+        Assert.Multiple(() =>
+        {
+            Assert.That(steps, Has.Length.EqualTo(4));
+            foreach ((JsonObject record, Dictionary<string, string> row) in steps)
+            {
+                Assert.That(row, Is.EqualTo(record.ToDictionary(pair => pair.Key, pair => pair.Value?.ToString() ?? "")));
+            }
+
+            Assert.That(evaluations.Select(row => $"{row["kind"]} {row["step"]}"), Is.EqualTo(new[] { "eval 1", "eval_ema 1", "eval 2", "eval_ema 2", "eval 3", "eval_ema 3" }));
+            Assert.That(evaluations[4]["retrieval/full/image_to_text_R@1"], Is.EqualTo(Log(folder, "eval")[2]["retrieval"]!["full"]!["image_to_text_R@1"]!.ToString()));
+        });
+
+        Dictionary<string, string>[] Table(string file)
+        {
+            string[][] cells = [.. File.ReadAllLines(Path.Combine(folder, file)).Select(line => line.Split(','))];
+            return [.. cells.Skip(1).Select(row => cells[0].Zip(row, KeyValuePair.Create).ToDictionary())];
+        }
+    }
+
+    [Test]
     public void The_plain_loss_is_the_global_branch_alone()
     {
         JsonObject first = Log(Train("plain", _scenes.Config with { Loss = TrainingLoss.Plain, Lambda = 0.0, Steps = 2 }), "step")[0];
@@ -123,6 +153,7 @@ internal sealed class TrainingRunTests
     {
         Assert.That(Weights(Train("all", _scenes.Config with { SaveEvery = 2 })), Is.EqualTo(new[] { 2, 4, 6, 8 }));
         Assert.That(Weights(Train("two", _scenes.Config with { SaveEvery = 2, KeepCheckpoints = 2 })), Is.EqualTo(new[] { 6, 8 }));
+        Assert.That(Weights(Train("minutes", _scenes.Config with { SaveMinutes = 1e-9, Steps = 3 })), Is.EqualTo(new[] { 1, 2, 3 }), "every step takes longer than that");
 
         static int[] Weights(string folder) =>
             [.. Directory.EnumerateFiles(Path.Combine(folder, "checkpoints"), "*.safetensors").Order(StringComparer.Ordinal).Select(path => int.Parse(Path.GetFileName(path)[5..11], System.Globalization.CultureInfo.InvariantCulture))];

@@ -18,11 +18,11 @@ internal sealed class PlainClip : IDisposable
     private readonly Dictionary<string, Parameter> _parameters;
 
     /// <summary>Copies a model's parameters.</summary>
-    /// <param name="model">With one table of positions.</param>
+    /// <param name="model">With one table of positions, or with a frozen one and a trained one.</param>
     public PlainClip(ClipModel model)
     {
         _config = model.Config;
-        _parameters = model.named_parameters().ToDictionary(pair => pair.name, pair => new Parameter(pair.parameter.detach().clone()));
+        _parameters = model.named_parameters().ToDictionary(pair => pair.name, pair => new Parameter(pair.parameter.detach().clone(), pair.parameter.requires_grad));
     }
 
     public IReadOnlyCollection<Parameter> Parameters => _parameters.Values;
@@ -43,7 +43,7 @@ internal sealed class PlainClip : IDisposable
     public Tensor EncodeText(Tensor ids)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor x = this["token_embedding.weight"].index_select(0, ids.flatten()).view(ids.shape[0], ids.shape[1], -1).Plus(this[ClipShapes.Positions]);
+        Tensor x = this["token_embedding.weight"].index_select(0, ids.flatten()).view(ids.shape[0], ids.shape[1], -1).Plus(Positions());
         x = Norm(Blocks(x, "", _config.TextLayers, causal: true), "ln_final");
         Tensor pooled = x.gather(1, ids.argmax(1).view(-1, 1, 1).expand(-1, 1, x.shape[2])).squeeze(1);
         return pooled.matmul(this["text_projection"]).MoveToOuterDisposeScope();
@@ -58,6 +58,11 @@ internal sealed class PlainClip : IDisposable
     }
 
     private Parameter this[string name] => _parameters[name];
+
+    /// <summary>As the authors put them together: the start of the frozen table, the rest of the trained one.</summary>
+    private Tensor Positions() => _parameters.TryGetValue(ClipShapes.TrainedPositions, out Parameter? trained)
+        ? cat([this[ClipShapes.Positions].narrow(0, 0, PositionalTable.Frozen), trained.narrow(0, PositionalTable.Frozen, _config.ContextLength - PositionalTable.Frozen)])
+        : this[ClipShapes.Positions];
 
     private Tensor Blocks(Tensor x, string tower, int layers, bool causal)
     {

@@ -22,7 +22,7 @@ internal enum ExportFormat
     OpenClip,
 }
 
-/// <summary>Writes a model for other programs; every file is complete or not there, the weights come last.</summary>
+/// <summary>Writes a model for other programs, with a card for people beside it; every file is complete or not there, the weights come last.</summary>
 internal static class CheckpointExport
 {
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
@@ -39,13 +39,15 @@ internal static class CheckpointExport
     public static void Write(ClipModel model, ExportFormat format, string path, ScalarType type)
     {
         using DisposeScope scope = NewDisposeScope();
+        IEnumerable<(string Name, Tensor Value)> longClip = format == ExportFormat.LongClip ? LongClipTensors(model) : []; // refuses before anything is written
+        AtomicFile.WriteText(format is ExportFormat.HuggingFace or ExportFormat.OpenClip ? Path.Combine(path, "README.md") : path + ".md", ModelCard.Text(model, format));
         switch (format)
         {
             case ExportFormat.Safetensors:
                 model.Save(path, model.Metadata, type);
                 break;
             case ExportFormat.LongClip:
-                TorchArchiveWriter.Write(path, LongClipTensors(model), type);
+                TorchArchiveWriter.Write(path, longClip, type);
                 break;
             case ExportFormat.HuggingFace:
                 AtomicFile.WriteText(Path.Combine(path, "config.json"), HuggingFaceConfig(model.Config, type).ToJsonString(s_indented));

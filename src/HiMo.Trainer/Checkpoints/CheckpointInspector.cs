@@ -40,6 +40,8 @@ internal sealed record CheckpointReport(
             yield return ("image tower", $"width {Config.VisionWidth}, {Config.VisionLayers} layers, {ClipConfig.Heads(Config.VisionWidth)} heads, MLP {Config.VisionMlpWidth}, patch {Config.PatchSize}, {Config.ImageResolution} x {Config.ImageResolution} pixels");
             yield return ("text tower", $"width {Config.TextWidth}, {Config.TextLayers} layers, {ClipConfig.Heads(Config.TextWidth)} heads, MLP {Config.TextMlpWidth}, {Config.VocabSize} tokens, {Positions(Config)}");
             yield return ("embedding", $"{Config.EmbedDim} dimensions");
+            double weights = sizeof(float) * (double)Parameters;
+            yield return ("memory", $"{MachineChecks.Size(weights)} for the weights in float32; {MachineChecks.Size(4 * weights)} in training, with gradients and AdamW's two moments, besides what a batch needs");
         }
 
         if (Problem is not null)
@@ -72,6 +74,10 @@ internal static class CheckpointInspector
         ["b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"] = "ViT-L/14",
     };
 
+    /// <summary>The published model with a hash, or null.</summary>
+    /// <param name="hash">SHA-256 in lower-case hexadecimal.</param>
+    public static string? Published(string hash) => s_published.GetValueOrDefault(hash);
+
     /// <summary>Reads the table of contents and the hash.</summary>
     /// <param name="path">As <see cref="Checkpoint.Read"/> takes it.</param>
     /// <exception cref="UserError">The file is missing, malformed, or of a kind that is not read.</exception>
@@ -92,7 +98,7 @@ internal static class CheckpointInspector
         string hash = Hash(checkpoint.Path);
         StoredParts parts = new(checkpoint.Tensors.Values);
         return new CheckpointReport(
-            checkpoint.Path, new FileInfo(checkpoint.Path).Length, hash, s_published.GetValueOrDefault(hash), checkpoint.Container, checkpoint.Layout,
+            checkpoint.Path, new FileInfo(checkpoint.Path).Length, hash, Published(hash), checkpoint.Container, checkpoint.Layout,
             checkpoint.Tensors.Count, parts.Values, parts.Types, checkpoint.FindMismatches(), checkpoint.Settings, config, problem);
     }
 

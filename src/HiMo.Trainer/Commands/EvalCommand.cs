@@ -11,16 +11,17 @@ internal static class EvalCommand
     public static Command Create()
     {
         ModelOptions options = new();
-        Option<string> data = new("--data") { Description = "Data folder with an evaluation split, or a file in HiMo-Docci's layout.", HelpName = "DIR", Required = true };
+        Option<string> data = new("--data") { Description = "What --protocol says; without it a data folder with an evaluation split, or a file in HiMo-Docci's layout.", HelpName = "DIR", Required = true };
         Option<string?> output = new("--out") { Description = "Writes the measures to a JSON file.", HelpName = "FILE" };
         Option<bool> json = new("--json") { Description = "Prints JSON instead of the table." };
         Option<Protocol> protocol = ChoiceOption.Create("--protocol", Protocol.Growing, "Which set --data holds; growing takes every measure on a data folder's evaluation split.");
         Option<string?> images = new("--images") { Description = "Folder of the images. [the set's usual one]", HelpName = "DIR" };
+        Option<string> imageColumn = CaptionColumnOptions.Image(), captionColumn = CaptionColumnOptions.Caption();
         Option<Parity> parity = ChoiceOption.Create("--parity", Parity.None, "f16 scores as the authors' scripts do on a GPU, with the ties that float16 makes.");
         Option<string?> templates = new("--templates") { Description = $"Zero-shot: file of prompts, one a line, {{}} for the class. [{ZeroShot.DefaultTemplate}]", HelpName = "FILE" };
         Option<string?> classes = new("--classes") { Description = $"Zero-shot: file with folder and name of every class, as ImageNet's LOC_synset_mapping.txt. [{ImageFolder.NamesFile} of the folder, else the folders' names]", HelpName = "FILE" };
         Option<string?> records = new("--records") { Description = "Writes one JSON object per query: its rank, the answer, what came first.", HelpName = "FILE" };
-        Command command = new("eval", "Retrieval, HiMo measures or zero-shot classification of a checkpoint, by a published set's own protocol.") { data, protocol, images, parity, templates, classes, output, records, json };
+        Command command = new("eval", "Retrieval, HiMo measures or zero-shot classification of a checkpoint, by a published set's own protocol.") { data, protocol, images, imageColumn, captionColumn, parity, templates, classes, output, records, json };
         options.AddTo(command);
         command.Set((parse, cancel) =>
         {
@@ -28,7 +29,7 @@ internal static class EvalCommand
             using ClipModel loaded = model;
             EvaluationRequest request = new(parse.GetValue(protocol), parse.GetRequiredValue(data))
             {
-                Images = parse.GetValue(images), Parity = parse.GetValue(parity), Templates = parse.GetValue(templates), Classes = parse.GetValue(classes),
+                Images = parse.GetValue(images), Columns = new CaptionColumns(parse.GetValue(imageColumn)!, parse.GetValue(captionColumn)!), Parity = parse.GetValue(parity), Templates = parse.GetValue(templates), Classes = parse.GetValue(classes),
             };
             JsonObject result = QueryRecords.Write(parse.GetValue(records), record => Run(model, tokenizer, options.Checkpoint(parse), request, record, cancel, parse.InvocationConfiguration.Error));
             if (parse.GetValue(output) is { } file)

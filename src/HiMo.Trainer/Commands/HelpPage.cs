@@ -77,7 +77,11 @@ internal sealed class HelpPage : SynchronousCommandLineAction
         output.WriteLine(command.Subcommands.Count > 0 ? $"Usage: {path} COMMAND [options]" : $"Usage: {path}{arguments} [options]");
         WriteTable("Commands", command.Subcommands.Select(child => (child.Name, child.Description ?? "")), output);
         WriteTable("Arguments", command.Arguments.Select(argument => (Placeholder(argument), argument.Description ?? "")), output);
-        WriteTable("Options", command.Options.Append(CommandRunner.Verbose).Where(option => !option.Hidden).Select(Row), output);
+        foreach (IGrouping<string, Option> group in command.Options.Append(CommandRunner.Verbose).Where(option => !option.Hidden).GroupBy(OptionGroup.Of))
+        {
+            WriteTable(group.Key, group.Select(Row), output);
+        }
+
         // A subcommand shows those of its parent's examples that call it.
         string[] examples = [.. CommandLine.Groups.SelectMany(group => group.Entries).SelectMany(entry => entry.Examples)
             .Where(example => $"{example} ".Contains($"{path} ", StringComparison.Ordinal))];

@@ -8,11 +8,11 @@ internal static class TrainCommand
 {
     public static Command Create()
     {
-        Option<string> data = new("--data") { Description = "Data folder, ShareGPT4V .json, or .tsv with the columns filepath and title.", Required = true, HelpName = "DIR" };
+        Option<string> data = new("--data") { Description = "Data folder, ShareGPT4V .json, .tsv or .csv with a header, or tar shards such as data/{00000..00099}.tar.", Required = true, HelpName = "DIR" };
         Option<string> output = new("--out") { Description = "Folder of the run.", Required = true, HelpName = "RUN" };
         Option<bool> resume = new("--resume") { Description = "Continue the run in --out from its newest checkpoint; start it where there is none." };
         Option<string> vocabulary = new("--vocab") { Description = "CLIP's vocabulary, for models without words of their own.", HelpName = "FILE" };
-        Option<OnOff> evaluate = ChoiceOption.Create("--evaluate", OnOff.On, "Whether the data's evaluation split is measured at the end.");
+        Option<OnOff> evaluate = ChoiceOption.Create("--evaluate", OnOff.On, "Whether the model is measured, on the data's evaluation split or on the records of --held-out.");
         Option<bool> stopWithInput = new("--stop-with-input") { Description = "Stop, as on Ctrl-C, when standard input ends.", Hidden = true };
         TrainOptionSet hyperparameters = new();
         Command command = new("train", "Fine-tune a checkpoint with the HiMo or the plain loss, or train a small one from nothing.")

@@ -13,11 +13,12 @@ internal sealed record DatasetCheck(int Images, int Captions, int BlankCaptions,
 
     /// <summary>Looks at every image.</summary>
     /// <param name="images">Paths; repeated ones are looked at once.</param>
-    /// <param name="captions">All captions.</param>
+    /// <param name="captions">Captions.</param>
+    /// <param name="leftOut">Captions that the reader left out, because they are blank.</param>
     /// <param name="decode">Decodes every image instead of reading its header only; finds damage inside, at the cost of a pass over all data.</param>
     /// <param name="progress">Receives the number of images looked at; may be null.</param>
     /// <param name="cancel">Stops the work.</param>
-    public static DatasetCheck Run(IEnumerable<string> images, IReadOnlyCollection<string> captions, bool decode, Func<int, Action<int>>? progress = null, CancellationToken cancel = default)
+    public static DatasetCheck Run(IEnumerable<string> images, IReadOnlyCollection<string> captions, int leftOut, bool decode, Func<int, Action<int>>? progress = null, CancellationToken cancel = default)
     {
         string[] unique = [.. images.Distinct()];
         Action<int>? report = progress?.Invoke(unique.Length);
@@ -36,6 +37,6 @@ internal sealed record DatasetCheck(int Images, int Captions, int BlankCaptions,
 
             report?.Invoke(Interlocked.Increment(ref done));
         });
-        return new DatasetCheck(unique.Length, captions.Count, captions.Count(string.IsNullOrWhiteSpace), [.. problems.OfType<string>()]);
+        return new DatasetCheck(unique.Length, captions.Count + leftOut, captions.Count(string.IsNullOrWhiteSpace) + leftOut, [.. problems.OfType<string>()]);
     }
 }

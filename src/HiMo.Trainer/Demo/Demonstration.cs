@@ -14,6 +14,9 @@ namespace HiMo.Trainer;
 /// <param name="messages">Receives progress.</param>
 internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWriter messages)
 {
+    /// <summary>Steps between the evaluations of each comparison's first seed, for the page; they change no result and the other seeds do without them.</summary>
+    private const string StepsBetweenEvaluations = "30";
+
     /// <summary>The bases were trained on other scenes than the fine-tunings see.</summary>
     private const long BaseSceneSeed = 1;
 
@@ -101,7 +104,8 @@ internal sealed partial class Demonstration(string folder, DemoPlan plan, TextWr
         foreach (DemoRun run in plan.Runs.Where(run => !IsFinished(run)))
         {
             commands.Add(Training(
-                ["--preset", "demo", "--base", BaseModel(run.Base), "--data", Data, "--seed", run.Seed.ToString(CultureInfo.InvariantCulture), .. run.Options], RunFolder(run)));
+                ["--preset", "demo", "--base", BaseModel(run.Base), "--data", Data, "--seed", run.Seed.ToString(CultureInfo.InvariantCulture),
+                    .. run.Seed == 0 ? ["--eval-every", StepsBetweenEvaluations] : Array.Empty<string>(), .. run.Options], RunFolder(run)));
         }
 
         messages.WriteLine($"{plan.Runs.Count} fine-tunings, {plan.Runs.Count(IsFinished)} of them there already; {Environment.ProcessorCount} at a time, one thread each");

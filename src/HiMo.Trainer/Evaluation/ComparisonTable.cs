@@ -78,6 +78,30 @@ internal sealed class ComparisonTable
         return text.ToString();
     }
 
+    /// <summary>The same in HTML.</summary>
+    public string ToHtml()
+    {
+        StringBuilder html = new($"<h3>{ResultTable.Html(_layout.Title)}</h3>");
+        StringBuilder table = new("<table><thead><tr><td></td>");
+        table.AppendJoin("", _layout.Columns.Select(column => $"<th scope=\"col\">{ResultTable.Html(column.Set)}<br>{ResultTable.Html(column.Label)}</th>")).Append("</tr></thead><tbody>");
+        foreach (PaperRow row in _layout.Published)
+        {
+            table.Append(CultureInfo.InvariantCulture, $"<tr><th scope=\"row\">{ResultTable.Html(row.Method)} <small>paper</small></th>")
+                .AppendJoin("", row.Values.Zip(_layout.Columns, (value, column) => $"<td>{(value is { } number ? Number(number, column) : "–")}</td>")).Append("</tr>");
+        }
+
+        foreach ((string model, Cell?[] cells) in _rows)
+        {
+            table.Append(CultureInfo.InvariantCulture, $"<tr><th scope=\"row\"><b>{ResultTable.Html(model)}</b></th>")
+                .AppendJoin("", cells.Zip(_layout.Columns, (cell, column) => $"<td>{Spread(cell, column)}</td>")).Append("</tr>");
+        }
+
+        return html.Append(ResultTable.Scrolling(_layout.Title, table.Append("</tbody></table>").ToString())).ToString();
+
+        static string Spread(Cell? cell, PaperColumn column) => cell is not { } shown ? "–"
+            : Number(shown.Value, column) + (shown is { Low: { } low, High: { } high } ? $"<small> {Number(low, column)}–{Number(high, column)}</small>" : "");
+    }
+
     /// <summary>The same as an object: title, columns, rows with values and, for the user's shares, intervals.</summary>
     public JsonObject ToJson() => new()
     {
@@ -98,6 +122,10 @@ internal sealed class ComparisonTable
             }),
         ]),
     };
+
+    /// <summary>Whether a result is by a protocol of the paper's tables.</summary>
+    /// <param name="result">As <c>eval --out</c> writes it.</param>
+    public static bool Holds(JsonObject result) => PaperTables.All.SelectMany(table => table.Columns).Any(column => Name(column) == Text(result, "protocol"));
 
     private static Cell? ToCell(JsonObject result, PaperColumn column)
     {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 namespace HiMo.Trainer;
 
-/// <summary>Images with growing captions, ready for a model: read and preprocessed once, however often a run evaluates.</summary>
+/// <summary>Images with growing captions to measure a model on; the images are looked at when the set is made, so that no evaluation of a run fails on one.</summary>
 internal sealed class EvaluationSet
 {
-    private EvaluationSet(string source, IReadOnlyList<GrowingCaption> captions, float[] images)
+    private EvaluationSet(string source, IReadOnlyList<GrowingCaption> captions, bool rgbFirst, int unreadable)
     {
-        Source = source;
-        Captions = captions;
-        Images = images;
+        (Source, Captions, RgbFirst, Unreadable) = (source, captions, rgbFirst, unreadable);
     }
 
     /// <summary>The path it was read from.</summary>
@@ -17,21 +15,37 @@ internal sealed class EvaluationSet
     /// <summary>One per image.</summary>
     public IReadOnlyList<GrowingCaption> Captions { get; }
 
-    /// <summary>n x 3 x size x size, normalised.</summary>
-    public float[] Images { get; }
+    /// <summary>Whether images are converted to RGB before they are resized.</summary>
+    public bool RgbFirst { get; }
+
+    /// <summary>Images that could not be read and are left out with their captions.</summary>
+    public int Unreadable { get; }
 
     /// <summary>Reads a data folder's evaluation split, or any file in HiMo-Docci's layout.</summary>
     /// <param name="path">See <see cref="GrowingCaptions.Load"/>.</param>
-    /// <param name="imageSize">The model's resolution.</param>
-    /// <param name="cancel">Stops between images.</param>
     /// <param name="images">Folder of the images, or null for the set's usual one.</param>
     /// <exception cref="UserError">A file is missing or damaged.</exception>
-    public static EvaluationSet Load(string path, int imageSize, CancellationToken cancel = default, string? images = null)
+    public static EvaluationSet Load(string path, string? images = null)
     {
         List<GrowingCaption> captions = GrowingCaptions.Load(path, images);
-        ImagePreprocessor preprocessor = new(imageSize, rgbFirst: true); // as the authors' HiMo@K script
-        float[] pixels = new float[(long)captions.Count * preprocessor.ValuesPerImage];
-        preprocessor.Load([.. captions.Select(caption => caption.ImagePath)], pixels, cancel);
-        return new EvaluationSet(path, captions, pixels);
+        return ReadableImages.Failures(captions, caption => caption.ImagePath, decode: false).FirstOrDefault(failure => failure is not null) is { } failure
+            ? throw new UserError(failure.Message, failure)
+            : new EvaluationSet(path, captions, rgbFirst: true, unreadable: 0); // as the authors' HiMo@K script
+    }
+
+    /// <summary>Takes pairs of training data, whose captions grow sentence by sentence; those whose image cannot be read are left out.</summary>
+    /// <param name="source">Path of the data.</param>
+    /// <param name="pairs">At least one.</param>
+    /// <exception cref="UserError">No image can be read.</exception>
+    public static EvaluationSet Of(string source, CaptionDataset pairs)
+    {
+        (IReadOnlyList<CaptionRecord> readable, int unreadable) = ReadableImages.Of([.. Enumerable.Range(0, pairs.Count).Select(i => pairs[i])], record => record.ImagePath, source);
+        return new EvaluationSet(source, [.. readable.Select(Growing)], rgbFirst: false, unreadable); // as in training
+
+        static GrowingCaption Growing(CaptionRecord record)
+        {
+            List<string> sentences = Sentences.Split(record.Caption);
+            return new GrowingCaption(record.ImagePath, record.ImagePath, Segments.Captions(sentences, sentences.Count));
+        }
     }
 }

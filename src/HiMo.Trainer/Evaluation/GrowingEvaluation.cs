@@ -11,12 +11,10 @@ namespace HiMo.Trainer;
 /// </summary>
 internal static class GrowingEvaluation
 {
-    private const int Examples = 6;
-
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
-    /// <param name="set">Images of the model's resolution, with captions.</param>
+    /// <param name="set">Images with captions.</param>
     /// <param name="cancel">Stops between batches.</param>
     /// <param name="record">Receives one object per image, or null.</param>
     /// <returns>The measures as <c>eval.json</c> holds them, without the checkpoint's name; shares from 0 to 1.</returns>
@@ -25,7 +23,7 @@ internal static class GrowingEvaluation
     {
         using IDisposable constant = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        Tensor images = FeatureEncoder.Images(model, set.Images, cancel);
+        Tensor images = FeatureEncoder.Images(model, [.. set.Captions.Select(caption => caption.ImagePath)], set.RgbFirst, cancel);
         (Tensor texts, int truncated) = FeatureEncoder.Texts(model, tokenizer, [.. set.Captions.SelectMany(caption => caption.Captions)], cancel);
         int[] counts = [.. set.Captions.Select(caption => caption.Captions.Length)];
         long[] ends = Ends(counts);
@@ -47,6 +45,11 @@ internal static class GrowingEvaluation
                 ["gist"] = Recall(images, Select(texts, i => ends[i] - counts[i])),
             },
         };
+        if (set.Unreadable > 0)
+        {
+            json["skipped_images"] = set.Unreadable;
+        }
+
         json["histogram"] = SimilarityHistogram.From(full, counts.Length);
         json["failures"] = WorstQueries.From(full, set.Captions);
         AddComponents(json, images, whole);
@@ -113,41 +116,11 @@ internal static class GrowingEvaluation
             record?.Invoke(QueryRecords.Of(set.Captions[i], similarity[i]));
         }
 
-        GrowthResult growth = GrowthResult.From(similarity);
-        GrowthResult marginGrowth = GrowthResult.From(margin);
-        json["himo"] = growth.ToJson();
-        json["margin"] = marginGrowth.ToJson();
-        if (!double.IsNaN(growth.Curve[0]))
-        {
-            json["completeness"] = new JsonObject
-            {
-                ["sentences"] = Array(Enumerable.Range(1, GrowthResult.Points).Select(point => (double)point)),
-                ["similarity"] = Array(growth.Curve),
-                ["margin"] = Array(marginGrowth.Curve),
-            };
-        }
+        GrowthDetails details = GrowthDetails.From(set.Captions, similarity, margin);
+        (json["himo"], json["margin"]) = (details.Growth.ToJson(), details.Margin.ToJson());
+        details.AddTo(json);
 
-        json["examples"] = new JsonArray([.. Enumerable.Range(0, Math.Min(Examples, counts.Length)).Select(i => new JsonObject
-        {
-            ["image"] = set.Captions[i].Image,
-            ["captions"] = new JsonArray([.. set.Captions[i].Captions.Select(caption => JsonValue.Create(caption))]),
-            ["similarity"] = Array(similarity[i]),
-            ["margin"] = Array(margin[i]),
-        })]);
-
-        double[][] Rows(Tensor values)
-        {
-            float[] flat = values.data<float>().ToArray();
-            double[][] rows = new double[counts.Length][];
-            int start = 0;
-            for (int i = 0; i < rows.Length; i++)
-            {
-                rows[i] = System.Array.ConvertAll(flat[start..(start + counts[i])], value => (double)value);
-                start += counts[i];
-            }
-
-            return rows;
-        }
+        double[][] Rows(Tensor values) => GrowthDetails.Rows(values.data<float>().ToArray(), set.Captions);
     }
 
     private static JsonArray Array(IEnumerable<double> values) => new([.. values.Select(value => JsonValue.Create(value))]);

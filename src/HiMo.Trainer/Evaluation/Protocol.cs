@@ -7,6 +7,9 @@ internal enum Protocol
     /// <summary>Every measure, on a data folder's evaluation split (or any file in HiMo-Docci's layout).</summary>
     Growing,
 
+    /// <summary>Any pairs that training reads, a caption for each image: .tsv, .csv, ShareGPT4V's layout, tar shards.</summary>
+    Pairs,
+
     /// <summary>First 1000 records of a ShareGPT4V file, one caption each.</summary>
     Sharegpt4v,
 
@@ -61,6 +64,9 @@ internal sealed record EvaluationRequest(Protocol Protocol, string Data)
 
     /// <summary>The precision of features and scores.</summary>
     public Parity Parity { get; init; }
+
+    /// <summary>Pairs: columns of a .tsv or .csv file, or null for the usual ones.</summary>
+    public CaptionColumns? Columns { get; init; }
 
     /// <summary>Zero-shot: file of prompt templates, or null for one.</summary>
     public string? Templates { get; init; }

@@ -26,12 +26,8 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
         if (request.Protocol == Protocol.Growing)
         {
-            JsonObject growing = GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(request.Data, model.Config.ImageResolution, cancel, request.Images), cancel, record);
-            if (request.Images is { } folder)
-            {
-                growing["image_folder"] = folder; // where a page finds the pictures
-            }
-
+            JsonObject growing = GrowingEvaluation.Run(model, tokenizer, EvaluationSet.Load(request.Data, request.Images), cancel, record);
+            AddImageFolder(growing, request);
             return growing;
         }
 
@@ -43,16 +39,28 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
             Protocol.HimoDocci => HimoDocci(request, cancel),
             Protocol.Cola => Cola(request, cancel),
             Protocol.ZeroShot => ZeroShot.Run(model, tokenizer, ImageFolder.Load(request.Data, request.Classes), ZeroShot.Templates(request.Templates), record, cancel, messages),
-            _ => Retrieve(RetrievalSets.Load(request.Protocol, request.Data, request.Images), request.Parity, cancel),
+            _ => Retrieve(RetrievalSets.Load(request.Protocol, request.Data, request.Images, request.Columns), request, cancel),
         };
         json.Insert(0, "protocol", ChoiceOption.Kebab(request.Protocol.ToString()));
         json.Insert(1, "data", request.Data);
         json.Insert(2, "parity", ChoiceOption.Kebab(request.Parity.ToString()));
+        AddImageFolder(json, request);
         return json;
     }
 
-    private JsonObject Retrieve(RetrievalSet set, Parity parity, CancellationToken cancel)
+    /// <summary>Where a page finds the pictures.</summary>
+    private static void AddImageFolder(JsonObject json, EvaluationRequest request)
     {
+        if (request.Images is { } folder)
+        {
+            json["image_folder"] = folder;
+        }
+    }
+
+    private JsonObject Retrieve(RetrievalSet set, EvaluationRequest request, CancellationToken cancel)
+    {
+        Parity parity = request.Parity;
+        set = request.Protocol == Protocol.Sharegpt4v ? set.Readable(request.Data) : set; // of which users lack some images
         Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel, messages), parity);
         (Tensor texts, int truncated) = Texts(set.Captions, parity, cancel);
         Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 0 : QueryRecords.Kept, parity: parity, cancel: cancel);
@@ -68,6 +76,11 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         json["text_to_image_median_rank"] = retrieval.TextToImage.MedianRank;
         json["images"] = set.Images.Count;
         json["texts"] = set.Captions.Count;
+        if (set.Unreadable > 0)
+        {
+            json["skipped_images"] = set.Unreadable;
+        }
+
         json["tied_queries"] = retrieval.TiedQueries;
         json["truncated_captions"] = truncated;
         return json;
@@ -75,33 +88,29 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
     private JsonObject HimoDocci(EvaluationRequest request, CancellationToken cancel)
     {
-        List<GrowingCaption> all = GrowingCaptions.Load(request.Data, request.Images);
-        List<GrowingCaption> found = [.. all.AsParallel().AsOrdered().Where(caption => IsReadable(caption.ImagePath))]; // the authors skip what they cannot open
-        if (found.Count == 0)
-        {
-            throw new UserError($"{request.Data}: none of its {all.Count} images can be read, for example {all[0].ImagePath}; name their folder with --images");
-        }
-
+        // The authors skip what they cannot open.
+        (IReadOnlyList<GrowingCaption> found, int skipped) = ReadableImages.Of(GrowingCaptions.Load(request.Data, request.Images), caption => caption.ImagePath, request.Data);
         Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, [.. found.Select(caption => caption.ImagePath)], rgbFirst: true, cancel, messages), request.Parity);
         (Tensor texts, int truncated) = Texts([.. found.SelectMany(caption => caption.Captions)], request.Parity, cancel);
-        Tensor own = images.repeat_interleave(tensor(found.ConvertAll(caption => (long)caption.Captions.Length).ToArray()), 0);
-        float[] similarity = Retrieval.Rounded((texts * own).sum(1), request.Parity).data<float>().ToArray();
-        List<double[]> rows = [];
-        int start = 0;
-        foreach (GrowingCaption caption in found)
+        Tensor own = images.repeat_interleave(tensor(found.Select(caption => (long)caption.Captions.Length).ToArray()), 0);
+        double[][] similarity = Rows(Retrieval.Rounded((texts * own).sum(1), request.Parity)), margin = Rows((texts * (own - images.mean([0L], keepdim: true))).sum(1));
+        foreach ((GrowingCaption caption, double[] row) in found.Zip(similarity))
         {
-            rows.Add(Array.ConvertAll(similarity[start..(start + caption.Captions.Length)], value => (double)value));
-            record?.Invoke(QueryRecords.Of(caption, rows[^1]));
-            start += caption.Captions.Length;
+            record?.Invoke(QueryRecords.Of(caption, row));
         }
 
-        JsonObject json = GrowthResult.From(rows).ToJson();
+        GrowthDetails details = GrowthDetails.From(found, similarity, margin);
+        JsonObject json = details.Growth.ToJson();
         json["images"] = found.Count;
-        json["skipped_images"] = all.Count - found.Count;
-        json["captions"] = similarity.Length;
+        json["skipped_images"] = skipped;
+        json["captions"] = similarity.Sum(row => row.Length);
         json["truncated_captions"] = truncated;
-        json["equal_neighbours"] = rows.Sum(row => row.Zip(row.Skip(1)).Count(pair => pair.First == pair.Second));
+        json["equal_neighbours"] = similarity.Sum(row => row.Zip(row.Skip(1)).Count(pair => pair.First == pair.Second));
+        json["margin"] = details.Margin.ToJson();
+        details.AddTo(json);
         return json;
+
+        double[][] Rows(Tensor values) => GrowthDetails.Rows(values.data<float>().ToArray(), found);
     }
 
     private JsonObject Cola(EvaluationRequest request, CancellationToken cancel)
@@ -124,19 +133,6 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         }
 
         return new JsonObject { ["accuracy"] = ColaAccuracy(values), ["pairs"] = pairs.Count };
-    }
-
-    private static bool IsReadable(string path)
-    {
-        try
-        {
-            ImageFile.Check(path, decode: true);
-            return true;
-        }
-        catch (UserError)
-        {
-            return false; // counted in the result
-        }
     }
 
     private (Tensor Features, int Truncated) Texts(IReadOnlyList<string> texts, Parity parity, CancellationToken cancel)

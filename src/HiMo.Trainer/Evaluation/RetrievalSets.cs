@@ -16,9 +16,11 @@ internal static partial class RetrievalSets
     /// <param name="protocol">Which.</param>
     /// <param name="path">Its folder, or its caption file.</param>
     /// <param name="imageRoot">Folder of the images where it is not the usual one.</param>
+    /// <param name="columns">Of pairs in a .tsv or .csv file; null takes the usual ones.</param>
     /// <exception cref="UserError">Files are missing or damaged.</exception>
-    public static RetrievalSet Load(Protocol protocol, string path, string? imageRoot) => protocol switch
+    public static RetrievalSet Load(Protocol protocol, string path, string? imageRoot, CaptionColumns? columns = null) => protocol switch
     {
+        Protocol.Pairs => AnyPairs(CaptionDataset.Load(path, imageRoot, columns)),
         Protocol.Sharegpt4v => ShareGpt4V(path, imageRoot),
         Protocol.Urban1k => Urban1k(path, imageRoot),
         Protocol.Docci => Docci(path, imageRoot),
@@ -28,6 +30,12 @@ internal static partial class RetrievalSets
         Protocol.Flickr30k => Flickr30k(path, imageRoot),
         _ => throw new ArgumentOutOfRangeException(nameof(protocol), protocol, "is no retrieval set"),
     };
+
+    private static RetrievalSet AnyPairs(CaptionDataset data)
+    {
+        CaptionRecord[] records = [.. Enumerable.Range(0, data.Count).Select(i => data[i])];
+        return new RetrievalSet([.. records.Select(record => record.ImagePath)], [.. records.Select(record => record.Caption)]);
+    }
 
     private static RetrievalSet ShareGpt4V(string path, string? imageRoot)
     {
@@ -80,7 +88,7 @@ internal static partial class RetrievalSets
     private static RetrievalSet LongDci(string path, string? imageRoot)
     {
         string file = CaptionFile(path, "dci_long.csv");
-        return Pairs(file, ImageFolder(file, imageRoot), [.. DelimitedReader.Read(file)]);
+        return Pairs(file, ImageFolder(file, imageRoot), [.. DelimitedReader.Read(file).Where(record => !string.IsNullOrWhiteSpace(record.Caption))]);
     }
 
     private static RetrievalSet Coco(string path, string? imageRoot)

@@ -9,7 +9,11 @@ namespace HiMo.Trainer;
 /// <param name="Caption">How to read it; plain text.</param>
 /// <param name="Legend">Entries in order.</param>
 /// <param name="Panels">At least one.</param>
-internal sealed record Figure(string Id, string Title, string Caption, IReadOnlyList<LegendEntry> Legend, IReadOnlyList<Panel> Panels);
+internal sealed record Figure(string Id, string Title, string Caption, IReadOnlyList<LegendEntry> Legend, IReadOnlyList<Panel> Panels)
+{
+    /// <summary>The same as numbers, HTML; empty where there is none.</summary>
+    public string Table { get; init; } = "";
+}
 
 /// <summary>One entry of a figure's legend.</summary>
 /// <param name="Label">Text.</param>

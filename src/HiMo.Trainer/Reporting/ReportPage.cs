@@ -25,7 +25,8 @@ internal static class ReportPage
     {
         IReadOnlyList<RunGroup> groups = RunGroup.From(runs);
         IReadOnlyList<Figure> figures = ReportFigures.All(groups, benchmarks);
-        if (figures.Count == 0)
+        (string Folder, JsonObject Result)[] published = [.. runs.Where(run => run.Evaluation is { } result && ComparisonTable.Holds(result)).Select(run => (run.FolderPath, run.Evaluation!))];
+        if (figures.Count == 0 && published.Length == 0)
         {
             throw new UserError("the runs hold neither training steps nor evaluation results to draw; run 'himo train' with --eval-every, or 'himo eval'.");
         }
@@ -35,6 +36,8 @@ internal static class ReportPage
         html.Append("<title>HiMo-CLIP fine-tuning report</title><link rel=\"icon\" href=\"data:,\"><style>").Append(Resource("report.css")).Append("</style></head><body>");
         html.Append("<header><p class=\"kicker\">HiMo.Kernels</p><h1>").Append(groups.Any(group => group.IsTrained) ? "What HiMo-CLIP’s loss did" : "How models follow a growing caption").Append("</h1>").Append(Introduction(groups)).Append("</header><main>");
         Section(html, "results", "Results", ResultTable.Html(groups) is { Length: > 0 } table ? $"<p>{Reading(groups)}</p>{table}" : "");
+        Section(html, "paper", "Beside the paper’s numbers", published.Length == 0 ? "" : $"<p>{ResultTable.Html(PaperTables.Source)}, and what was measured by the same protocols, with 95 % intervals for the number of queries.</p>"
+            + string.Concat(ComparisonTable.From(published).Select(table => table.ToHtml())));
         for (int i = 0; i < figures.Count; i++)
         {
             AppendFigure(html, figures[i], i + 1);
@@ -96,7 +99,13 @@ internal static class ReportPage
             html.Append(content.ToJsonString(JsonSerializerOptions.Default)).Append("</script></div>");
         }
 
-        html.Append(CultureInfo.InvariantCulture, $"</div><figcaption><b>Figure {number}.</b> {ResultTable.Html(figure.Caption)}</figcaption></figure></section>");
+        html.Append(CultureInfo.InvariantCulture, $"</div><figcaption><b>Figure {number}.</b> {ResultTable.Html(figure.Caption)}</figcaption></figure>");
+        if (figure.Table.Length > 0)
+        {
+            html.Append("<details><summary>The same as a table</summary>").Append(figure.Table).Append("</details>");
+        }
+
+        html.Append("</section>");
     }
 
     private static void Section(StringBuilder html, string id, string title, string body)

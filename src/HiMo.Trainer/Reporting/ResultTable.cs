@@ -35,7 +35,8 @@ internal static class ResultTable
     public static string Html(IReadOnlyList<RunGroup> groups)
     {
         IGrouping<string, RunGroup>[] bases = [.. groups.Where(group => group.Runs.Any(run => run.Evaluation is not null)).GroupBy(group => group.Base)];
-        if (bases.Length == 0)
+        Row[] rows = [.. Rows.Where(row => groups.Any(group => group.Measure(row.Measure) is not null))];
+        if (rows.Length == 0)
         {
             return "";
         }
@@ -52,7 +53,7 @@ internal static class ResultTable
         {
             foreach (RunGroup group in one)
             {
-                string seeds = group.Runs.Count > 1 ? $"<br><small>{group.Runs.Count} seeds</small>" : "";
+                string seeds = group.IsTrained && group.Runs.Count > 1 ? $"<br><small>{group.Runs.Count} seeds</small>" : "";
                 html.Append(CultureInfo.InvariantCulture, $"<th scope=\"col\">{Html(group.Label)}{seeds}</th>");
             }
 
@@ -63,7 +64,7 @@ internal static class ResultTable
         }
 
         html.Append("</tr></thead>");
-        foreach (IGrouping<string, Row> section in Rows.GroupBy(row => row.Section))
+        foreach (IGrouping<string, Row> section in rows.GroupBy(row => row.Section))
         {
             int width = 1 + bases.Sum(Columns);
             html.Append(CultureInfo.InvariantCulture, $"<tbody><tr class=\"section\"><th scope=\"rowgroup\" colspan=\"{width}\"><span>{Html(section.Key)}</span></th></tr>");
@@ -138,10 +139,13 @@ internal static class ResultTable
 
     private static Row[] Growing(string section, string part) =>
     [
-        new(section, "HiMo@2, %", run => run.Measure(part, "himo@2"), 100, "0.0"),
-        new(section, "HiMo@3, %", run => run.Measure(part, "himo@3"), 100, "0.0"),
-        new(section, "HiMo@K, Pearson", run => run.Measure(part, "himo@K"), 1, "0.00"),
+        new(section, "HiMo@2, %", run => Growth(run, part, "himo@2"), 100, "0.0"),
+        new(section, "HiMo@3, %", run => Growth(run, part, "himo@3"), 100, "0.0"),
+        new(section, "HiMo@K, Pearson", run => Growth(run, part, "himo@K"), 1, "0.00"),
     ];
+
+    /// <summary>The protocol himo-docci has nothing but these measures, and so not in a part of their own.</summary>
+    private static double? Growth(RunFolder run, string part, string measure) => run.Measure(part, measure) ?? (part == "himo" ? run.Measure(measure) : null);
 
     /// <summary>Recall with the texts cut to 8 principal components: one point of the figure, because it is what the component loss trains.</summary>
     private static double? FromEightComponents(RunFolder run, string field) =>

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Text.Json.Nodes;
-
 namespace HiMo.Trainer;
 
 /// <summary>The report's figures over the steps of training.</summary>
@@ -67,21 +65,19 @@ internal static class StepFigures
     public static Figure? Progress(IReadOnlyList<RunGroup> groups)
     {
         List<Panel> panels = [];
-        foreach ((string title, string axis, double scale, string[] solid, string[] dotted) in new[]
+        (string Title, string Axis)[] pairs = [("R@1 of full captions", "R@1, %"), ("HiMo@2 and @3", "images that rise, %"), ("HiMo@K", "Pearson correlation")];
+        foreach (((string title, string axis), EvaluationHistory.Measure[] measures) in pairs.Zip(EvaluationHistory.Measures.Chunk(2)))
         {
-            ("R@1 of full captions", "R@1, %", 100.0, new[] { "retrieval", "full", "image_to_text_R@1" }, new[] { "retrieval", "full", "text_to_image_R@1" }),
-            ("HiMo@2 and @3", "images that rise, %", 100.0, ["himo", "himo@2"], ["himo", "himo@3"]),
-            ("HiMo@K", "Pearson correlation", 1.0, ["himo", "himo@K"], ["margin", "himo@K"]),
-        })
-        {
-            foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups).Where(one => one.Any(group => group.Runs.Any(run => run.Evaluations.Count > 0))))
+            foreach (IGrouping<string, RunGroup> sameBase in ReportFigures.Trained(groups).Where(EvaluationHistory.IsThere))
             {
                 Panel panel = new($"{sameBase.Key}: {title}", "step", axis);
-                JsonObject? before = groups.FirstOrDefault(group => group.Base == sameBase.Key && group.Loss == RunFolder.Before)?.Runs[0].Evaluation;
                 foreach (RunGroup group in sameBase)
                 {
-                    AddEvaluations(panel, group, before, solid, scale, ReportFigures.Color(groups, group), "solid");
-                    AddEvaluations(panel, group, before, dotted, scale, ReportFigures.Color(groups, group), "dot");
+                    foreach ((EvaluationHistory.Measure measure, string dash) in measures.Zip(["solid", "dot"]))
+                    {
+                        (double[] steps, double[] mean, double[] lowest, double[] highest) = EvaluationHistory.Series(groups, group, measure);
+                        panel.Line($"{group.Label}, {measure.Name}", steps, mean, ReportFigures.Color(groups, group), dash, markers: true, lowest, highest);
+                    }
                 }
 
                 panels.Add(panel);
@@ -91,8 +87,8 @@ internal static class StepFigures
         return ReportFigures.Make(
             "progress", "Retrieval and HiMo during training",
             "Evaluations during the runs, the base model at step 0. R@1, solid: image to text, dotted: text to image. Rising captions, solid: HiMo@2, dotted: HiMo@3. Pearson, "
-            + "solid: HiMo@K, dotted: the same less the average image. Shaded: lowest to highest seed.",
-            ReportFigures.Legend(groups.Where(group => group.IsTrained)), panels);
+            + "solid: HiMo@K, dotted: the same less the average image. Shaded: lowest to highest of the seeds that were measured on their way.",
+            ReportFigures.Legend(groups.Where(group => group.IsTrained)), panels) is { } figure ? figure with { Table = EvaluationHistory.Table(groups) } : null;
     }
 
     private readonly record struct Quantity(string Field, string Title, string Axis, bool IsLog = false, Func<double, double>? Map = null);
@@ -133,28 +129,5 @@ internal static class StepFigures
         }
 
         panel.Line(name, group.Steps("step").Mean, mean, color, dash, markers: false, lowest, highest);
-    }
-
-    private static void AddEvaluations(Panel panel, RunGroup group, JsonObject? before, string[] path, double scale, string color, string dash)
-    {
-        (double Step, double Value)[][] series = [.. group.Runs.Select(run => Points(run, before, path, scale)).Where(points => points.Length > 0)];
-        if (series.Length == 0)
-        {
-            return;
-        }
-
-        (double[] mean, double[] lowest, double[] highest) = RunGroup.Envelope([.. series.Select(points => points.Select(point => point.Value).ToArray())]);
-        panel.Line($"{group.Label}, {string.Join(' ', path[^1].Split('_'))}", [.. series[0].Take(mean.Length).Select(point => point.Step)], mean, color, dash, markers: true, lowest, highest);
-    }
-
-    private static (double Step, double Value)[] Points(RunFolder run, JsonObject? before, string[] path, double scale)
-    {
-        double last = run.Steps.Count > 0 ? run.StepValues("step")[^1] : double.NaN;
-        IEnumerable<(double Step, JsonObject? Measures)> all = run.Evaluations.Select(entry => (RunFolder.Number(entry["step"]) ?? double.NaN, (JsonObject?)entry));
-        return
-        [
-            .. all.Prepend((Step: 0.0, Measures: before)).Append((Step: last, Measures: run.Evaluation)).Where(point => point.Measures is not null && double.IsFinite(point.Step)).DistinctBy(point => point.Step)
-                .Select(point => (point.Step, RunFolder.Number(RunFolder.Find(point.Measures, path)) * scale ?? double.NaN)),
-        ];
     }
 }

@@ -15,14 +15,18 @@ internal static class RunTraining
     /// <summary>Trains what is missing, then evaluates if that is missing.</summary>
     /// <param name="run">The run.</param>
     /// <param name="vocabulary">CLIP's vocabulary, or null.</param>
-    /// <param name="evaluate">Whether to measure the model on the data's evaluation split, if the data have one.</param>
+    /// <param name="evaluate">Whether to measure the model, if there is something to measure it on.</param>
     /// <param name="messages">Receives progress.</param>
     /// <param name="cancel">Stops after the current step, with everything saved.</param>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public static void Execute(TrainingRun run, string? vocabulary, bool evaluate, TextWriter messages, CancellationToken cancel)
     {
-        string data = run.Config.Data;
-        evaluate &= File.Exists(Path.Combine(data, "eval", "captions.jsonl"));
+        if (evaluate && run.Config.EvalEvery > 0 && !run.CanEvaluate)
+        {
+            throw new UserError($"--eval-every {run.Config.EvalEvery}: {run.Config.Data} has no evaluation split to measure on; --held-out N keeps its first N pairs for that");
+        }
+
+        evaluate &= run.CanEvaluate;
         if (!run.IsComplete)
         {
             Train(run, vocabulary, evaluate && run.Config.EvalEvery > 0, messages, cancel);
@@ -40,7 +44,9 @@ internal static class RunTraining
         (model, measures) = (Path.Combine(run.Folder, model), Path.Combine(run.Folder, measures));
         if (File.Exists(model) && !File.Exists(measures))
         {
-            JsonObject result = EvalCommand.Run(model, run.Config.Data, context: null, vocabulary, cancel);
+            using ClipModel trained = ClipModel.Load(model);
+            JsonObject result = GrowingEvaluation.Run(trained, Tokenizers.For(trained.Metadata, vocabulary, run.Config.Base), run.EvaluationSet, cancel);
+            result.Insert(0, "checkpoint", model);
             AtomicFile.WriteText(measures, result.ToJsonString(JsonText.Readable) + "\n");
         }
     }
@@ -54,7 +60,17 @@ internal static class RunTraining
             messages.WriteLine($"{run.Config.Name}: goes on after step {loop.Done}");
         }
 
-        EvaluationSet? set = evaluate ? EvaluationSet.Load(run.Config.Data, loop.Model.Config.ImageResolution, cancel) : null;
+        if (run.Data.Blank > 0)
+        {
+            messages.WriteLine($"{run.Config.Data}: {run.Data.Blank} records without caption are left out");
+        }
+
+        EvaluationSet? set = evaluate ? run.EvaluationSet : null;
+        if (set?.Unreadable is > 0 and int unreadable)
+        {
+            messages.WriteLine($"{run.Config.Name}: {unreadable} of the {run.Config.HeldOut} records that are held out have no readable image and are not measured");
+        }
+
         using Progress progress = new("steps", run.Config.Steps, messages);
         try
         {

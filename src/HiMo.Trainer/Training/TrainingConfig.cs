@@ -23,6 +23,15 @@ internal sealed partial record TrainingConfig
     /// <summary>Data folder or caption file.</summary>
     public required string Data { get; init; }
 
+    /// <summary>Folder of the images where it is another one than the caption file's.</summary>
+    public string? Images { get; init; }
+
+    /// <summary>Column of a .tsv or .csv file with the image's path; null takes the usual one.</summary>
+    public string? ImageColumn { get; init; }
+
+    /// <summary>Column of a .tsv or .csv file with the caption; null takes the usual one.</summary>
+    public string? CaptionColumn { get; init; }
+
     public long Seed { get; init; }
 
     /// <summary>Updates of the weights. With <see cref="Epochs"/> it follows from the data.</summary>
@@ -31,7 +40,7 @@ internal sealed partial record TrainingConfig
     /// <summary>Passes through the data; 0 leaves the length to <see cref="Steps"/>.</summary>
     public double Epochs { get; init; }
 
-    /// <summary>The first records of the data, which are kept out of training.</summary>
+    /// <summary>The first records of the data, which are kept out of training; what is measured where the data have no evaluation split.</summary>
     public int HeldOut { get; init; }
 
     /// <summary>Pairs in a step.</summary>
@@ -132,6 +141,9 @@ internal sealed partial record TrainingConfig
     /// <summary>Steps between checkpoints; 0 saves at the end and when stopped.</summary>
     public int SaveEvery { get; init; }
 
+    /// <summary>Minutes between checkpoints, besides those of <see cref="SaveEvery"/>; 0 saves by steps alone.</summary>
+    public double SaveMinutes { get; init; }
+
     /// <summary>Checkpoints whose weights are kept; 0 keeps all. Only the newest has moments.</summary>
     public int KeepCheckpoints { get; init; }
 
@@ -194,6 +206,7 @@ internal sealed partial record TrainingConfig
         Require(Threads is >= 0 and <= 1024, "--threads", Threads, "it is 0 for one per processor, or a number up to 1024");
         Require(EvalEvery >= 0, "--eval-every", EvalEvery, "it is 0 for the end only, or a number of steps");
         Require(SaveEvery >= 0, "--save-every", SaveEvery, "it is 0 for the end only, or a number of steps");
+        Require(SaveMinutes is >= 0.0 and <= 1e6, "--save-minutes", SaveMinutes, "it is 0 for none, or a number of minutes");
         MoLo.Validate();
     }
 

@@ -81,7 +81,7 @@ internal sealed class TrainingLoop : IDisposable
             EvaluateIfDue(); // a call that was stopped at this step left it out
         }
 
-        long first = Done;
+        long first = Done, saved = Stopwatch.GetTimestamp();
         double waitedInAll = 0.0, passed = 0.0; // milliseconds
         while (Done < _config.Steps)
         {
@@ -122,9 +122,12 @@ internal sealed class TrainingLoop : IDisposable
                 EvaluateIfDue();
             }
 
-            if (stop || Done == _config.Steps || (_config.SaveEvery > 0 && Done % _config.SaveEvery == 0))
+            if (stop || Done == _config.Steps || (_config.SaveEvery > 0 && Done % _config.SaveEvery == 0)
+                || (_config.SaveMinutes > 0.0 && Stopwatch.GetElapsedTime(saved).TotalMinutes >= _config.SaveMinutes))
             {
+                saved = Stopwatch.GetTimestamp();
                 TrainingState.Save(_run.Folder, _parts, _metadata, _config.KeepCheckpoints);
+                LogTables.Write(_run.Folder, log.Records);
             }
 
             if (stop)

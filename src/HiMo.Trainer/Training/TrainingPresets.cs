@@ -61,6 +61,7 @@ internal static class TrainingPresets
         MaxLogitScale = 0.0,
         Context = 248,
         MaxBadImages = 12_000,
+        EvalEvery = 500,
         SaveEvery = 500,
         KeepCheckpoints = 3,
         TensorBoard = true,

@@ -22,9 +22,11 @@ internal sealed class TrainingRun : IDisposable
 
     private readonly FileStream _lock;
 
-    private TrainingRun(string folder, TrainingConfig config, FileStream exclusive)
+    private CaptionDataset? _all;
+
+    private TrainingRun(string folder, TrainingConfig config, CaptionDataset? data, FileStream exclusive)
     {
-        (Folder, Config, _lock) = (folder, config, exclusive);
+        (Folder, Config, _all, _lock) = (folder, config, data, exclusive);
     }
 
     /// <summary>Where everything is written.</summary>
@@ -34,7 +36,10 @@ internal sealed class TrainingRun : IDisposable
     public TrainingConfig Config { get; }
 
     /// <summary>All pairs that it trains on.</summary>
-    public CaptionDataset Data => field ??= LoadData(Config);
+    public CaptionDataset Data => field ??= All.After(Config.HeldOut);
+
+    /// <summary>Whether there is something to measure on: an evaluation split, or records that are held out.</summary>
+    public bool CanEvaluate => HasEvaluationSplit || Config.HeldOut > 0;
 
     /// <summary>Whether the final model is there.</summary>
     public bool IsComplete => File.Exists(Path.Combine(Folder, ModelFile));
@@ -49,7 +54,7 @@ internal sealed class TrainingRun : IDisposable
         CaptionDataset? data = config.Epochs > 0.0 ? LoadData(config) : null;
         if (data is not null)
         {
-            config = config with { Steps = (int)Math.Clamp(Math.Round(config.Epochs * (data.Count / Math.Max(1, config.Batch))), 1.0, int.MaxValue) };
+            config = config with { Steps = (int)Math.Clamp(Math.Round(config.Epochs * ((data.Count - config.HeldOut) / Math.Max(1, config.Batch))), 1.0, int.MaxValue) };
         }
 
         config.Validate();
@@ -72,7 +77,7 @@ internal sealed class TrainingRun : IDisposable
             }
 
             AtomicFile.WriteText(Path.Combine(full, TrainingConfig.FileName), config.ToJson() + "\n");
-            return new TrainingRun(full, config, exclusive);
+            return new TrainingRun(full, config, data, exclusive);
         }
         catch
         {
@@ -131,19 +136,28 @@ internal sealed class TrainingRun : IDisposable
         }
 
         metadata["himo.context"] = model.Config.ContextLength.ToString(CultureInfo.InvariantCulture);
-        metadata["himo.training"] = Config.Binding().ToJsonString();
+        metadata[ModelCard.TrainingKey] = Config.Binding().ToJsonString();
         return metadata;
     }
 
     /// <summary>The description of the data folder, or null where it has none.</summary>
     public DatasetDescription? Description => field ??= DatasetDescription.Read(Config.Data);
 
+    /// <summary>What the model is measured on: the data's evaluation split, else the records that are held out, whose captions grow by their sentences.</summary>
+    /// <exception cref="UserError">A file of the split, or every image of the records, is missing or damaged.</exception>
+    public EvaluationSet EvaluationSet => field ??= HasEvaluationSplit ? EvaluationSet.Load(Config.Data) : EvaluationSet.Of(Config.Data, All.First(Config.HeldOut));
+
     public void Dispose() => _lock.Dispose();
+
+    private CaptionDataset All => _all ??= LoadData(Config);
+
+    private bool HasEvaluationSplit => File.Exists(Path.Combine(Config.Data, "eval", "captions.jsonl"));
 
     private static CaptionDataset LoadData(TrainingConfig config)
     {
-        CaptionDataset data = CaptionDataset.Load(config.Data);
-        return config.HeldOut < data.Count ? data.After(config.HeldOut) : throw new UserError($"--held-out {config.HeldOut}: {config.Data} holds {data.Count} pairs, so none is left");
+        CaptionColumns usual = new();
+        CaptionDataset data = CaptionDataset.Load(config.Data, config.Images, new CaptionColumns(config.ImageColumn ?? usual.Image, config.CaptionColumn ?? usual.Caption));
+        return config.HeldOut < data.Count ? data : throw new UserError($"--held-out {config.HeldOut}: {config.Data} holds {data.Count} pairs, so none is left");
     }
 
     /// <summary>The demonstration's model: at most 2 MB in half precision.</summary>

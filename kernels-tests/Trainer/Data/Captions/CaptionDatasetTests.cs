@@ -60,6 +60,20 @@ public sealed class CaptionDatasetTests : FolderTests
     }
 
     [Test]
+    public void Blank_captions_are_counted_and_columns_may_have_other_names()
+    {
+        // open_clip writes tabs into .csv files.
+        CaptionDataset data = CaptionDataset.Load(Save("captions.csv", "picture\tcaption, long\na.png\tOne.\nb.png\t \nc.png\tNA\n"), columns: new CaptionColumns("picture", "caption, long"));
+        Assert.Multiple(() =>
+        {
+            Assert.That((data.Count, data.Blank), Is.EqualTo((2, 1)));
+            Assert.That(data[1].Caption, Is.EqualTo("NA"), "a word like any other");
+            Assert.That((data.First(1).Count, data.First(1)[0].Caption, data.After(1)[0].Caption), Is.EqualTo((1, "One.", "NA")));
+            Assert.That(() => CaptionDataset.Load(Path.Combine(Folder, "captions.csv")), Throws.TypeOf<UserError>().With.Message.Contains("--image-column"));
+        });
+    }
+
+    [Test]
     public void The_order_is_a_function_of_seed_and_epoch()
     {
         StringBuilder table = new("filepath\ttitle\n");
@@ -89,7 +103,7 @@ public sealed class CaptionDatasetTests : FolderTests
     [TestCase("x.json", "[{\"image\":\"a.png\",\"conversations\":\"y\"}]", "is no JSON array")]
     [TestCase("x.json", "[{\"id\":[],\"image\":\"a.png\"}]", "is no JSON array")]
     [TestCase("x.tsv", "", "is empty")]
-    [TestCase("x.tsv", "filepath,title\n", "no column 'filepath'")]
+    [TestCase("x.tsv", "path,title\n", "no column 'filepath'; its first line names 'path', 'title' (separated by ',')")]
     [TestCase("x.tsv", "filepath\tcaption\n", "no column 'title'")]
     [TestCase("x.tsv", "filepath\ttitle\n", "holds no caption")]
     [TestCase("x.tsv", "filepath\ttitle\na.png\n", "line 2 has 1 fields")]

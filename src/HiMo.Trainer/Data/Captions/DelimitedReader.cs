@@ -3,33 +3,38 @@ using System.Text;
 
 namespace HiMo.Trainer;
 
+/// <summary>Names of the columns that hold a pair; the defaults are open_clip's.</summary>
+/// <param name="Image">Of the image's path.</param>
+/// <param name="Caption">Of the caption.</param>
+internal sealed record CaptionColumns(string Image = "filepath", string Caption = "title");
+
 /// <summary>
-/// Tables with a header row, tab-separated unless told otherwise, fields quoted as in CSV: a field that begins with a double quote ends at
-/// the next single one, may hold separators and newlines, and doubles its quotes. Source: open_clip's csv data, RFC 4180.
+/// Tables with a header row, separated by tabs where the header has one and else by commas, fields quoted as in CSV: a field that begins with a
+/// double quote ends at the next single one, may hold separators and newlines, and doubles its quotes. Source: open_clip's csv data, RFC 4180.
 /// </summary>
 internal static class DelimitedReader
 {
     /// <summary>A longer field means that a quote was never closed.</summary>
     private const int MaxField = 1 << 20;
 
-    /// <summary>Image path and caption of every row whose caption is not blank.</summary>
+    /// <summary>Image path and caption of every row; the caption may be blank.</summary>
     /// <param name="path">The file, UTF-8.</param>
-    /// <param name="separator">Between fields.</param>
-    /// <param name="imageColumn">Header of the image column.</param>
-    /// <param name="captionColumn">Header of the caption column.</param>
+    /// <param name="columns">Names of the two columns; null takes the usual ones.</param>
     /// <exception cref="UserError">The file is missing, not UTF-8, or malformed; the message names the line.</exception>
-    public static IEnumerable<CaptionRecord> Read(string path, char separator = '\t', string imageColumn = "filepath", string captionColumn = "title")
+    public static IEnumerable<CaptionRecord> Read(string path, CaptionColumns? columns = null)
     {
+        columns ??= new CaptionColumns();
+        char separator = Separator(path);
         using Cursor cursor = new(path);
         List<string> row = [];
         if (!ReadRow(cursor, separator, row))
         {
-            throw new UserError($"{path}: is empty; its first line must name the columns, '{imageColumn}' and '{captionColumn}' among them");
+            throw new UserError($"{path}: is empty; its first line must name the columns, '{columns.Image}' and '{columns.Caption}' among them");
         }
 
-        int columns = row.Count;
-        int image = Column(row, imageColumn, path, separator);
-        int caption = Column(row, captionColumn, path, separator);
+        int count = row.Count;
+        int image = Column(row, columns.Image, path, separator);
+        int caption = Column(row, columns.Caption, path, separator);
         for (int line = cursor.Line; ReadRow(cursor, separator, row); line = cursor.Line)
         {
             if (row.Count == 1 && row[0].Length == 0)
@@ -37,16 +42,26 @@ internal static class DelimitedReader
                 continue; // an empty line
             }
 
-            if (row.Count != columns)
+            if (row.Count != count)
             {
-                throw new UserError($"{path}: line {line} has {row.Count} fields, the header has {columns}; quote fields that hold the separator");
+                throw new UserError($"{path}: line {line} has {row.Count} fields, the header has {count}; quote fields that hold the separator");
             }
 
-            if (!string.IsNullOrWhiteSpace(row[caption]))
-            {
-                yield return new CaptionRecord(row[image], row[caption].Replace('\n', ' '));
-            }
+            yield return new CaptionRecord(row[image], row[caption].Replace('\n', ' '));
         }
+    }
+
+    /// <summary>A tab, unless the first line has none and has a comma: open_clip writes tabs into .csv files.</summary>
+    private static char Separator(string path)
+    {
+        using Cursor cursor = new(path);
+        bool comma = false;
+        for (int characters = 0; characters < MaxField && cursor.Next is not (< 0 or '\n' or '\t'); characters++)
+        {
+            comma |= cursor.Take() == ',';
+        }
+
+        return comma && cursor.Next != '\t' ? ',' : '\t';
     }
 
     private static int Column(List<string> header, string name, string path, char separator)
@@ -55,7 +70,7 @@ internal static class DelimitedReader
         string shown = separator == '\t' ? "a tab" : $"'{separator}'";
         return column >= 0
             ? column
-            : throw new UserError($"{path}: has no column '{name}'; its first line names {string.Join(", ", header.Take(10).Select(Shorten))} (separated by {shown})");
+            : throw new UserError($"{path}: has no column '{name}'; its first line names {string.Join(", ", header.Take(10).Select(Shorten))} (separated by {shown}); --image-column and --caption-column name others");
     }
 
     private static string Shorten(string text) => text.Length <= 40 ? $"'{text}'" : $"'{text[..40]}...'";

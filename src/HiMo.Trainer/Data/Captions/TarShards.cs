@@ -51,7 +51,7 @@ internal static class TarShards
         return all;
     }
 
-    /// <summary>The samples of all shards in order; those without image or caption are left out.</summary>
+    /// <summary>The samples of all shards in order; those without image are left out, of those without caption it is empty.</summary>
     /// <param name="pattern">See <see cref="Expand"/>.</param>
     /// <exception cref="UserError">A shard is missing or damaged.</exception>
     public static IEnumerable<CaptionRecord> Read(string pattern)
@@ -184,6 +184,6 @@ internal static class TarShards
 
         public string? Caption { get; set; }
 
-        public CaptionRecord? Record => Image is not null && Caption is not null ? new CaptionRecord(Image, Caption) : null;
+        public CaptionRecord? Record => Image is not null ? new CaptionRecord(Image, Caption ?? "") : null;
     }
 }

@@ -139,7 +139,10 @@ internal static class ImageFile
         return false;
     }
 
-    private static byte[] ReadAll(string path)
+    /// <summary>The bytes of an image, not decoded.</summary>
+    /// <param name="path">A file, or a member of a tar (<see cref="TarMember"/>).</param>
+    /// <exception cref="UserError">It is missing, or its size is not plausible.</exception>
+    public static byte[] ReadAll(string path)
     {
         TarMember? member = TarMember.Parse(path);
         try
