@@ -32,6 +32,7 @@ internal sealed class AgreementTests
         double[] expected = Plain(plain, images, ids), actual = Trained(model, images, ids);
         Assert.Multiple(() =>
         {
+            Assert.That(expected.Concat(actual), Has.All.Matches<double>(double.IsFinite));
             Assert.That(expected[0], Is.EqualTo(golden.Loss).Within(1e-5 * golden.Loss), "the plain form is the authors'");
             for (int step = 0; step < Steps; step++)
             {

@@ -61,8 +61,8 @@ internal sealed class HeldOutTests
         Assert.Multiple(() =>
         {
             Assert.That(set.Captions.Select(caption => caption.Captions[^1]), Is.EqualTo(Enumerable.Range(0, HeldOut).Select(i => data[i].Caption)));
-            Assert.That(set.Captions.Select(caption => caption.Captions), Has.All.Matches<string[]>(captions =>
-                captions.Length == Sentences.Split(captions[^1]).Count && captions.Zip(captions.Skip(1)).All(pair => pair.Second.StartsWith(pair.First + " ", StringComparison.Ordinal))));
+            Assert.That(set.Captions.Select(caption => caption.Captions), Has.All.Matches<string[]>(captions => captions is not null
+                && captions.Length == Sentences.Split(captions[^1]).Count && captions.Zip(captions.Skip(1)).All(pair => pair.Second.StartsWith(pair.First + " ", StringComparison.Ordinal))));
             Assert.That(set.Captions[5].ImagePath, Is.EqualTo(data[5].ImagePath));
         });
     }
