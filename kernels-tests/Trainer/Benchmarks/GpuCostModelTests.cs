@@ -5,12 +5,14 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-public sealed class GpuCostModelTests
+public sealed class GpuCostModelTests : FolderTests
 {
+    private static readonly string s_measured = Path.Combine(TestData.RepositoryRoot, "perf", "results", "gpu");
+
     [Test]
     public void Launches_are_those_of_the_step_and_products_are_counted_by_their_sizes()
     {
-        List<KernelCost> costs = new GpuCostModel(GpuModel.H200, kept: 57, groups: 1).Predict(new MatrixShape(128, 768), new MoLoOptions(), GpuPrecision.Strict);
+        List<KernelCost> costs = Predict("128,768", kept: 57);
         KernelCost gram = costs.Single(cost => cost.Kernel.Contains("GramLeft"));
         KernelCost eigen = costs.Single(cost => cost.Kernel.Contains("Eigen"));
         Assert.Multiple(() =>
@@ -31,24 +33,72 @@ public sealed class GpuCostModelTests
         Assert.That(many, Is.GreaterThan(one).And.LessThan(16 * one));
         Assert.That(more, Is.GreaterThan(10 * many));
 
-        static double Seconds(int groups) =>
-            new GpuCostModel(GpuModel.H200, 57, groups).Predict(new MatrixShape(128, 768), new MoLoOptions(), GpuPrecision.Strict).Sum(cost => cost.Seconds);
+        static double Seconds(int groups) => Predict($"128,768,strict,{groups}", 57).Sum(cost => cost.Seconds);
     }
 
-    [Test]
-    public void The_contrastive_products_of_many_rows_are_those_of_the_floor()
+    [TestCase("8192,768,bf16", "Warpgroup")]
+    [TestCase("8192,768,tf32", "Tf32Precision>")]
+    public void The_contrastive_products_of_many_rows_are_those_of_the_floor(string text, string precision)
     {
         // 8 N^2 (d + m + 1): one pass forward, and again, dV and dU backward, in d and in m + 1 columns.
         const double Rows = 8192, Width = 768, Kept = 345;
-        List<KernelCost> costs = new GpuCostModel(GpuModel.H200, (int)Kept, 1).Predict(new MatrixShape((int)Rows, (int)Width), new MoLoOptions(), GpuPrecision.Bf16);
-        double contrastive = costs.Where(cost => cost.Kernel.EndsWith("Bf16Precision>", StringComparison.Ordinal)).Sum(cost => cost.Flops);
+        double contrastive = Predict(text, (int)Kept).Where(cost => cost.Kernel.Contains(precision)).Sum(cost => cost.Flops);
         Assert.That(contrastive, Is.EqualTo(8.0 * Rows * Rows * (Width + Kept + 1)));
+    }
+
+    [Test]
+    public void Every_measured_run_is_predicted_within_a_quarter()
+    {
+        GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(s_measured)); // fails where launches are not those of a profile
+        Assert.That(check.Cases, Has.Count.GreaterThanOrEqualTo(11));
+        Assert.That(check.Cases.Where(each => !(each.Ratio is > 0.75 and < 1.25)), Is.Empty);
+    }
+
+    [Test]
+    public void Every_kernel_that_takes_a_notable_part_of_a_run_is_predicted_within_two_fifths()
+    {
+        GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(s_measured));
+        Assert.That(check.Kernels.Select(each => each.Case).Distinct(), Is.EquivalentTo(GpuMeasurements.Read(s_measured).Profiles.Keys));
+        Assert.That(check.Kernels.Where(each => each.IsNotable && !each.IsFirst && !(each.Ratio is > 0.6 and < 1.4)), Is.Empty);
+    }
+
+    [Test]
+    public void The_check_prints_both_tables()
+    {
+        HimoCall call = HimoCall.Run("bench", "predict", "--check", "--results", s_measured);
+        Assert.That((call.Code, call.Error), Is.EqualTo((0, "")));
+        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| EigenSymmetricGpu.Kernel | 1 |"));
+    }
+
+    [Test]
+    public void Measurements_that_cannot_be_used_are_named()
+    {
+        Assert.That(Error(), Does.Contain("--results is ").And.Contain("'bench gpu --profile'"));
+        foreach (string file in Directory.GetFiles(s_measured))
+        {
+            File.Copy(file, Path.Combine(Folder, Path.GetFileName(file)));
+        }
+
+        string profile = Path.Combine(Folder, "profile.txt");
+        string text = File.ReadAllText(profile);
+        File.WriteAllText(profile, text.Replace("1  L2NormalizeGpu.Kernel", "2  L2NormalizeGpu.Kernel"));
+        Assert.That(Error(), Does.Contain("The profile of 128,768 is of other launches"));
+        File.WriteAllText(profile, text + " three words\n");
+        Assert.That(Error(), Does.Contain("profile.txt: ' three words' is not"));
+
+        string Error()
+        {
+            HimoCall call = HimoCall.Run("bench", "predict", "--check", "--results", Folder);
+            Assert.That((call.Code, call.Output), Is.EqualTo((1, "")));
+            return call.Error;
+        }
     }
 
     [Test]
     public void The_command_prints_every_kernel_the_assumptions_and_a_total()
     {
         HimoCall text = HimoCall.Run("bench", "predict", "--n", "300", "--dim", "100", "--device", "h100");
+        HimoCall hide = HimoCall.Run("bench", "predict", "--n", "30", "--hide", "--kept", "12");
         JsonElement one = Predict("--n", "300", "--dim", "300", "--kept", "20");
         JsonElement sharing = Predict("--n", "300", "--dim", "300", "--kept", "20", "--groups", "3");
         JsonElement tall = Predict("--n", "300", "--dim", "100", "--kept", "20");
@@ -57,6 +107,7 @@ public sealed class GpuCostModelTests
         {
             Assert.That((text.Code, text.Error), Is.EqualTo((0, "")));
             Assert.That(text.Output, Does.StartWith("1 x (300 x 100), m = 45, strict\nassumed: h100, bf16 790").And.Contain("LogitPassGpu.Kernel<StrictPrecision>"));
+            Assert.That(hide.Output, Does.StartWith("1 x (30 x 768), m = 12, HiDe alone\n").And.Contain("RowGradientLeft").And.Not.Contain("Loss"));
             Assert.That(sharing.GetProperty("configuration").GetString(), Is.EqualTo("3 x (300 x 300), m = 20, strict"));
             Assert.That(Total(sharing, "launches"), Is.EqualTo(Total(one, "launches")));
             Assert.That(Total(sharing, "flops"), Is.EqualTo(3 * Total(one, "flops")));
@@ -86,4 +137,6 @@ public sealed class GpuCostModelTests
         Assert.That((call.Code, call.Output), Is.EqualTo((1, "")));
         Assert.That(call.Error, Does.StartWith($"himo: {option} must be ").And.Contain($"it is {value}"));
     }
+
+    private static List<KernelCost> Predict(string text, int kept) => new GpuCostModel(GpuModel.H200, kept).Predict(GpuCase.Parse(text));
 }

@@ -27,7 +27,7 @@ internal static class BenchGpuCommand
         command.Set((parse, cancel) =>
         {
             TextWriter output = parse.InvocationConfiguration.Output;
-            Case[] wanted = [.. parse.GetValue(cases)!.Select(Case.Parse)];
+            GpuCase[] wanted = [.. parse.GetValue(cases)!.Select(GpuCase.Parse)];
             Gpu gpu = Gpu.OpenCuda();
             if (parse.GetValue(profile))
             {
@@ -43,7 +43,7 @@ internal static class BenchGpuCommand
                 output.WriteLine("| N, d, precision, groups | m | first run, ms | run, ms | graph, ms | host, us | workspace, MiB | loss; of HiDe explained variance |\n|---|---|---|---|---|---|---|---|");
             }
 
-            foreach (Case each in wanted)
+            foreach (GpuCase each in wanted)
             {
                 cancel.ThrowIfCancellationRequested();
                 GpuTimes times = new GpuBenchmark(gpu, () => each.Create(gpu)).Run(parse.GetValue(seconds));
@@ -69,9 +69,9 @@ internal static class BenchGpuCommand
         return command;
     }
 
-    private static void Profile(Gpu gpu, Case[] cases, TextWriter output)
+    private static void Profile(Gpu gpu, GpuCase[] cases, TextWriter output)
     {
-        foreach (Case each in cases)
+        foreach (GpuCase each in cases)
         {
             output.WriteLine($"{each.Text}\n{"us",10} {"launches",8}  kernel");
             foreach ((string kernel, int launches, double milliseconds) in new GpuBenchmark(gpu, () => each.Create(gpu)).Profile(rounds: 5))
@@ -79,23 +79,5 @@ internal static class BenchGpuCommand
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{1e3 * milliseconds,10:0.0} {launches,8}  {kernel}"));
             }
         }
-    }
-
-    private sealed record Case(string Text, MatrixShape Shape, GpuStepSettings Settings, bool IsHiDe)
-    {
-        public static Case Parse(string text)
-        {
-            string[] parts = text.Split(',');
-            GpuPrecision precision = GpuPrecision.Strict;
-            int groups = 1;
-            bool isHiDe = parts.Length > 2 && parts[2].Equals("hide", StringComparison.OrdinalIgnoreCase);
-            return parts.Length is >= 2 and <= 4 && int.TryParse(parts[0], out int rows) && int.TryParse(parts[1], out int columns) && rows > 0 && columns > 0
-                && (parts.Length < 3 || isHiDe || Enum.TryParse(parts[2], ignoreCase: true, out precision))
-                && (parts.Length < 4 || (int.TryParse(parts[3], out groups) && groups > 0))
-                ? new Case(text, new MatrixShape(rows, columns), new GpuStepSettings { Precision = precision, Groups = groups }, isHiDe)
-                : throw new UserError($"--case is {text}; it must be N,D or N,D,strict|tf32|bf16 or N,D,precision,GROUPS or N,D,hide[,GROUPS]");
-        }
-
-        public GpuWorkload Create(Gpu gpu) => IsHiDe ? new HiDeWorkload(gpu, Shape, Settings) : new StepWorkload(gpu, Shape, Settings);
     }
 }

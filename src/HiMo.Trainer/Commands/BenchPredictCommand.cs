@@ -26,15 +26,25 @@ internal static class BenchPredictCommand
         Option<int> columns = new("--dim") { Description = "Width of the features.", HelpName = "D", DefaultValueFactory = _ => 768 };
         Option<int> groups = new("--groups") { Description = "Independent batches in one call; for N up to D they share launches.", HelpName = "G", DefaultValueFactory = _ => 1 };
         Option<int?> kept = new("--kept") { Description = "Number m of kept components. [0.45 min(N, D)]", HelpName = "M" };
-        Option<DeviceName> device = ChoiceOption.Create("--device", DeviceName.H200, "Whose peaks and latencies are assumed.");
+        Option<bool> hide = new("--hide") { Description = "HiDe alone, forward and backward." };
+        Option<DeviceName> device = ChoiceOption.Create("--device", DeviceName.H200, "Whose peaks are assumed.");
         Option<GpuPrecision> precision = ChoiceOption.Create("--precision", GpuPrecision.Strict, "Of the contrastive products.");
         Option<bool> json = new("--json") { Description = "Print one JSON object." };
+        Option<bool> check = new("--check") { Description = "Instead: the model beside all times in --results, which an H200 took." };
+        Option<string> results = new("--results") { Description = "Folder with bench-COMMIT.json and profile.txt.", HelpName = "DIR", DefaultValueFactory = _ => Path.Combine("perf", "results", "gpu") };
         Command command = new("predict", "A cost model of the step on a GPU: operations, bytes, exponentials, launches and time of each kernel; nothing is measured.")
         {
-            rows, columns, groups, kept, device, precision, json,
+            rows, columns, groups, kept, hide, device, precision, json, check, results,
         };
         command.Set((parse, _) =>
         {
+            TextWriter output = parse.InvocationConfiguration.Output;
+            if (parse.GetValue(check))
+            {
+                output.Write(GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(parse.GetValue(results)!)).ToMarkdown());
+                return;
+            }
+
             MatrixShape shape = new(parse.GetValue(rows), parse.GetValue(columns));
             Check(shape.Rows is >= 1 and <= 1 << 22, "--n", shape.Rows, "from 1 to 4194304");
             Check(shape.Columns is >= 1 and <= 1 << 14, "--dim", shape.Columns, "from 1 to 16384");
@@ -42,9 +52,10 @@ internal static class BenchPredictCommand
             Check(batches >= 1, "--groups", batches, "1 or more");
             int m = parse.GetValue(kept) ?? Math.Max(1, (int)(0.45 * smaller));
             Check(m >= 1 && m <= smaller, "--kept", m, $"from 1 to {smaller}");
-            GpuModel assumed = parse.GetValue(device) == DeviceName.H100 ? GpuModel.H100 : GpuModel.H200;
-            Prediction prediction = new(shape, batches, m, parse.GetValue(precision), assumed);
-            parse.InvocationConfiguration.Output.Write(parse.GetValue(json) ? prediction.ToJson().ToJsonString(s_indented) + "\n" : prediction.ToText());
+            string what = parse.GetValue(hide) ? "HiDe alone" : parse.GetValue(precision).ToString().ToLowerInvariant();
+            GpuCase work = new($"{batches} x ({shape}), m = {m}, {what}", shape, new GpuStepSettings { Precision = parse.GetValue(precision), Groups = batches }, parse.GetValue(hide));
+            Prediction prediction = new(work, m, parse.GetValue(device) == DeviceName.H100 ? GpuModel.H100 : GpuModel.H200);
+            output.Write(parse.GetValue(json) ? prediction.ToJson().ToJsonString(s_indented) + "\n" : prediction.ToText());
         });
         return command;
     }
@@ -65,15 +76,14 @@ internal static class BenchPredictCommand
         private readonly GpuModel _device;
         private readonly List<KernelCost> _kernels;
 
-        public Prediction(MatrixShape shape, int groups, int m, GpuPrecision precision, GpuModel device)
+        public Prediction(GpuCase work, int m, GpuModel device)
         {
             _device = device;
-            MoLoOptions options = new();
-            _kernels = new GpuCostModel(device, m, groups).Predict(shape, options, precision);
-            _title = $"{groups} x ({shape}), m = {m}, {precision.ToString().ToLowerInvariant()}";
+            _title = work.Text;
+            _kernels = new GpuCostModel(device, m).Predict(work);
             try
             {
-                TrainingStepGpu.CheckSupported(shape, options, new GpuStepSettings { Precision = precision });
+                TrainingStepGpu.CheckSupported(work.Shape, new MoLoOptions(), work.Settings);
             }
             catch (NotSupportedException missing)
             {
@@ -81,9 +91,7 @@ internal static class BenchPredictCommand
             }
         }
 
-        private KernelCost Total => new(
-            "all", _kernels.Sum(each => each.Launches), _kernels.Sum(each => each.Flops), _kernels.Sum(each => each.Bytes),
-            _kernels.Sum(each => each.Exponentials), _kernels.Sum(each => each.Seconds), "");
+        private KernelCost Total => KernelCost.Sum("all", _kernels) with { Limit = "" };
 
         public string ToText()
         {

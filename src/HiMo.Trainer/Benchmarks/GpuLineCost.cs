@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that is no product and no eigensystem: what its arrays take through memory, or the rounds of loads of its threads, which wait for one another.
+using System.Reflection;
+using HiMo.Kernels;
+using ILGPU;
+
+namespace HiMo.Trainer;
+
+/// <summary>Prices of kernels that go along lines.</summary>
+/// <param name="device">What is assumed.</param>
+/// <param name="kept">m.</param>
+internal sealed class GpuLineCost(GpuModel device, int kept)
+{
+    private const int Together = 4;                     // loads of a round
+
+    /// <summary>One launch.</summary>
+    public KernelCost Cost(LaunchEntry launch)
+    {
+        double exponentials = launch.Arguments is LogitStatistics logits ? 4.0 * launch.Groups.Z * logits.Size * logits.Size : 0.0;
+        double bytes = Bytes(launch);
+        double waves = Math.Ceiling(launch.Groups.Size * (double)launch.Threads / (GpuModel.ThreadsOfMultiprocessor * GpuModel.Multiprocessors));
+        return KernelCost.Of(
+            launch, 0.0, bytes, exponentials,
+            (bytes / device.Bandwidth, "memory"), (waves * Rounds(launch.Kernel, launch.Arguments) * GpuModel.LoadLatency, "latency of loads"));
+    }
+
+    // Rounds of loads of a thread.
+    private static double Rounds(MethodInfo kernel, object arguments) => arguments switch
+    {
+        L2NormalizeArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
+        L2NormalizeBackwardArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
+        LogitStatistics each => 2.0 * CeilDiv(each.Size, Gpu.WarpSize),
+        LogitPass each => Math.Max(each.RowRegions, each.ColumnRegions),
+        MeanGradientArguments each => 2.0 * CeilDiv(each.Basis.Decomposition.Size, Gpu.WarpSize),
+        StepSummaryArguments each => 2.0 * ((2.0 * CeilDiv(each.Branches.Lines, Together * StepSummaryGpu.Threads)) + (2.0 * CeilDiv(each.Branches.Rows, Together * StepSummaryGpu.Threads))),
+        _ when kernel.DeclaringType == typeof(ColumnSumGpu) => ColumnSum(kernel.Name == nameof(ColumnSumGpu.ChunkKernel), Field(arguments, "Rows"), Field(arguments, "RowsPerChunk")),
+        _ when kernel.DeclaringType == typeof(DepthPartsGpu) => Field(arguments, "Count"),
+        _ => 2.0,
+    };
+
+    private static bool IsFinish(LaunchEntry launch) => launch.Kernel.DeclaringType == typeof(ColumnSumGpu) && launch.Kernel.Name == nameof(ColumnSumGpu.FinishKernel);
+
+    private static double ColumnSum(bool isChunk, int rows, int rowsOfChunk) => isChunk ? CeilDiv(rowsOfChunk, Together) : CeilDiv(rows, rowsOfChunk);
+
+    // Every array that a kernel was given, once for each batch; less where it does not read all.
+    private double Bytes(LaunchEntry launch) => launch.Arguments switch
+    {
+        LogitPass pass => 4.0 * sizeof(float) * launch.Groups.Z * ((pass.Branches.Rows * (double)pass.ColumnRegions) + (pass.Branches.Columns * (double)pass.RowRegions)),
+        { } sums when IsFinish(launch) => sizeof(double) * ColumnSum(isChunk: false, Field(sums, "Rows"), Field(sums, "RowsPerChunk")) * Field(sums, "Columns") * launch.Groups.Z,
+        PackArguments<FactorOperand> pack => PackedBytes(pack),
+        PackArguments<TransposedFactorOperand> pack => PackedBytes(pack),
+        _ => BytesOf(launch.Arguments, launch.Groups.Z),
+    };
+
+    private double PackedBytes<TOperand>(PackArguments<TOperand> pack)
+        where TOperand : struct, IGemmOperand =>
+        (sizeof(float) + sizeof(ushort)) * (double)GpuCostModel.Limit(pack.RowLimit, pack.Group, pack.Rows, kept) * GpuCostModel.Limit(pack.DepthLimit, pack.Group, pack.Depth, kept);
+
+    private static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
+        field.GetValue(arguments) switch
+        {
+            IArrayView view => view.LengthInBytes,
+            BatchView<float> { Stride: > 0 } view => sizeof(float) * Math.Min(view.Data.Length, batches * view.Stride),
+            { } value when field.FieldType is { IsValueType: true, IsPrimitive: false } => BytesOf(value, batches),
+            _ => 0.0,
+        });
+
+    private static int Field(object arguments, string name) => (int)arguments.GetType().GetField(name)!.GetValue(arguments)!;
+
+    private static int CeilDiv(int count, int size) => (count + size - 1) / size;
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products by mma.sync: GpuGemm, and the forward pass that multiplies as it does.
+// A stage of 16   a thread loads its elements of both operands, brings them to shared memory, and its warp multiplies. The groups of a multiprocessor share
+//                 its issue slots; a group alone also waits for its loads:  max(groups x issue, issue + a load).
+// Issue           each of four warps has a scheduler, so a group's cycles are one warp's: elements x LoadCycles, and the product's instructions.
+// Waits           an operand or result that needs loads one behind the other, or between branches, waits for each; a group's others hide nothing of it.
+using System.Reflection;
+using HiMo.Kernels;
+
+namespace HiMo.Trainer;
+
+/// <summary>Prices of products in tiles of 64 or 32.</summary>
+/// <param name="device">What is assumed.</param>
+/// <param name="kept">m.</param>
+internal sealed class GpuTileCost(GpuModel device, int kept)
+{
+    private const int StageCycles = 48;                 // fragments from shared memory, barrier, loop
+    private const int StrictCycles = 26;                // of 16 x 8 of C: 6 products, 4 additions, splitting both operands
+    private const int Tf32Cycles = 6;                   // 2 products, rounding
+    private const int Bf16Cycles = 3;                   // 1 product, packing
+    private const int LineCycles = 12;                  // of one logit in one of the two loops along a line
+    private const int GroupsOfLogits = 2;               // of the forward pass on a multiprocessor, by registers (KernelBudget.txt)
+    private const int SoftmaxPair = 2;                  // exponentials of an element of D, one a direction
+
+    /// <summary>A GpuGemm.</summary>
+    public KernelCost Product(LaunchEntry launch)
+    {
+        Type[] types = launch.Kernel.GetGenericArguments();
+        int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth"), batches = launch.Groups.Z;
+        DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
+        Tiles tiles = new() { Block = types[3] == typeof(SmallTile) ? 2 * SmallTile.Rows : GpuGemm.Block };
+        double exponentials = 0.0;
+        bool isSoftmaxOperand = types[0] == typeof(CombineLeft), isSoftmaxResult = types[2] == typeof(CombineResult) || types[2] == typeof(GradientStrip);
+        for (int group = 0; group < launch.Groups.X / (int)tiles.Blocks(columns); group++)
+        {
+            double across = GpuCostModel.Limit(columnLimit, group, columns, kept), along = GpuCostModel.Limit(depthLimit, group, depth, kept);
+            tiles.Add(rows, across, along, batches);
+            exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(across) : 0.0) + (isSoftmaxResult ? across : 0.0));
+        }
+
+        double elements = tiles.Block * tiles.Block / GpuGemm.Threads;
+        int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread : 0;      // half of the loads are this operand's, each a cosine and then its lines' numbers
+        double waits = isSoftmaxResult ? elements                               // a branch and its loads for each
+            : types[2] == typeof(FeatureGradient) ? 3.0 * depth / 8.0           // g . y: depth / 2 terms, four at a time, three loads one behind the other
+            : 0.0;
+        return Finish(launch, tiles, types[4], exponentials, 1.0, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
+    }
+
+    /// <summary>The forward pass over logits.</summary>
+    public KernelCost Logits(LaunchEntry launch, LogitPass pass)
+    {
+        int rows = pass.Branches.Rows, columns = pass.Branches.Columns;
+        Tiles tiles = new() { Block = LogitPassGpu.Tile };
+        for (int branch = 0; branch < launch.Groups.Z; branch++)
+        {
+            tiles.Add(rows, columns, GpuCostModel.Limit(pass.Depths, branch, int.MaxValue, kept), 1.0);
+        }
+
+        tiles.Bytes -= 4.0 * launch.Groups.Z * rows * columns;     // no logit leaves its tile
+        double tilesOfAGroup = tiles.Blocks(pass.RegionRows) * tiles.Blocks(pass.RegionColumns);
+        double lines = tilesOfAGroup * 2.0 * LogitPassGpu.Tile * LineCycles / GpuModel.Clock;
+        return Finish(
+            launch, tiles, launch.Kernel.GetGenericArguments()[0], SoftmaxPair * (double)launch.Groups.Z * rows * columns, tilesOfAGroup, GroupsOfLogits, 0, lines);
+    }
+
+    // beside: seconds of a group outside of its stages.
+    private KernelCost Finish(
+        LaunchEntry launch, Tiles tiles, Type precision, double exponentials, double tilesOfAGroup, int resident, int stageWaits, double beside)
+    {
+        bool isStrict = precision == typeof(StrictPrecision), isBf16 = precision == typeof(Bf16Precision);
+        double instructionTiles = tiles.Block * tiles.Block / 512.0;            // of 16 x 8, for each of four warps
+        double issue = ((tiles.LoadsOfAThread * GpuModel.LoadCycles) + StageCycles + (instructionTiles * (isStrict ? StrictCycles : isBf16 ? Bf16Cycles : Tf32Cycles)))
+            / GpuModel.Clock;
+        double tensor = 2.0 * tiles.Block * tiles.Block * GpuGemm.DepthStep * (isStrict ? 3.0 : 1.0) / (isBf16 ? device.Bf16OfOne : device.Tf32OfOne);
+        double alone = issue + ((1 + stageWaits) * GpuModel.LoadLatency);
+        double stages = tilesOfAGroup * tiles.Stages / tiles.Count;
+        double groups = tiles.Count / tilesOfAGroup;
+        double seconds = GpuModel.Waves(groups, resident, (_, onOne) => (stages * Math.Max(onOne * Math.Max(issue, tensor), alone)) + beside);
+        bool isWaiting = groups <= GpuModel.Multiprocessors || alone > resident * issue || beside > stages * alone;
+        return KernelCost.Of(
+            launch, tiles.Flops, tiles.Bytes, exponentials,
+            (seconds, isWaiting ? "latency of loads" : tensor > issue ? "tensor units" : "instructions"), (tiles.Bytes / device.Bandwidth, "memory"));
+    }
+
+    private static T Field<T>(LaunchEntry launch, string name) =>
+        (T)launch.Arguments.GetType().GetField(name, BindingFlags.Public | BindingFlags.Instance)!.GetValue(launch.Arguments)!;
+
+    private struct Tiles
+    {
+        public double Block;        // rows and columns of a tile
+        public double Count;
+        public double Stages;       // of all tiles
+        public double Flops;
+        public double Bytes;
+
+        /// <summary>Elements of both operands that a thread brings in a stage.</summary>
+        public readonly double LoadsOfAThread => 2.0 * Block * GpuGemm.DepthStep / GpuGemm.Threads;
+
+        public readonly double Blocks(double size) => Math.Ceiling(size / Block);
+
+        public void Add(double rows, double columns, double depth, double batches)
+        {
+            double tiles = batches * Blocks(rows) * Blocks(columns);
+            Count += tiles;
+            Stages += tiles * Math.Ceiling(depth / GpuGemm.DepthStep);
+            Flops += batches * 2.0 * rows * columns * depth;
+            Bytes += batches * sizeof(float) * ((rows * depth) + (columns * depth) + (rows * columns));
+        }
+    }
+}
