@@ -3,7 +3,8 @@
 // A stage of 16   a thread loads its elements of both operands, brings them to shared memory, and its warp multiplies. The groups of a multiprocessor share
 //                 its issue slots; a group alone also waits for its loads:  max(groups x issue, issue + a load).
 // Issue           each of four warps has a scheduler, so a group's cycles are one warp's: elements x LoadCycles, and the product's instructions.
-// Waits           an operand or result that needs loads one behind the other, or between branches, waits for each; a group's others hide nothing of it.
+// Waits           what makes D or g . y on the fly waits for loads: how often is no matter of the source, where they do not depend on each other, but of the order that the
+//                 assembler leaves them in, and was set by the measured times of these kernels (Combine, FeatureGradient, the strip of D).
 using System.Reflection;
 using HiMo.Kernels;
 
@@ -39,9 +40,9 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         }
 
         double elements = tiles.Block * tiles.Block / GpuGemm.Threads;
-        int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread : 0;      // half of the loads are this operand's, each a cosine and then its lines' numbers
-        double waits = isSoftmaxResult ? elements                               // a branch and its loads for each
-            : types[2] == typeof(FeatureGradient) ? 3.0 * depth / 8.0           // g . y: depth / 2 terms, four at a time, three loads one behind the other
+        int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread : 0;      // two for each of this operand's elements, which are half of the loads
+        double waits = isSoftmaxResult ? elements                               // one for each
+            : types[2] == typeof(FeatureGradient) ? 3.0 * depth / 8.0           // g . y: depth / 2 terms, three for each four
             : 0.0;
         return Finish(launch, tiles, types[4], exponentials, 1.0, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
     }
