@@ -46,7 +46,6 @@ internal static class DemoTable
             return "";
         }
 
-        double difference = after.Mean - before.Mean;
-        return Math.Abs(difference) <= before.Deviation + after.Deviation ? "  even" : difference > 0.0 ? "  HiMo ahead" : "  HiMo behind";
+        return !after.IsClearOf(before) ? "  even" : after.Mean > before.Mean ? "  HiMo ahead" : "  HiMo behind";
     }
 }

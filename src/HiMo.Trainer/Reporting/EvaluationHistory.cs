@@ -11,7 +11,7 @@ internal static class EvaluationHistory
     /// <summary>A measure over the steps of a run.</summary>
     /// <param name="Name">For readers, with its unit.</param>
     /// <param name="Scale">100 for shares shown as percent, else 1.</param>
-    /// <param name="Format">.NET number format.</param>
+    /// <param name="Format">.NET number format; the third part keeps the sign from a zero.</param>
     /// <param name="Path">Where an evaluation holds it.</param>
     internal sealed record Measure(string Name, double Scale, string Format, params string[] Path);
 
@@ -22,8 +22,8 @@ internal static class EvaluationHistory
         new("R@1, text to image, %", 100.0, "0.0", "retrieval", "full", "text_to_image_R@1"),
         new("HiMo@2, %", 100.0, "0.0", "himo", "himo@2"),
         new("HiMo@3, %", 100.0, "0.0", "himo", "himo@3"),
-        new("HiMo@K", 1.0, "0.00", "himo", "himo@K"),
-        new("HiMo@K less the average image", 1.0, "0.00", "margin", "himo@K"),
+        new("HiMo@K", 1.0, "0.00;−0.00;0.00", "himo", "himo@K"),
+        new("HiMo@K less the average image", 1.0, "0.00;−0.00;0.00", "margin", "himo@K"),
     ];
 
     /// <summary>Whether any run was measured on its way.</summary>
@@ -65,7 +65,7 @@ internal static class EvaluationHistory
                 html.Append(CultureInfo.InvariantCulture, $"<tr><th scope=\"row\">{step:0}</th>");
                 foreach ((Dictionary<double, double> column, Measure measure) in columns.Zip(Measures))
                 {
-                    string shown = column.TryGetValue(step, out double value) && double.IsFinite(value) ? value.ToString(measure.Format, CultureInfo.InvariantCulture).Replace('-', '−') : "–";
+                    string shown = column.TryGetValue(step, out double value) && double.IsFinite(value) ? value.ToString(measure.Format, CultureInfo.InvariantCulture) : "–";
                     html.Append(CultureInfo.InvariantCulture, $"<td>{shown}</td>");
                 }
 

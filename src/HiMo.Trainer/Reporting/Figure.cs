@@ -90,7 +90,7 @@ internal sealed record Panel(string Title, string XTitle, string YTitle)
         if (labels is not null)
         {
             trace["text"] = new JsonArray([.. labels.Select(label => (JsonNode)label)]);
-            trace["textposition"] = Stacked ? "inside" : "outside";
+            trace["textposition"] = "outside"; // of stacked bars the last one's
             trace["cliponaxis"] = false;
             trace["textangle"] = 0;
         }

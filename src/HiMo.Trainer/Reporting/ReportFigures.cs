@@ -207,6 +207,7 @@ internal static class ReportFigures
         // The small parts on an axis of their own: beside the whole step they are a hair's breadth.
         Panel parts = new("the loss and the wait alone", "ms a step, median", "");
         Panel whole = new("the whole step", "ms a step, median", "") { Stacked = true };
+        whole.XAxis["range"] = new JsonArray(0, RoomForLabels * step.Where(double.IsFinite).DefaultIfEmpty(1.0).Max());
         parts.XAxis["range"] = new JsonArray(0, RoomForLongLabels * small.Max(part => part.Values.Where(double.IsFinite).DefaultIfEmpty(1.0).Max()));
         foreach ((string name, double[] values, string color) in small)
         {
@@ -242,13 +243,16 @@ internal static class ReportFigures
         panel.XAxis["range"] = new JsonArray(0, RoomForLabels * multiples.SelectMany(row => row).Where(double.IsFinite).DefaultIfEmpty(1.0).Max());
         foreach (((string name, string field, string color), double[] values) in forms.Zip(multiples))
         {
-            panel.Bars(name, sizes, values, color, [.. Field(field).Select(time => FormattableString.Invariant($"{time:G3} ms"))]);
+            panel.Bars(name, sizes, values, color, [.. Field(field).Select(Milliseconds)]);
         }
 
         return Make(
             "fused", "The fused loss against plain TorchSharp operations",
             "Forward and backward, interleaved in one process on this machine, as multiples of the fused loss's time: a longer bar is slower. Labels: medians.",
             [.. forms.Select(form => new LegendEntry(form.Name, form.Color))], [panel]);
+
+        // Three digits without an exponent.
+        static string Milliseconds(double time) => time >= 100.0 ? FormattableString.Invariant($"{time:0} ms") : FormattableString.Invariant($"{time:G3} ms");
 
         double[] Field(string name) => [.. benchmarks.Select(entry => RunFolder.Number(entry[name]) ?? double.NaN)];
     }

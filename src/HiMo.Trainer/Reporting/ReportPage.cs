@@ -54,7 +54,9 @@ internal static class ReportPage
     /// <summary>How to read the table, as far as it has seeds and differences.</summary>
     private static string Reading(IReadOnlyList<RunGroup> groups) => "Measures on the held-out images"
         + (groups.Any(group => group.Runs.Count > 1) ? ", mean over seeds with the sample standard deviation. " : ". ")
-        + (ResultTable.Compares(groups) ? "A difference is coloured only where it exceeds both deviations together; rows that HiMo loses stay in." : "");
+        + (!ResultTable.Compares(groups) ? ""
+            : groups.Any(group => group.Runs.Count > 1) ? "A difference is coloured only where it exceeds both deviations together; rows that HiMo loses stay in."
+            : "One seed each says nothing about the spread, so no difference is coloured.");
 
     private static string Introduction(IReadOnlyList<RunGroup> groups)
     {

@@ -119,9 +119,7 @@ internal static class ResultTable
         if (pair.Plain.Measure(row.Measure) is { } plain && pair.HiMo.Measure(row.Measure) is { } himo)
         {
             double difference = himo.Mean - plain.Mean;
-            // A difference inside the two spreads together is not called a win or a loss.
-            bool clear = row.MoreIsBetter && Math.Abs(difference) > himo.Deviation + plain.Deviation;
-            string verdict = !clear ? "even" : difference > 0 ? "win" : "loss";
+            string verdict = !row.MoreIsBetter || !himo.IsClearOf(plain) ? "even" : difference > 0 ? "win" : "loss";
             string size = Math.Abs(row.Scale * difference).ToString(row.Format, CultureInfo.InvariantCulture);
             html.Append(CultureInfo.InvariantCulture, $"<td class=\"{verdict}\">{(difference >= 0 ? "+" : "−")}{size}</td>");
         }

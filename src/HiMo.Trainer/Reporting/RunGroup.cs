@@ -85,6 +85,10 @@ internal sealed record RunGroup(string Base, string Loss, string Setting, IReadO
 /// <param name="Count">Number of seeds, 1 or more.</param>
 internal readonly record struct Spread(double Mean, double Deviation, int Count)
 {
+    /// <summary>Whether the means differ by more than both deviations together; never where a single seed says nothing about them.</summary>
+    /// <param name="other">The spread to compare with.</param>
+    public bool IsClearOf(Spread other) => Count > 1 && other.Count > 1 && Math.Abs(Mean - other.Mean) > Deviation + other.Deviation;
+
     /// <summary>The spread of the values that are there, or null if none is.</summary>
     /// <param name="values">Values, null where a run has none.</param>
     public static Spread? Of(IEnumerable<double?> values)

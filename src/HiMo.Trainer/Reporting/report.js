@@ -47,6 +47,7 @@
   const showHints = () => hints.forEach((show) => show());
   showHints();
   addEventListener("resize", showHints);
+  document.querySelectorAll("details").forEach((one) => one.addEventListener("toggle", showHints)); // what is folded away has no width
 
   // The count of drawn panels stands on the root element, for whoever waits for the page.
   const ready = () => Promise.all(draw()).then((drawn) => { document.documentElement.dataset.drawn = String(drawn.length); });
