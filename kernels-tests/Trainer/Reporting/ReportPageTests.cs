@@ -160,6 +160,13 @@ internal sealed partial class ReportPageTests
     }
 
     [Test]
+    public void One_seed_colours_no_difference()
+    {
+        string html = File.ReadAllText(Write("seed.html", [.. _runs.Where(run => run.EndsWith("seed0", StringComparison.Ordinal))], null));
+        Assert.That(Part(html, "results"), Does.Contain("<td class=\"even\">−2.0</td>").And.Contain("One seed each").And.Not.Contain("class=\"win\"").And.Not.Contain("class=\"loss\""));
+    }
+
+    [Test]
     public void Text_of_captions_and_names_is_escaped()
     {
         string html = File.ReadAllText(Write("escaped.html", _runs, null));

@@ -93,7 +93,7 @@ internal sealed class ComparisonTable
         foreach ((string model, Cell?[] cells) in _rows)
         {
             table.Append(CultureInfo.InvariantCulture, $"<tr><th scope=\"row\"><b>{ResultTable.Html(model)}</b></th>")
-                .AppendJoin("", cells.Zip(_layout.Columns, (cell, column) => $"<td>{Spread(cell, column)}</td>")).Append("</tr>");
+                .AppendJoin("", cells.Zip(_layout.Columns, (cell, column) => $"<td>{Spread(cell, column).Replace('-', '−')}</td>")).Append("</tr>");
         }
 
         return html.Append(ResultTable.Scrolling(_layout.Title, table.Append("</tbody></table>").ToString())).ToString();

@@ -207,7 +207,7 @@ internal static class ReportFigures
         // The small parts on an axis of their own: beside the whole step they are a hair's breadth.
         Panel parts = new("the loss and the wait alone", "ms a step, median", "");
         Panel whole = new("the whole step", "ms a step, median", "") { Stacked = true };
-        whole.XAxis["range"] = new JsonArray(0, RoomForLabels * step.Where(double.IsFinite).DefaultIfEmpty(1.0).Max());
+        whole.XAxis["range"] = new JsonArray(0, RoomForLongLabels * step.Where(double.IsFinite).DefaultIfEmpty(1.0).Max());
         parts.XAxis["range"] = new JsonArray(0, RoomForLongLabels * small.Max(part => part.Values.Where(double.IsFinite).DefaultIfEmpty(1.0).Max()));
         foreach ((string name, double[] values, string color) in small)
         {
