@@ -6,24 +6,14 @@ using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests.Interop;
 
-/// <summary>The loss in the middle of libtorch's own work on a real device: HIMO_TEST_GPU=1, and a libtorch for CUDA (HIMO_LIBTORCH).</summary>
+/// <summary>The loss in the middle of libtorch's own work on a real device: see <see cref="TorchGpu"/> for what it needs.</summary>
 [TestFixture]
 internal sealed class MoLoLossCudaTests
 {
     private const int Rows = 128, Width = 768;
 
     [OneTimeSetUp]
-    public void NeedsCuda()
-    {
-        TestGpu.NeedsDevice();
-        if (TorchLoader.Find("libtorch_cuda.so") is null)
-        {
-            Assert.Ignore($"Needs a libtorch for CUDA: set {TorchLoader.FolderVariable} to its folder.");
-        }
-
-        TorchLoader.EnsureLoaded();
-        Assert.That(cuda.is_available(), Is.True, "libtorch_cuda is there, and libtorch finds no device");
-    }
+    public void NeedsCuda() => TorchGpu.Needed();
 
     [TestCase(Rows, Width, ScalarType.Float32, 1e-3)]
     [TestCase(Rows, Width, ScalarType.BFloat16, 2e-2)]

@@ -94,17 +94,23 @@ internal sealed class MoLoLossDeviceTests
     public void Workspaces_belong_to_one_shape_and_stream_and_few_are_kept()
     {
         using TrainingStep step = new(s_options, threads: 1);
-        using DeviceSteps steps = new(step, GpuPrecision.Strict);
+        using DevicePool<MatrixShape, GpuWorkspace> pool = new(mostIdle: 8);
         List<GpuWorkspace> seen = [];
         for (int rows = 2; rows < 12; rows++)
         {
-            steps.Use(_gpu, _gpu.Accelerator.DefaultStream, new MatrixShape(rows, 16), (_, workspace) => seen.Add(workspace));
+            Use(_gpu.Accelerator.DefaultStream, rows, seen.Add);
         }
 
-        steps.Use(_gpu, _gpu.Accelerator.DefaultStream, new MatrixShape(11, 16), (_, workspace) => Assert.That(workspace, Is.SameAs(seen[^1])));
-        steps.Use(_gpu, _gpu.Accelerator.DefaultStream, new MatrixShape(2, 16), (_, workspace) => Assert.That(workspace, Is.Not.SameAs(seen[0]), "the oldest was freed"));
+        Use(_gpu.Accelerator.DefaultStream, 11, workspace => Assert.That(workspace, Is.SameAs(seen[^1])));
+        Use(_gpu.Accelerator.DefaultStream, 2, workspace => Assert.That(workspace, Is.Not.SameAs(seen[0]), "the oldest was freed"));
         using ILGPU.Runtime.AcceleratorStream other = _gpu.Accelerator.CreateStream();
-        steps.Use(_gpu, other, new MatrixShape(11, 16), (_, workspace) => Assert.That(workspace, Is.Not.SameAs(seen[^1]), "another stream"));
+        Use(other, 11, workspace => Assert.That(workspace, Is.Not.SameAs(seen[^1]), "another stream"));
+
+        void Use(ILGPU.Runtime.AcceleratorStream stream, int rows, Action<GpuWorkspace> run)
+        {
+            MatrixShape shape = new(rows, 16);
+            pool.Use(stream, shape, () => step.CreateWorkspace(_gpu, shape), run);
+        }
     }
 
     [Test]

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-using HiMo.Kernels;
 using static TorchSharp.torch;
 
 namespace HiMo.Interop;
 
-/// <summary>The numbers of one step in device memory, read when somebody asks.</summary>
-/// <param name="numbers">The tensor that <see cref="GpuWorkspace.CopyResult"/> filled; owned from here on.</param>
+/// <summary>The numbers of one call in device memory, read when somebody asks.</summary>
+/// <param name="numbers">The tensor that the workspace's numbers were copied to; owned from here on.</param>
 /// <param name="read">From its values to the result.</param>
-internal sealed class DeviceResult(Tensor numbers, Func<float[], MoLoResult> read)
+internal sealed class DeviceResult<T>(Tensor numbers, Func<float[], T> read)
+    where T : struct
 {
-    private MoLoResult? _result;
+    private T? _result;
 
     /// <summary>Waits for the device at the first call.</summary>
-    public MoLoResult Read()
+    public T Read()
     {
         lock (numbers)
         {
@@ -32,7 +32,7 @@ internal sealed class DeviceResult(Tensor numbers, Func<float[], MoLoResult> rea
     {
         lock (numbers)
         {
-            _result ??= default(MoLoResult);
+            _result ??= default(T);
             numbers.Dispose();
         }
     }

@@ -11,8 +11,10 @@ namespace HiMo.Interop;
 /// </summary>
 /// <remarks>
 /// <para>Rows are taken as they are; HiMo-CLIP gives unit rows: <c>hide.forward(nn.functional.normalize(texts, dim: 1))</c>.
-/// Inputs are float32, float64, float16 or bfloat16 on the CPU, with any strides; the arithmetic is float32, output and gradient
+/// Inputs are float32, float64, float16 or bfloat16, with any strides; the arithmetic is float32, output and gradient
 /// come in the input's type. One instance may be used by several threads at once.</para>
+/// <para>CUDA tensors are used in libtorch's own context, on its current stream, without waiting: values are not looked at there, so NaN in gives NaN
+/// out. NotSupportedException names a shape that the GPU does not have.</para>
 /// <para>Backward decomposes the batch again: that is what makes it independent of what happened in between. Gradients that
 /// are not finite give a gradient of NaN. It can be differentiated once only, see <see cref="MoLoLoss"/>.</para>
 /// </remarks>
@@ -27,7 +29,7 @@ namespace HiMo.Interop;
 /// Console.WriteLine($"{hide.LastResult.M} components explain {hide.LastResult.ExplainedVariance}");
 /// </code>
 /// </example>
-public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
+public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
 {
     private readonly InstancePool<HiDe> _pool;
     private readonly OneTimeWarnings _warnings = new(nameof(HiDeComponents));
@@ -45,6 +47,7 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
     {
         _tau = tau;
         _pool = new InstancePool<HiDe>(() => new HiDe(tau, basisGradient, threads));
+        _deviceHiDe = new Lazy<HiDe>(() => new HiDe(tau, basisGradient, threads: 1));
         _ = _pool.Use(hide => hide.Results.Length);       // finds values out of range here
     }
 
@@ -58,10 +61,11 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
         remove => _warnings.Listeners -= value;
     }
 
-    /// <summary>m, explained variance and gap of the last call; the default before the first.</summary>
-    public HiDeResult LastResult => _last?.Result ?? default;
+    /// <summary>m, explained variance and gap of the last call; the default before the first. On a GPU, asking waits for it,
+    /// and is the moment when <see cref="Warning"/> may be raised.</summary>
+    public HiDeResult LastResult => _last is { } last ? last.OnDevice?.Read() ?? last.Result : default;
 
-    /// <summary>Eigenvalues of the last call's centred rows, descending, min(N, d) of them; empty before the first call.</summary>
+    /// <summary>Eigenvalues of the last call's centred rows, descending, min(N, d) of them; empty before the first call and on a GPU.</summary>
     public IReadOnlyList<float> LastSpectrum => _last?.Spectrum ?? [];
 
     /// <summary>The batch rebuilt from its leading components, N x d.</summary>
@@ -70,19 +74,26 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
     /// <exception cref="ArgumentException">A shape, type, device or value is not as described; the message names the argument.</exception>
     public override Tensor forward(Tensor texts)
     {
-        Features.CheckMatrix(texts);
+        Features.CheckMatrix(texts, mayBeOnGpu: true);
         using DisposeScope scope = NewDisposeScope();
         bool recording = is_grad_enabled() && texts.requires_grad;
         using IDisposable constant = no_grad();
         Tensor rows = TensorMemory.RowMajorFloat32(texts);
-        Tensor components = empty(texts.size(0), texts.size(1), ScalarType.Float32);
-        _last = _pool.Use(hide =>
+        Tensor components = empty(texts.size(0), texts.size(1), ScalarType.Float32, texts.device);
+        bool isOnDevice = TorchStream.IsOnDevice(texts, _emulated);
+        if (isOnDevice)
         {
-            hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
-            return new Evaluation(hide.Results[0], hide.Spectrum(0).ToArray());
-        });
-        HiDeResult found = _last.Result;
-        _warnings.Tell(found.Warnings, found.M, found.RelativeGap, _tau);
+            ForwardOnDevice(rows, components);
+        }
+        else
+        {
+            _last = _pool.Use(hide =>
+            {
+                hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
+                return new Evaluation(Told(hide.Results[0]), hide.Spectrum(0).ToArray(), OnDevice: null);
+            });
+        }
+
         Tensor result = components.to(texts.dtype);
         if (!recording)
         {
@@ -90,7 +101,7 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
         }
 
         using IDisposable recorded = enable_grad();
-        return HiDeFunction.Link(texts, result, rows.detach().clone(), Backward).MoveToOuterDisposeScope();
+        return HiDeFunction.Link(texts, result, rows.detach().clone(), isOnDevice ? BackwardOnDevice : Backward).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -99,9 +110,20 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
         if (disposing)
         {
             _pool.Dispose();
+            _workspaces.Dispose();
+            if (_deviceHiDe.IsValueCreated)
+            {
+                _deviceHiDe.Value.Dispose();
+            }
         }
 
         base.Dispose(disposing);
+    }
+
+    private HiDeResult Told(HiDeResult found)
+    {
+        _warnings.Tell(found.Warnings, found.M, found.RelativeGap, _tau);
+        return found;
     }
 
     /// <summary>dL/dtexts; throws nothing, as it runs inside libtorch.</summary>
@@ -123,5 +145,5 @@ public sealed class HiDeComponents : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>One object, so that a reader on another thread never sees half of it.</summary>
-    private sealed record Evaluation(HiDeResult Result, float[] Spectrum);
+    private sealed record Evaluation(HiDeResult Result, float[] Spectrum, DeviceResult<HiDeResult>? OnDevice);
 }

@@ -12,7 +12,8 @@ public sealed partial class MoLoLoss
     /// local row i being gathered row <paramref name="targetOffset"/> + i. The caller brings the gather: normalise, run
     /// <see cref="HiDeComponents"/> on the own texts, gather unit images, unit texts and u', call this. Every operand that requires
     /// gradient gets it; a gather that hands gradients back to their ranks then gives each row the contributions of all ranks. With
-    /// <see cref="MoLoOptions.GatherWithGrad"/> off, gathered operands are constants, as the authors trained.
+    /// <see cref="MoLoOptions.GatherWithGrad"/> off, gathered operands are constants, as the authors trained. CUDA tensors, all on one device, are used
+    /// in place, as in <see cref="forward"/>.
     /// </summary>
     /// <param name="local">B x d operands of this rank.</param>
     /// <param name="gathered">N x d operands of all ranks, the own rows among them.</param>
@@ -25,11 +26,24 @@ public sealed partial class MoLoLoss
     {
         ArgumentNullException.ThrowIfNull(local);
         ArgumentNullException.ThrowIfNull(gathered);
-        double scale = Features.CheckScalar(logitScale);
+        ArgumentNullException.ThrowIfNull(logitScale);
         using DisposeScope scope = NewDisposeScope();
         bool recording = is_grad_enabled();
         Operand[] operands = [.. Operands(local, "local", recording), .. Operands(gathered, "gathered", recording && _options.GatherWithGrad)];
         bool scaleNeeds = recording && logitScale.requires_grad;
+        foreach (Operand operand in operands)
+        {
+            operand.CheckDevice(local.Images.device);
+        }
+
+        if (TorchStream.IsOnDevice(local.Images, _emulated))
+        {
+            Features.CheckDevice(logitScale, local.Images.device);
+            Features.CheckOneElement(logitScale);
+            return ForwardRankOnDevice(operands, targetOffset, logitScale, scaleNeeds).MoveToOuterDisposeScope();
+        }
+
+        double scale = Features.CheckScalar(logitScale);
         if (scaleNeeds && operands.All(operand => operand.Gradient is null))
         {
             operands[0].ReceiveGradient();      // the logit scale's gradient comes with a backward pass
@@ -40,16 +54,21 @@ public sealed partial class MoLoLoss
         GC.KeepAlive(operands);
         _last = new Evaluation(result, [], OnDevice: null);
         Tensor loss = tensor(result.Loss, local.Images.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32);
-        if (operands.All(operand => operand.Gradient is null))
+        Tensor? gradScale = scaleNeeds ? tensor(result.GradLogitScale, ScalarType.Float64).reshape(logitScale.shape) : null;
+        return Link(operands, loss, logitScale, gradScale).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The loss as a function of its operands and the scale; the loss itself where nobody wants a gradient.</summary>
+    private static Tensor Link(Operand[] operands, Tensor loss, Tensor logitScale, Tensor? gradScale)
+    {
+        if (gradScale is null && !operands.Any(operand => operand.IsWanted))
         {
-            return loss.MoveToOuterDisposeScope();
+            return loss;
         }
 
         Operand[] given = [.. operands.Where(operand => operand.Tensor is not null)];
-        Tensor? gradScale = scaleNeeds ? tensor(result.GradLogitScale, ScalarType.Float64).reshape(logitScale.shape) : null;
         return MoLoFunction.Link(
-            [.. given.Select(operand => operand.Tensor!), logitScale], loss, [.. given.Select(operand => operand.IsWanted ? operand.Gradient : null), gradScale])
-            .MoveToOuterDisposeScope();
+            [.. given.Select(operand => operand.Tensor!), logitScale], loss, [.. given.Select(operand => operand.IsWanted ? operand.Gradient : null), gradScale]);
     }
 
     private static Operand[] Operands(RankFeatures features, string name, bool recording) =>
@@ -80,13 +99,14 @@ public sealed partial class MoLoLoss
     private sealed class Operand
     {
         private readonly Tensor? _rows;
+        private readonly string _name;
 
         public Operand(Tensor? tensor, string name, bool recording)
         {
-            Tensor = tensor;
+            (Tensor, _name) = (tensor, name);
             if (tensor is not null)
             {
-                Features.CheckMatrix(tensor, mayBeOnGpu: false, name);
+                Features.CheckMatrix(tensor, mayBeOnGpu: true, name);
                 _rows = TensorMemory.RowMajorFloat32(tensor);
                 IsWanted = recording && tensor.requires_grad;
                 if (IsWanted)
@@ -104,8 +124,23 @@ public sealed partial class MoLoLoss
 
         public void ReceiveGradient() => Gradient = NewGradient(Tensor!);
 
+        public void CheckDevice(Device wanted)
+        {
+            if (Tensor is not null)
+            {
+                Features.CheckDevice(Tensor, wanted, _name);
+            }
+        }
+
         public ReadOnlyMatrixView Read() => _rows is null ? default : TensorMemory.Read(_rows);
 
         public MatrixView Write() => Gradient is null ? default : TensorMemory.Write(Gradient);
+
+        public GpuMatrix Read(Gpu gpu) => Wrap(gpu, _rows);
+
+        public GpuMatrix Write(Gpu gpu) => Wrap(gpu, Gradient);
+
+        private GpuMatrix Wrap(Gpu gpu, Tensor? memory) =>
+            memory is null ? default : TensorMemory.Wrap(gpu, memory, new MatrixShape((int)memory.size(0), (int)memory.size(1)));
     }
 }

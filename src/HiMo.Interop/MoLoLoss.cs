@@ -36,6 +36,7 @@ namespace HiMo.Interop;
 public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
 {
     private readonly MoLoOptions _options;
+    private readonly GpuPrecision _precision;
     private readonly InstancePool<TrainingStep> _steps;
     private readonly InstancePool<MoLo> _ranks;
     private readonly OneTimeWarnings _warnings = new(nameof(MoLoLoss));
@@ -53,7 +54,9 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         _options = options ?? new MoLoOptions();
         _steps = new InstancePool<TrainingStep>(() => new TrainingStep(_options, threads));
         _ranks = new InstancePool<MoLo>(() => new MoLo(_options, threads));
-        _deviceSteps = new Lazy<DeviceSteps>(() => new DeviceSteps(new TrainingStep(_options, threads: 1), precision));
+        _precision = precision;
+        _deviceStep = new Lazy<TrainingStep>(() => new TrainingStep(_options, threads: 1));
+        _deviceMoLo = new Lazy<MoLo>(() => new MoLo(_options, threads: 1));
         _ = _steps.Use(step => step.Spectrum.Length);       // finds values out of range here
     }
 
@@ -97,7 +100,7 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
                 $"texts is {Features.Shape(texts)}, images is {Features.Shape(images)}; both must be N x d.", nameof(texts));
         }
 
-        if (IsOnDevice(images))
+        if (TorchStream.IsOnDevice(images, _emulated))
         {
             return ForwardOnDevice(images, texts, logitScale);
         }
@@ -132,10 +135,10 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
         {
             _steps.Dispose();
             _ranks.Dispose();
-            if (_deviceSteps.IsValueCreated)
-            {
-                _deviceSteps.Value.Dispose();
-            }
+            _stepWorkspaces.Dispose();
+            _rankWorkspaces.Dispose();
+            Free(_deviceStep);
+            Free(_deviceMoLo);
         }
 
         base.Dispose(disposing);
@@ -146,6 +149,15 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     private static Tensor Relay(Tensor input) => input.requires_grad ? input.view(input.shape) : input;
 
     private static Tensor NewGradient(Tensor like) => empty(like.size(0), like.size(1), ScalarType.Float32, like.device);
+
+    private static void Free<T>(Lazy<T> lazy)
+        where T : IDisposable
+    {
+        if (lazy.IsValueCreated)
+        {
+            lazy.Value.Dispose();
+        }
+    }
 
     private MoLoResult Run(Tensor images, Tensor texts, double scale, Tensor? gradImages, Tensor? gradTexts)
     {
@@ -178,5 +190,5 @@ public sealed partial class MoLoLoss : nn.Module<Tensor, Tensor, Tensor, Tensor>
     }
 
     /// <summary>One object, so that a reader on another thread never sees half of it.</summary>
-    private sealed record Evaluation(MoLoResult Result, float[] Spectrum, DeviceResult? OnDevice);
+    private sealed record Evaluation(MoLoResult Result, float[] Spectrum, DeviceResult<MoLoResult>? OnDevice);
 }

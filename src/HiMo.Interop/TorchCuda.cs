@@ -11,6 +11,9 @@ internal static unsafe class TorchCuda
 {
     private const string Function = "aoti_torch_get_current_cuda_stream";
 
+    /// <summary>The file that makes a libtorch one for CUDA.</summary>
+    public static string Library { get; } = OperatingSystem.IsWindows() ? "torch_cuda.dll" : "libtorch_cuda.so";
+
     private static readonly Lazy<nint> s_currentStream = new(FindFunction);
 
     /// <summary>libtorch's current stream of a device on this thread, a cudaStream_t.</summary>
@@ -24,9 +27,8 @@ internal static unsafe class TorchCuda
 
     private static nint FindFunction()
     {
-        string library = OperatingSystem.IsWindows() ? "torch_cuda.dll" : "libtorch_cuda.so";
-        return NativeLibrary.TryLoad(TorchLoader.Find(library) ?? library, out nint handle) && NativeLibrary.TryGetExport(handle, Function, out nint address)
+        return NativeLibrary.TryLoad(TorchLoader.Find(Library) ?? Library, out nint handle) && NativeLibrary.TryGetExport(handle, Function, out nint address)
             ? address
-            : throw new GpuException($"{library} was not found or lacks {Function}, which libtorch 2.10 has: use that version's CUDA package.");
+            : throw new GpuException($"{Library} was not found or lacks {Function}, which libtorch 2.10 has: use that version's CUDA package.");
     }
 }

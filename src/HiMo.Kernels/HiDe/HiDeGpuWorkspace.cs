@@ -75,9 +75,30 @@ public sealed class HiDeGpuWorkspace : IDisposable
         float[] rank = new float[2 * Groups];
         Gpu.Read(used, _hide.Kept, kept.AsSpan());
         Gpu.Read(used, _hide.Rank, rank.AsSpan());
-        return [.. kept.Select((m, group) => new HiDeResult(
-            m, rank[2 * group], rank[(2 * group) + 1], new ExplainedRank(m, m, 0.0, rank[(2 * group) + 1]).Warnings(Shape.Rows, Shape.Columns)))];
+        return [.. kept.Select((m, group) => ToResult(m, rank[2 * group], rank[(2 * group) + 1], Shape))];
     }
+
+    /// <summary>Words of <see cref="CopyResult"/>: explained variance, relative gap, the bits of m.</summary>
+    internal const int ResultLength = 3;
+
+    /// <summary>The numbers of a single group as the CPU form reports them.</summary>
+    /// <param name="words">Those of <see cref="CopyResult"/>.</param>
+    /// <param name="shape">N x d.</param>
+    internal static HiDeResult ToResult(ReadOnlySpan<float> words, MatrixShape shape) => ToResult(BitConverter.SingleToInt32Bits(words[2]), words[0], words[1], shape);
+
+    /// <summary>Enqueues a copy of the first group's numbers within the device.</summary>
+    /// <param name="stream">The stream of the last forward pass.</param>
+    /// <param name="target">1 x <see cref="ResultLength"/>.</param>
+    internal void CopyResult(AcceleratorStream stream, GpuMatrix target)
+    {
+        using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+        ArrayView<float> words = target.As<float>();
+        words.SubView(0, 2).CopyFrom(stream, _hide.Rank.SubView(0, 2));
+        words.SubView(2, 1).CopyFrom(stream, _hide.Kept.Cast<float>().SubView(0, 1));
+    }
+
+    private static HiDeResult ToResult(int m, float explained, float gap, MatrixShape shape) =>
+        new(m, explained, gap, new ExplainedRank(m, m, 0.0, gap).Warnings(shape.Rows, shape.Columns));
 
     /// <summary>Frees the memory; work that uses it must have been waited for.</summary>
     public void Dispose()

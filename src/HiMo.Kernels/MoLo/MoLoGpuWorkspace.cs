@@ -82,7 +82,21 @@ public sealed class MoLoGpuWorkspace : IDisposable
         using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
         Span<float> numbers = stackalloc float[4];
         Gpu.Read(stream ?? Gpu.Accelerator.DefaultStream, _summary.View.BaseView.SubView(0, 4), numbers);
-        return new MoLoResult { Loss = numbers[0], Global = numbers[1], Component = numbers[2], M = 0, ExplainedVariance = 0.0, GradLogitScale = numbers[3] };
+        return ToResult(numbers);
+    }
+
+    /// <summary>The device's numbers as the CPU form reports them.</summary>
+    /// <param name="numbers">Those of <see cref="Summary"/>.</param>
+    internal static MoLoResult ToResult(ReadOnlySpan<float> numbers) =>
+        new() { Loss = numbers[0], Global = numbers[1], Component = numbers[2], M = 0, ExplainedVariance = 0.0, GradLogitScale = numbers[3] };
+
+    /// <summary>Enqueues a copy of the last run's <see cref="Summary"/> within the device.</summary>
+    /// <param name="stream">The stream of that run.</param>
+    /// <param name="target">1 x 4.</param>
+    internal void CopyResult(AcceleratorStream stream, GpuMatrix target)
+    {
+        using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+        target.As<float>().SubView(0, 4).CopyFrom(stream, _summary.View.BaseView.SubView(0, 4));
     }
 
     /// <summary>Frees the memory; work that uses it must have been waited for.</summary>
