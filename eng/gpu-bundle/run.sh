@@ -24,7 +24,7 @@ tests       420  the GPU tests of the suite on the device
 bench       240  device time of the step, launch by launch and as a replayed graph
 profile     120  device time of every kernel
 baselines   240  the loss in plain torch operations, and the machine's rates (Python's torch)
-torch       240  TorchSharp on Python's libtorch: symbols, then the loss between libtorch's kernels
+torch       240  TorchSharp on Python's libtorch: symbols, then the loss between libtorch's kernels, training and evaluation
 training    240  a training step with ours and with plain losses: images per second, the loss's share
 memcheck    300  compute-sanitizer: wrong addresses
 racecheck   300  compute-sanitizer: races in shared memory
@@ -86,7 +86,7 @@ python_libtorch() {   # sets HIMO_LIBTORCH, or says what is missing
 stage_torch() {
   python_libtorch || return
   trainer doctor | grep -A1 -w libtorch     # its symbols are compared before it is loaded
-  run_tests "FullyQualifiedName~MoLoLossCudaTests."
+  run_tests "FullyQualifiedName~MoLoLossCudaTests.|FullyQualifiedName~TrainingCudaTests."
 }
 
 stage_training() {

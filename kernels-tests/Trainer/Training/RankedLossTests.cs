@@ -20,7 +20,8 @@ internal sealed class RankedLossTests
         using DisposeScope scope = NewDisposeScope();
         using RankedLoss loss = new(golden.Options with { GatherWithGrad = gatherWithGrad }, golden.Ranks, threads: 1);
         Tensor images = Leaf(golden.Images()), texts = Leaf(golden.Texts()), scale = tensor(golden.LogitScale, float32, requires_grad: true);
-        (Tensor value, LossMeasures measures) = loss.Forward(images, texts, scale);
+        Tensor value = loss.Forward(images, texts, scale);
+        LossMeasures measures = loss.LastMeasures;
         value.backward();
         double[] totals = [.. Enumerable.Range(0, golden.Ranks).Select(rank => golden.Scalar(rank, "total"))];
         Expect.Loss(measures.Loss, totals.Average(), 2e-6, "loss");
@@ -50,7 +51,8 @@ internal sealed class RankedLossTests
         MoLoOptions options = new() { Components = components, Lambda = lambda };
         using RankedLoss whole = new(options, 1, 1), ranked = new(options, 4, 1);
         Tensor images = randn(new long[] { 32, 48 }, generator: generator), texts = randn(new long[] { 32, 48 }, generator: generator), scale = tensor(2.0f);
-        LossMeasures one = whole.Forward(images, texts, scale).Measures, four = ranked.Forward(images, texts, scale).Measures;
+        _ = (whole.Forward(images, texts, scale), ranked.Forward(images, texts, scale));
+        LossMeasures one = whole.LastMeasures, four = ranked.LastMeasures;
         Expect.Loss(four.Global, one.Global, 2e-6, "the contrast is over all");
         Assert.That(four.Component, lambda > 0.0 ? Is.Not.EqualTo(one.Component).Within(1e-4) : Is.Zero, "the components are of each part");
     }

@@ -201,17 +201,4 @@ internal sealed class ResumeTests
         start.Environment["OMP_NUM_THREADS"] = "1";
         return Process.Start(start)!;
     }
-
-    /// <summary>Acts when a line appears; training reports on its own thread, so the next step sees it.</summary>
-    private sealed class LineWatcher(string start, Action act) : StringWriter
-    {
-        public override void WriteLine(string? value)
-        {
-            base.WriteLine(value);
-            if (value!.StartsWith(start, StringComparison.Ordinal))
-            {
-                act();
-            }
-        }
-    }
 }

@@ -55,5 +55,5 @@ internal static class TrainingModels
     }
 
     public static double[] Gradients(ClipModel model) =>
-        [.. model.named_parameters().Where(pair => pair.parameter.grad is not null).SelectMany(pair => pair.parameter.grad!.to(float64).flatten().data<double>().ToArray())];
+        [.. model.named_parameters().Where(pair => pair.parameter.grad is not null).SelectMany(pair => pair.parameter.grad!.to(float64, CPU).flatten().data<double>().ToArray())];
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole training step on one device of libtorch's: CUDA where HIMO_LIBTORCH names a libtorch for it, the CPU in tests. The trainer's own loop works on
-// the CPU only; this is its model and loss with torch's AdamW, for how much of a step on a GPU the loss takes.
+// A whole training step on one device of libtorch's, the CPU in tests: the trainer's model and each of several losses with torch's AdamW, on images that
+// stay there and token ids that come from the CPU, for how much of a step on a GPU the loss takes.
 using System.Text.Json.Nodes;
 using HiMo.Interop;
 using HiMo.Kernels;
@@ -10,7 +10,7 @@ using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
-/// <summary>Both encoders, loss, backward and AdamW on random pairs that stay on the device; the same step with each of several losses, in turn.</summary>
+/// <summary>Both encoders, loss, backward and AdamW on random pairs; the same step with each of several losses, in turn.</summary>
 internal sealed class DeviceTrainStep : IDisposable
 {
     private const double LearningRate = 1e-6;
@@ -28,22 +28,16 @@ internal sealed class DeviceTrainStep : IDisposable
     /// <summary>Makes model and batch there.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="rows">Pairs in a step.</param>
-    /// <param name="device">Where everything lies.</param>
+    /// <param name="device">Where everything lies, from <see cref="TorchDevice.Open"/>.</param>
     /// <param name="precision">Of the encoders' products; parameters, features and loss are in float32.</param>
-    public DeviceTrainStep(ClipConfig config, int rows, DeviceType device, Precision precision)
+    public DeviceTrainStep(ClipConfig config, int rows, Device device, Precision precision)
     {
-        TorchLoader.EnsureLoaded();
-        if (device == DeviceType.CUDA && !cuda.is_available())
-        {
-            throw new UserError($"libtorch finds no CUDA device. Set {TorchLoader.FolderVariable} to the folder of a libtorch for CUDA; ./himo doctor says what that one is");
-        }
-
-        (_device, _rows) = (new Device(device), rows);
+        (_device, _rows) = (device, rows);
         _model = ClipModel.Create(config, seed: 1).to(_device);
         _model.ProductType = BatchGradient.ProductType(precision);
         TrainingBatch batch = TrainStepBenchmark.RandomPairs(config, rows);
-        _images = batch.Images(config.ImageResolution).to(_device);
-        _ids = tensor(batch.Ids, [rows, config.ContextLength]).to(_device);
+        _images = batch.Images(config.ImageResolution, _device);
+        _ids = tensor(batch.Ids, [rows, config.ContextLength]);
         _optimizer = optim.AdamW(_model.parameters(), lr: LearningRate, weight_decay: WeightDecay);
         _losses =
         [

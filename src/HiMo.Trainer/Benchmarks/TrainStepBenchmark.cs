@@ -123,7 +123,7 @@ internal sealed class TrainStepBenchmark : IDisposable
             using DisposeScope scope = NewDisposeScope();
             ClipConfig config = _owner._parts.Model.Config;
             int rows = _owner._config.Batch;
-            Tensor images = _model.EncodeImage(_owner._batch.Images(config.ImageResolution)), texts = _model.EncodeText(tensor(_owner._batch.Ids, [rows, config.ContextLength]));
+            Tensor images = _model.EncodeImage(_owner._batch.Images(config.ImageResolution, CPU)), texts = _model.EncodeText(tensor(_owner._batch.Ids, [rows, config.ContextLength]));
             Tensor loss = _loss.forward(images, texts, _model.LogitScale);
             _optimizer.zero_grad();
             loss.backward();

@@ -34,7 +34,7 @@ internal sealed record StoredTensor(CheckpointFile File, string Name, ScalarType
     }
 
     /// <summary>Reads the elements into a tensor of the same shape, converting to its type.</summary>
-    /// <param name="target">Any type and strides; a row-major one is filled in pieces, so nothing of the file's size is allocated.</param>
+    /// <param name="target">Any type, strides and device; a row-major one is filled in pieces, so nothing of the file's size is allocated.</param>
     /// <exception cref="UserError">The file cannot be read.</exception>
     public void CopyTo(Tensor target)
     {
@@ -69,13 +69,14 @@ internal sealed record StoredTensor(CheckpointFile File, string Name, ScalarType
     private void ReadInto(Tensor flat)
     {
         int storedWidth = ElementBytes(Type);
+        bool isInPlace = flat.dtype == Type && flat.device_type == DeviceType.CPU;
         for (long start = 0; start < flat.shape[0]; start += ChunkElements)
         {
             using DisposeScope scope = NewDisposeScope();
             Tensor part = flat.narrow(0, start, Math.Min(ChunkElements, flat.shape[0] - start));
-            Tensor stored = flat.dtype == Type ? part : empty(part.shape, Type);
+            Tensor stored = isInPlace ? part : empty(part.shape, Type);
             File.Read(stored.bytes, Offset + (start * storedWidth), $"tensor {Name}");
-            if (flat.dtype != Type)
+            if (!isInPlace)
             {
                 _ = part.copy_(stored);
             }

@@ -27,16 +27,6 @@ internal enum TrainStepSize
     VitB16,
 }
 
-/// <summary>Where <c>bench train-step</c> runs.</summary>
-internal enum TrainStepDevice
-{
-    /// <summary>This trainer's step, on the processor.</summary>
-    Cpu,
-
-    /// <summary>Its model and loss with torch's optimizer, on the first GPU.</summary>
-    Cuda,
-}
-
 /// <summary><c>bench train-step</c>: a whole training step against the same model written plainly, and where its time goes.</summary>
 internal static class BenchTrainStepCommand
 {
@@ -50,7 +40,7 @@ internal static class BenchTrainStepCommand
         Option<int> threads = new("--threads") { Description = "Threads of both sides. [one per processor]", HelpName = "T", DefaultValueFactory = _ => Environment.ProcessorCount };
         Option<double> seconds = new("--seconds") { Description = "Time for the comparison.", HelpName = "S", DefaultValueFactory = _ => 30.0 };
         Option<Precision> precision = ChoiceOption.Create("--precision", Precision.Float32, "A lower one is timed against float32 in the place of the plain model.");
-        Option<TrainStepDevice> device = ChoiceOption.Create("--device", TrainStepDevice.Cpu, "cuda: the step with our loss and with plain ones, each loss's share; needs a libtorch for CUDA (HIMO_LIBTORCH).");
+        Option<string> device = DeviceOption.Create("A GPU: the step with our loss and with plain ones, each loss's share.");
         Option<bool> json = new("--json") { Description = "Print one JSON object." };
         Option<int> only = new("--only") { Description = "Run this many steps of ours and print their milliseconds: what the profile starts.", Hidden = true };
         Command command = new("train-step", "A whole training step: against the same model in plain TorchSharp, the optimizer's share, the share of matrix products.")
@@ -75,9 +65,9 @@ internal static class BenchTrainStepCommand
                 return;
             }
 
-            if (parse.GetValue(device) == TrainStepDevice.Cuda)
+            if (TorchDevice.Open(parse.GetRequiredValue(device)) is { type: DeviceType.CUDA } gpu)
             {
-                using DeviceTrainStep step = new(model, pairs, DeviceType.CUDA, wanted);
+                using DeviceTrainStep step = new(model, pairs, gpu, wanted);
                 JsonObject measured = step.Measure(parse.GetValue(seconds), cancel);
                 output.WriteLine(parse.GetValue(json) ? measured.ToJsonString(s_indented) : Text(measured));
                 return;

@@ -10,7 +10,7 @@ namespace HiMo.Trainer;
 internal static class CommandLine
 {
     /// <summary>What the program is, in one sentence.</summary>
-    public const string Summary = "HiMo-CLIP's training objective on the CPU: fine-tune a CLIP with it, evaluate, and look at what it did.";
+    public const string Summary = "HiMo-CLIP's training objective: fine-tune a CLIP with it, evaluate, and look at what it did.";
 
     private const string DemoModel = "out/demo/runs/himo-base1-seed0/model.safetensors";
 

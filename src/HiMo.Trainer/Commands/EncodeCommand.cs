@@ -109,7 +109,7 @@ internal static class EncodeCommand
             Tensor part = from_array(input.Elements[(start * rowElements)..((start + count) * rowElements)]).reshape(shape);
             try
             {
-                encode(part).data<float>().CopyTo(features, start * width);
+                encode(part).cpu().data<float>().CopyTo(features, start * width);
             }
             catch (ArgumentException failure)
             {

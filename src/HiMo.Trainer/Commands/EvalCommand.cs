@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.CommandLine;
 using System.Text.Json.Nodes;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
@@ -50,7 +52,7 @@ internal static class EvalCommand
         return command;
     }
 
-    /// <summary>Loads a checkpoint and measures it.</summary>
+    /// <summary>Loads a checkpoint onto a device and measures it.</summary>
     /// <param name="checkpoint">The file.</param>
     /// <param name="data">The set's folder or file.</param>
     /// <param name="context">Text positions, or null for the checkpoint's.</param>
@@ -58,12 +60,13 @@ internal static class EvalCommand
     /// <param name="cancel">Stops between batches.</param>
     /// <param name="protocol">Which set it is.</param>
     /// <param name="images">Folder of the images, or null for the set's usual one.</param>
+    /// <param name="device">Where the encoders run; null is the CPU.</param>
     /// <returns>What <c>eval.json</c> holds.</returns>
     /// <exception cref="UserError">A file is missing or damaged.</exception>
     public static JsonObject Run(
-        string checkpoint, string data, int? context, string? vocab, CancellationToken cancel, Protocol protocol = Protocol.Growing, string? images = null)
+        string checkpoint, string data, int? context, string? vocab, CancellationToken cancel, Protocol protocol = Protocol.Growing, string? images = null, Device? device = null)
     {
-        using ClipModel model = ClipModel.Load(checkpoint, context);
+        using ClipModel model = ClipModel.Load(checkpoint, context).to(device ?? CPU);
         return Run(model, Tokenizers.For(model.Metadata, vocab, checkpoint), checkpoint, new EvaluationRequest(protocol, data) { Images = images }, record: null, cancel);
     }
 

@@ -87,6 +87,7 @@ internal sealed class TrainOptionSet
         Number("--ranks", s_standard.Ranks, "Equal parts of the batch that HiDe sees one at a time, as with as many GPUs.", (config, value) => config with { Ranks = value });
         Choice("--precision", s_standard.Precision, "Type of the encoders' products; weights and loss stay float32.", (config, value) => config with { Precision = value });
         Choice("--activation-checkpointing", OnOff.Off, "Whether blocks are computed again in the backward pass to save memory.", (config, value) => config with { ActivationCheckpointing = value == OnOff.On });
+        Text(TorchDevice.Option, $"Where it computes; a run may go on elsewhere. [{TorchDevice.Cpu}]", (config, value) => config with { Device = value }, DeviceOption.Names);
         Number("--threads", s_standard.Threads, "Threads of libtorch and of the loss; 0 takes one per processor.", (config, value) => config with { Threads = value });
     }
 

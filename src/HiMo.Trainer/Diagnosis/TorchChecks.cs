@@ -53,7 +53,7 @@ internal static class TorchChecks
 
     private static bool IsForeign => Environment.GetEnvironmentVariable(TorchLoader.FolderVariable) is { Length: > 0 };
 
-    private static string Cuda() => TorchLoader.Find("libtorch_cuda.so") is not string library ? ""
+    private static string Cuda() => TorchLoader.Find(TorchCuda.Library) is not string library ? ""
         : torch.cuda.is_available() ? $", {torch.cuda.device_count()} CUDA devices" : $", no CUDA device though there is {library}";
 
     /// <summary>MKL is linked into libtorch and exports its own version text.</summary>

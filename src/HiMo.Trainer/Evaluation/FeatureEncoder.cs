@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
-/// <summary>Unit features of many images and texts: texts of equal ids are encoded once, texts of like length together.</summary>
+/// <summary>
+/// Unit features of many images and texts: texts of equal ids are encoded once, texts of like length together. The encoders run where the model
+/// lies; features come back to the CPU batch by batch, and what is made of them is computed there.
+/// </summary>
 internal static class FeatureEncoder
 {
     private const int TextBatch = 256;
@@ -65,7 +68,7 @@ internal static class FeatureEncoder
         {
             cancel.ThrowIfCancellationRequested();
             using DisposeScope batch = NewDisposeScope();
-            parts.Add(model.EncodeImage(tensor(load(first, Math.Min(ImageBatch, count - first))).view(-1, 3, size, size)).MoveToOuterDisposeScope());
+            parts.Add(model.EncodeImage(tensor(load(first, Math.Min(ImageBatch, count - first))).view(-1, 3, size, size)).cpu().MoveToOuterDisposeScope());
         }
 
         return Unit(cat(parts), "image").MoveToOuterDisposeScope();
@@ -109,7 +112,7 @@ internal static class FeatureEncoder
                 Array.Copy(sorted[start + i].Ids, 0, ids, i * context, context);
             }
 
-            parts.Add(model.EncodeText(tensor(ids).view(count, context)).MoveToOuterDisposeScope());
+            parts.Add(model.EncodeText(tensor(ids).view(count, context)).cpu().MoveToOuterDisposeScope());
         }
 
         Tensor order = tensor(Array.ConvertAll(rowOfText, row => place[row]));

@@ -84,7 +84,8 @@ public sealed partial class ClipModel
         foreach ((string name, Parameter parameter) in named_parameters().OrderBy(pair => pair.name, StringComparer.Ordinal))
         {
             hash.AppendData(Encoding.UTF8.GetBytes(name));
-            hash.AppendData(parameter.bytes);
+            using Tensor host = parameter.detach().cpu();
+            hash.AppendData(host.bytes);
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset());

@@ -15,7 +15,7 @@ public sealed partial class ClipModel
 
     /// <summary>Decodes, preprocesses and encodes image files; the features are made unit vectors.</summary>
     /// <param name="files">JPEG, PNG or WebP files, at least one.</param>
-    /// <returns>n x e, rows of length 1, so that products with those of <see cref="EncodeTexts"/> are cosines.</returns>
+    /// <returns>n x e on the CPU, rows of length 1, so that products with those of <see cref="EncodeTexts"/> are cosines.</returns>
     /// <exception cref="UserError">A file cannot be read or decoded; the message names it.</exception>
     /// <example>
     /// <code>
@@ -46,7 +46,7 @@ public sealed partial class ClipModel
     /// <param name="vocabulary">
     /// CLIP's vocabulary, a file or a folder with one; null takes the checkpoint's own words, else HIMO_VOCAB, else the checkpoint's folder.
     /// </param>
-    /// <returns>n x e, rows of length 1.</returns>
+    /// <returns>n x e on the CPU, rows of length 1.</returns>
     /// <exception cref="UserError">No vocabulary is found, or a text has a word that a word list lacks.</exception>
     public Tensor EncodeTexts(IReadOnlyList<string> texts, string? vocabulary = null)
     {

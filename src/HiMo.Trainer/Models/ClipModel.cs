@@ -14,6 +14,7 @@ namespace HiMo.Trainer;
 /// <remarks>
 /// Only the pooled position is computed in the last block, and text beyond the last end token of a batch is not computed
 /// at all: a causal mask hides both from the result, so features and gradients are those of the full computation.
+/// A GPU computes where <c>model.to(device)</c> has moved the parameters there; inputs may lie on the CPU.
 /// </remarks>
 public sealed partial class ClipModel : Module
 {
@@ -55,6 +56,9 @@ public sealed partial class ClipModel : Module
     /// <summary>The architecture.</summary>
     public ClipConfig Config { get; }
 
+    /// <summary>Where the parameters lie, and features come out.</summary>
+    internal Device Device => _logitScale.device;
+
     /// <summary>The temperature as a natural logarithm: logits are exp(LogitScale) times cosines.</summary>
     public Parameter LogitScale => _logitScale;
 
@@ -62,14 +66,15 @@ public sealed partial class ClipModel : Module
     public IReadOnlyDictionary<string, string> Metadata { get; private set; } = new Dictionary<string, string>();
 
     /// <summary>Image features, not normalised.</summary>
-    /// <param name="images">B x 3 x R x R, normalised as in preprocessing, R = <see cref="ClipConfig.ImageResolution"/>.</param>
-    /// <returns>B x e.</returns>
+    /// <param name="images">B x 3 x R x R, normalised as in preprocessing, R = <see cref="ClipConfig.ImageResolution"/>; on any device.</param>
+    /// <returns>B x e, on the model's device.</returns>
     /// <exception cref="ArgumentException">The shape differs; the message gives both.</exception>
     public Tensor EncodeImage(Tensor images) => _visual.Forward(images);
 
     /// <summary>Text features at the first position of the largest id (the end token), not normalised.</summary>
-    /// <param name="ids">B x T int64 token ids in [0, <see cref="ClipConfig.VocabSize"/>), T at most <see cref="ClipConfig.ContextLength"/>.</param>
-    /// <returns>B x e.</returns>
+    /// <param name="ids">B x T int64 token ids in [0, <see cref="ClipConfig.VocabSize"/>), T at most <see cref="ClipConfig.ContextLength"/>; on any
+    /// device, where they are checked: on the CPU without waiting for a GPU.</param>
+    /// <returns>B x e, on the model's device.</returns>
     /// <exception cref="ArgumentException">Shape, type or an id is wrong; the message gives the value.</exception>
     public Tensor EncodeText(Tensor ids)
     {
@@ -77,12 +82,13 @@ public sealed partial class ClipModel : Module
         using DisposeScope scope = NewDisposeScope();
         if (ids.shape[0] == 0)
         {
-            return zeros(0, Config.EmbedDim, _textProjection.dtype).MoveToOuterDisposeScope();
+            return zeros(0, Config.EmbedDim, _textProjection.dtype, Device).MoveToOuterDisposeScope();
         }
 
         Tensor ends = ids.argmax(1);
         long length = ends.max().item<long>() + 1;
-        Tensor x = _tokens.Forward(ids.narrow(1, 0, length)).Plus(PositionalTable.Merge(_positions, _trainedPositions, length));
+        (ids, ends) = (ids.narrow(1, 0, length).On(Device), ends.On(Device));
+        Tensor x = _tokens.Forward(ids).Plus(PositionalTable.Merge(_positions, _trainedPositions, length));
         Tensor pooled = _finalNorm.Forward(_transformer.Forward(x, ends)), projection = _textProjection;
         if (_productType is { } type)
         {

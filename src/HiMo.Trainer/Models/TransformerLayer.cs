@@ -36,7 +36,7 @@ internal sealed class BlockLayer : Layer
     public Tensor ForwardPooled(Tensor x, Tensor? positions)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor? hidden = positions is null ? null : (TensorArithmetic.Numbers(x.shape[1]).to(positions.device).unsqueeze(0) > positions.unsqueeze(1)).unsqueeze(1);
+        Tensor? hidden = positions is null ? null : (TensorArithmetic.Numbers(x.shape[1]).On(positions.device).unsqueeze(0) > positions.unsqueeze(1)).unsqueeze(1);
         Tensor normalized = _norm1.Forward(x);
         Tensor mixed = Pool(x, positions).Plus(_attention.ForwardPooled(normalized, Pool(normalized, positions), hidden));
         return mixed.Plus(_mlp.Forward(_norm2.Forward(mixed))).squeeze(1).MoveToOuterDisposeScope();

@@ -48,7 +48,7 @@ internal sealed class VisionTower : Layer
         }
 
         using DisposeScope scope = NewDisposeScope();
-        Tensor patches = _patches.Forward(images.to(_class.dtype)).to(_class.dtype);
+        Tensor patches = _patches.Forward(images.On(_class.device).to(_class.dtype)).to(_class.dtype);
         Tensor tokens = cat([_class.expand(images.shape[0], 1, -1), patches], 1).Plus(_positions);
         Tensor pooled = _transformer.Forward(_normBefore.Forward(tokens), positions: null);
         return Operand(_normAfter.Forward(pooled)).matmul(Operand(_projection)).to(_projection.dtype).MoveToOuterDisposeScope();

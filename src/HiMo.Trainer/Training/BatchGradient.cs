@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Diagnostics;
+using HiMo.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -17,13 +17,16 @@ internal sealed class BatchGradient : IDisposable
     private readonly ClipModel _model;
     private readonly RankedLoss _loss;
     private readonly ActivationTape? _tape;
+    private readonly DeviceMeter _meter;
 
     /// <summary>Prepares the model for its precision and its checkpointing.</summary>
     /// <param name="config">Says how.</param>
-    /// <param name="model">The model; its parameters receive the gradients.</param>
+    /// <param name="model">The model, on its device; its parameters receive the gradients.</param>
+    /// <exception cref="GpuException">The kernels cannot run on that device.</exception>
     public BatchGradient(TrainingConfig config, ClipModel model)
     {
         (_config, _model) = (config, model);
+        _meter = new DeviceMeter(model.Device);
         _loss = new RankedLoss(config.MoLo, config.Ranks, config.Threads);
         if (config.ActivationCheckpointing)
         {
@@ -35,8 +38,11 @@ internal sealed class BatchGradient : IDisposable
         model.ProductType = ProductType(config.Precision);
     }
 
-    /// <summary>Eigenvalues of the last loss's centred texts, descending.</summary>
+    /// <summary>See <see cref="RankedLoss.LastSpectrum"/>.</summary>
     public IReadOnlyList<float> LastSpectrum => _loss.LastSpectrum;
+
+    /// <summary>See <see cref="DeviceMeter.BytesInUse"/>.</summary>
+    public long? DeviceBytesInUse => _meter.BytesInUse;
 
     /// <summary>The type of a precision's products; null is the parameters'.</summary>
     /// <param name="precision">The precision.</param>
@@ -50,7 +56,7 @@ internal sealed class BatchGradient : IDisposable
     /// <summary>Sets every parameter's gradient to that of the batch, times a factor.</summary>
     /// <param name="batch">As many pairs as the configuration says.</param>
     /// <param name="factor">On the gradient, not on the measures returned.</param>
-    /// <exception cref="ArgumentException">A feature or the scale is not finite; the message says which.</exception>
+    /// <exception cref="ArgumentException">A feature or the scale is not finite, on the CPU; the message says which. A GPU gives a loss that is not.</exception>
     public LossMeasures Compute(TrainingBatch batch, double factor)
     {
         _model.zero_grad();
@@ -68,24 +74,26 @@ internal sealed class BatchGradient : IDisposable
         }
     }
 
-    public void Dispose() => _loss.Dispose();
+    public void Dispose()
+    {
+        _loss.Dispose();
+        _meter.Dispose();
+    }
 
     private LossMeasures Whole(TrainingBatch part, double factor)
     {
         using DisposeScope scope = NewDisposeScope();
         (Tensor images, Tensor texts) = Encode(part);
-        (Tensor loss, LossMeasures measures) = Loss(images, texts, factor);
-        loss.backward();
+        Loss(images, texts, factor).backward();
         _tape?.Backward();
-        return measures;
+        return Measures();
     }
 
     private LossMeasures Cached(TrainingBatch[] parts, double factor)
     {
         using DisposeScope scope = NewDisposeScope();
         (Tensor images, Tensor texts) = Features(parts);
-        (Tensor loss, LossMeasures measures) = Loss(images, texts, factor);
-        loss.backward();
+        Loss(images, texts, factor).backward();
         Tensor? imageGradients = images.grad, textGradients = texts.grad;
         for (int i = 0; i < parts.Length; i++)
         {
@@ -100,7 +108,7 @@ internal sealed class BatchGradient : IDisposable
             }
         }
 
-        return measures;
+        return Measures();
     }
 
     /// <summary>All features, as leaves that receive the loss's gradient.</summary>
@@ -128,15 +136,18 @@ internal sealed class BatchGradient : IDisposable
     private (Tensor Images, Tensor Texts) Encode(TrainingBatch part)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor images = _model.EncodeImage(part.Images(_model.Config.ImageResolution)), texts = LengthBuckets.EncodeText(_model, part.Ids, part.Pairs.Length);
+        Tensor images = _model.EncodeImage(part.Images(_model.Config.ImageResolution, _model.Device)), texts = LengthBuckets.EncodeText(_model, part.Ids, part.Pairs.Length);
         return (images.MoveToOuterDisposeScope(), texts.MoveToOuterDisposeScope());
     }
 
-    private (Tensor Scaled, LossMeasures Measures) Loss(Tensor images, Tensor texts, double factor)
+    private Tensor Loss(Tensor images, Tensor texts, double factor)
     {
-        long start = Stopwatch.GetTimestamp();
-        (Tensor loss, LossMeasures measures) = _loss.Forward(images, texts, _model.LogitScale);
-        measures = measures with { Milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds };
-        return (factor == 1.0 ? loss : loss * tensor(factor, loss.dtype), measures);
+        _meter.Start();
+        Tensor loss = _loss.Forward(images, texts, _model.LogitScale);
+        _meter.Stop();
+        return factor == 1.0 ? loss : loss * tensor(factor, loss.dtype);
     }
+
+    /// <summary>What the last loss says of itself; asked for when all is enqueued, because it waits for a GPU.</summary>
+    private LossMeasures Measures() => _loss.LastMeasures with { Milliseconds = _meter.Read() };
 }

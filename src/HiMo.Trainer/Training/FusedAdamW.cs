@@ -14,9 +14,11 @@ namespace HiMo.Trainer;
 /// Source: Loshchilov and Hutter (arXiv:1711.05101), in torch's order of operations.
 /// </summary>
 /// <remarks>TorchSharp's own takes ten operators per parameter and does not hand out its moments, which exact resuming needs.</remarks>
-internal sealed class FusedAdamW : IDisposable
+internal sealed class FusedAdamW : IOptimizer
 {
-    private const double Epsilon = 1e-8;
+    /// <summary>Added to the root of the second moment.</summary>
+    internal const double Epsilon = 1e-8;
+
     private const int PieceElements = 1 << 16;
 
     private readonly (string Name, Parameter Value)[] _parameters;
@@ -52,14 +54,14 @@ internal sealed class FusedAdamW : IDisposable
     /// <summary>Threads; 0 takes one per processor. The result does not depend on it.</summary>
     public int Threads { get; init; }
 
-    /// <summary>Steps taken.</summary>
+    /// <inheritdoc/>
     public long Count { get; set; }
 
-    /// <summary>The moments under the names that torch's optimizer state uses; written to them when a run is resumed.</summary>
-    public IEnumerable<(string Name, Tensor Value)> Moments => _parameters
-        .SelectMany((parameter, i) => new[] { ($"exp_avg.{parameter.Name}", _means[i]), ($"exp_avg_sq.{parameter.Name}", _squares[i]) });
+    /// <inheritdoc/>
+    public IEnumerable<(string Name, Tensor Value)> Moments => Named(_parameters, _means, _squares);
 
-    /// <summary>Euclidean norm of all gradients together, summed in double precision in an order that the threads do not change.</summary>
+    /// <inheritdoc/>
+    /// <remarks>In an order that the threads do not change.</remarks>
     public double GradientNorm()
     {
         using DisposeScope scope = NewDisposeScope();
@@ -73,9 +75,7 @@ internal sealed class FusedAdamW : IDisposable
         return Math.Sqrt(sums.Sum());
     }
 
-    /// <summary>One update from the gradients that the parameters hold.</summary>
-    /// <param name="rate">Learning rate.</param>
-    /// <param name="gradientScale">Multiplies every gradient; below 1 where the gradient is clipped.</param>
+    /// <inheritdoc/>
     public void Step(double rate, double gradientScale)
     {
         Count++;
@@ -106,6 +106,10 @@ internal sealed class FusedAdamW : IDisposable
             tensor.Dispose();
         }
     }
+
+    /// <summary>Moments under the names of <see cref="IOptimizer.Moments"/>.</summary>
+    internal static IEnumerable<(string Name, Tensor Value)> Named((string Name, Parameter Value)[] parameters, Tensor[] means, Tensor[] squares) =>
+        parameters.SelectMany((parameter, i) => new[] { ($"exp_avg.{parameter.Name}", means[i]), ($"exp_avg_sq.{parameter.Name}", squares[i]) });
 
     private static Span<float> Elements(Tensor tensor) => MemoryMarshal.Cast<byte, float>(tensor.bytes);
 

@@ -12,7 +12,7 @@ internal static class LengthBuckets
     private const int Buckets = 4;
     private const int SmallestBucket = 16;
 
-    /// <summary>B x e features in the order of the texts, not normalised.</summary>
+    /// <summary>B x e features in the order of the texts, not normalised, on the model's device.</summary>
     /// <param name="model">The encoder.</param>
     /// <param name="ids">B x context token ids, row by row; the end token has the highest id and zeros follow it.</param>
     /// <param name="rows">B, at least 1.</param>
@@ -35,7 +35,7 @@ internal static class LengthBuckets
             place[order[i]] = i;
         }
 
-        return cat(parts).index_select(0, tensor(place));
+        return cat(parts).index_select(0, tensor(place).On(model.Device));
     }
 
     private static int Length(ReadOnlySpan<long> ids) => ids.TrimEnd(0L).Length;

@@ -9,6 +9,7 @@ namespace HiMo.Trainer;
 /// <summary>
 /// The loss of a batch as one process computes it, or as several processes with an equal part each would: HiDe on each part's texts by itself, each
 /// part's rows against those of all, the mean of the parts' losses. With <see cref="MoLoOptions.GatherWithGrad"/> off the rows of all are constants.
+/// It runs where the features lie.
 /// </summary>
 internal sealed class RankedLoss : IDisposable
 {
@@ -16,6 +17,7 @@ internal sealed class RankedLoss : IDisposable
     private readonly int _ranks;
     private readonly MoLoLoss _loss;
     private readonly HiDeComponents _hide;
+    private LossMeasures _ofRanks;
 
     /// <summary>Prepares the loss.</summary>
     /// <param name="options">Its options.</param>
@@ -28,21 +30,22 @@ internal sealed class RankedLoss : IDisposable
         _hide = new HiDeComponents(options.Tau, options.BasisGradient, threads);
     }
 
-    /// <summary>Eigenvalues of the last loss's centred texts, descending; of the last part where there are several.</summary>
+    /// <summary>Eigenvalues of the last loss's centred texts, descending; of the last part where there are several. Empty where the loss ran on a GPU.</summary>
     public IReadOnlyList<float> LastSpectrum => _ranks == 1 ? _loss.LastSpectrum : _hide.LastSpectrum;
 
-    /// <summary>The loss of a batch, and what it says of itself; times are zero.</summary>
+    /// <summary>What the last loss says of itself, with a time of zero; waits for a GPU.</summary>
+    public LossMeasures LastMeasures => _ranks > 1 ? _ofRanks : Measures(_loss.LastResult);
+
+    /// <summary>The loss of a batch.</summary>
     /// <param name="images">N x d features, not normalised; N a multiple of the parts.</param>
     /// <param name="texts">N x d features, not normalised.</param>
     /// <param name="logitScale">Natural logarithm of the scale.</param>
-    /// <exception cref="ArgumentException">A value is not finite; the message says which.</exception>
-    public (Tensor Loss, LossMeasures Measures) Forward(Tensor images, Tensor texts, Tensor logitScale)
+    /// <exception cref="ArgumentException">A value on the CPU is not finite; the message says which.</exception>
+    public Tensor Forward(Tensor images, Tensor texts, Tensor logitScale)
     {
         if (_ranks == 1)
         {
-            Tensor whole = _loss.forward(images, texts, logitScale);
-            MoLoResult result = _loss.LastResult;
-            return (whole, new LossMeasures(result.Loss, result.Global, result.Component, result.M, result.ExplainedVariance, result.RelativeGap, 0.0));
+            return _loss.forward(images, texts, logitScale);
         }
 
         using DisposeScope scope = NewDisposeScope();
@@ -61,12 +64,15 @@ internal sealed class RankedLoss : IDisposable
             RankFeatures own = new(
                 Rows(unitImages, rank, rows), Rows(unitTexts, rank, rows), texted ? componentTexts[rank] : null, pictured ? componentImages[rank] : null);
             losses.Add(_loss.ForwardRank(own, all, rank * rows, logitScale));
-            MoLoResult result = _loss.LastResult;
             HiDeResult parts = texted ? hide[rank] : default;
-            measures.Add(new LossMeasures(result.Loss, result.Global, result.Component, parts.M, parts.ExplainedVariance, texted ? parts.RelativeGap : double.PositiveInfinity, 0.0));
+            measures.Add(Measures(_loss.LastResult) with
+            {
+                M = parts.M, ExplainedVariance = parts.ExplainedVariance, RelativeGap = texted ? parts.RelativeGap : double.PositiveInfinity,
+            });
         }
 
-        return (stack(losses).mean().MoveToOuterDisposeScope(), LossMeasures.Mean(measures));
+        _ofRanks = LossMeasures.Mean(measures);
+        return stack(losses).mean().MoveToOuterDisposeScope();
     }
 
     public void Dispose()
@@ -74,6 +80,9 @@ internal sealed class RankedLoss : IDisposable
         _hide.Dispose();
         _loss.Dispose();
     }
+
+    private static LossMeasures Measures(MoLoResult result) =>
+        new(result.Loss, result.Global, result.Component, result.M, result.ExplainedVariance, result.RelativeGap, 0.0);
 
     private Tensor[] Components(Tensor unit, int rows, out HiDeResult[] results)
     {
@@ -93,6 +102,6 @@ internal sealed class RankedLoss : IDisposable
     private static Tensor Unit(Tensor features, string name)
     {
         Tensor unit = nn.functional.normalize(features, p: 2, dim: 1, eps: 1e-12);
-        return unit.isfinite().all().item<bool>() ? unit : throw new ArgumentException($"{name} hold values that are not finite.", name);
+        return features.device_type != DeviceType.CPU || unit.isfinite().all().item<bool>() ? unit : throw new ArgumentException($"{name} hold values that are not finite.", name);
     }
 }

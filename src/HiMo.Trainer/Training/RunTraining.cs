@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Text.Json.Nodes;
+using TorchSharp;
 
 namespace HiMo.Trainer;
 
@@ -44,7 +45,7 @@ internal static class RunTraining
         (model, measures) = (Path.Combine(run.Folder, model), Path.Combine(run.Folder, measures));
         if (File.Exists(model) && !File.Exists(measures))
         {
-            using ClipModel trained = ClipModel.Load(model);
+            using ClipModel trained = ClipModel.Load(model).to(run.Device);
             JsonObject result = GrowingEvaluation.Run(trained, Tokenizers.For(trained.Metadata, vocabulary, run.Config.Base), run.EvaluationSet, cancel);
             result.Insert(0, "checkpoint", model);
             AtomicFile.WriteText(measures, result.ToJsonString(JsonText.Readable) + "\n");

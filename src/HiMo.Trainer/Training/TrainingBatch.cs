@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Runtime.InteropServices;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
@@ -21,8 +22,15 @@ internal sealed record TrainingBatch(byte[] Planes, long[] Ids, CaptionRecord[] 
 
     /// <summary>The images as the encoder takes them, B x 3 x S x S normalised values.</summary>
     /// <param name="side">S.</param>
-    public Tensor Images(int side)
+    /// <param name="device">Where they are wanted: a GPU gets the bytes and normalises them itself.</param>
+    public Tensor Images(int side, Device device)
     {
+        if (device.type != DeviceType.CPU)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return ImagePreprocessor.Normalize(tensor(Planes).view(Pairs.Length, 3, side, side).On(device)).MoveToOuterDisposeScope();
+        }
+
         Tensor images = empty(Pairs.Length, 3, side, side);
         ImagePreprocessor preprocessor = new(side);
         Span<float> values = MemoryMarshal.Cast<byte, float>(images.bytes);

@@ -10,7 +10,7 @@ namespace HiMo.Trainer;
 internal sealed partial record TrainingConfig
 {
     /// <summary>Properties that may differ between a run and its continuation.</summary>
-    private static readonly string[] s_notBinding = ["name", "threads", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "workers", "prefetch", "max_bad_images", "tensor_board", "activation_checkpointing"];
+    private static readonly string[] s_notBinding = ["name", "device", "threads", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "workers", "prefetch", "max_bad_images", "tensor_board", "activation_checkpointing"];
 
     /// <summary>Names of the properties that differ between a run and what continues it, of those that decide the result.</summary>
     /// <param name="other">The other configuration.</param>

@@ -132,6 +132,9 @@ internal sealed partial record TrainingConfig
     /// <summary>Whether the final model is stored in half precision.</summary>
     public bool HalfPrecision { get; init; }
 
+    /// <summary>Where it computes, see <see cref="TorchDevice.Open"/>. A run may go on elsewhere: its files are the same.</summary>
+    public string Device { get; init; } = TorchDevice.Cpu;
+
     /// <summary>Threads of libtorch and of the loss; 0 takes one per processor.</summary>
     public int Threads { get; init; }
 

@@ -4,6 +4,8 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using HiMo.Interop;
+using HiMo.Kernels;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
@@ -17,6 +19,7 @@ internal sealed class TrainingLoop : IDisposable
 {
     private const int StepsBetweenSpectra = 20;
     private const int StepsBetweenExamples = 500;
+    private const string OutOfMemory = "out of memory"; // in libtorch's message and in the driver's
 
     private readonly TrainingRun _run;
     private readonly TrainingConfig _config;
@@ -25,6 +28,7 @@ internal sealed class TrainingLoop : IDisposable
     private readonly LearningRateSchedule _schedule;
     private readonly BatchSource _batches;
     private readonly BatchGradient _gradient;
+    private readonly Scalar? _maxLogitScale;
 
     /// <summary>Reads base, data and the newest checkpoint.</summary>
     /// <param name="run">The folder and the configuration.</param>
@@ -50,6 +54,7 @@ internal sealed class TrainingLoop : IDisposable
         };
         _batches = new BatchSource(_config, data, new CaptionSource(_config, run.Description?.FillerSentences ?? []), Tokenizer, Model.Config, BadImages);
         _gradient = new BatchGradient(_config, Model);
+        _maxLogitScale = _config.MaxLogitScale > 0.0 ? (Scalar)(float)_config.MaxLogitScale : null;
         _ = TrainingState.TryRestore(run.Folder, _parts);
     }
 
@@ -69,7 +74,7 @@ internal sealed class TrainingLoop : IDisposable
     /// <param name="evaluate">Measures the model during the run, on its thread; null where it is not measured.</param>
     /// <param name="progress">Shows how far it is.</param>
     /// <param name="cancel">Finishes the step, saves, and ends with OperationCanceledException.</param>
-    /// <exception cref="UserError">The loss is not finite, or the file system refuses.</exception>
+    /// <exception cref="UserError">The loss is not finite, a GPU's memory does not suffice, or the file system refuses.</exception>
     public void Run(Func<JsonObject>? evaluate, Progress progress, CancellationToken cancel)
     {
         using TrainingLog log = new(_run.Folder, Done);
@@ -88,12 +93,17 @@ internal sealed class TrainingLoop : IDisposable
             long start = Stopwatch.GetTimestamp();
             TrainingBatch batch = batches.Take();
             double waited = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-            JsonObject record = Step(batch);
+            JsonObject record = StepInMemory(batch);
             double milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
             record["step_ms"] = Math.Round(milliseconds, 3);
             record["data_ms"] = Math.Round(waited, 3);
             record["data_share"] = Math.Round(waited / milliseconds, 4);
             record["samples_per_second"] = Math.Round(_config.Batch * 1000.0 / milliseconds, 1);
+            if (_gradient.DeviceBytesInUse is { } bytes)
+            {
+                record["device_bytes_in_use"] = bytes;
+            }
+
             if (BadImages.Count > 0)
             {
                 record["bad_images"] = BadImages.Count;
@@ -192,12 +202,33 @@ internal sealed class TrainingLoop : IDisposable
     {
         _gradient.Dispose();
         _parts.Dispose();
+        _maxLogitScale?.Dispose();
+    }
+
+    private JsonObject StepInMemory(TrainingBatch batch)
+    {
+        try
+        {
+            return Step(batch);
+        }
+        catch (Exception failure) when (failure is ExternalException or GpuException && failure.Message.Contains(OutOfMemory, StringComparison.OrdinalIgnoreCase))
+        {
+            string first = failure.Message.ReplaceLineEndings("\n").Split('\n')[0];
+            throw new UserError(
+                $"step {Done + 1} of {_run.Folder}: {TorchDevice.Option} {_config.Device} is out of memory with {_config.Part} pairs at a time: lower --micro-batch, or set --activation-checkpointing on or --precision bfloat16 ({first})",
+                failure);
+        }
     }
 
     private JsonObject Step(TrainingBatch batch)
     {
         LossScaler scaler = _parts.Scaler;
         LossMeasures measures = Gradient(batch, scaler.Scale);
+        if (!double.IsFinite(measures.Loss))
+        {
+            throw NotFinite(batch, $"the loss is {measures.Loss}."); // from a GPU; the CPU names the feature
+        }
+
         double norm = _parts.Optimizer.GradientNorm() / scaler.Scale;
         bool isFinite = double.IsFinite(norm);
         if (!isFinite && !scaler.CanBackOff)
@@ -253,10 +284,9 @@ internal sealed class TrainingLoop : IDisposable
     {
         using IDisposable constant = no_grad();
         _parts.Optimizer.Step(rate, gradientScale);
-        if (_config.MaxLogitScale > 0.0)
+        if (_maxLogitScale is { } largest)
         {
-            Span<float> scale = MemoryMarshal.Cast<byte, float>(Model.LogitScale.bytes);
-            scale[0] = Math.Min(scale[0], (float)_config.MaxLogitScale);
+            _ = Model.LogitScale.clamp_max_(largest);
         }
 
         _parts.Average?.Update(_parts.Optimizer.Count);

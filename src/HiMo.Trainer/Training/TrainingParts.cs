@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Globalization;
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -15,19 +16,21 @@ internal sealed class TrainingParts : IDisposable
 
     /// <summary>The parts at the start of a run.</summary>
     /// <param name="config">The configuration.</param>
-    /// <param name="model">The model, frozen as it is to be trained; disposed of with the parts.</param>
+    /// <param name="model">The model, frozen as it is to be trained, on its device; disposed of with the parts.</param>
     public TrainingParts(TrainingConfig config, ClipModel model)
     {
         (string, Parameter)[] trained = [.. model.named_parameters().Where(pair => pair.parameter.requires_grad)];
         Model = model;
-        Optimizer = new FusedAdamW(trained, config.Beta1, config.Beta2, config.WeightDecay, config.WeightDecayPolicy) { Threads = config.Threads };
+        Optimizer = model.Device.type == DeviceType.CPU
+            ? new FusedAdamW(trained, config.Beta1, config.Beta2, config.WeightDecay, config.WeightDecayPolicy) { Threads = config.Threads }
+            : new TensorAdamW(trained, config.Beta1, config.Beta2, config.WeightDecay, config.WeightDecayPolicy);
         Scaler = new LossScaler(config.Precision == Precision.Float16);
         Average = config.Ema > 0.0 ? new WeightAverage(trained, config.Ema) : null;
     }
 
     public ClipModel Model { get; }
 
-    public FusedAdamW Optimizer { get; }
+    public IOptimizer Optimizer { get; init; }
 
     public LossScaler Scaler { get; }
 

@@ -2,6 +2,8 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace HiMo.Trainer;
 
@@ -24,9 +26,9 @@ internal sealed class TrainingRun : IDisposable
 
     private CaptionDataset? _all;
 
-    private TrainingRun(string folder, TrainingConfig config, CaptionDataset? data, FileStream exclusive)
+    private TrainingRun(string folder, TrainingConfig config, Device device, CaptionDataset? data, FileStream exclusive)
     {
-        (Folder, Config, _all, _lock) = (folder, config, data, exclusive);
+        (Folder, Config, Device, _all, _lock) = (folder, config, device, data, exclusive);
     }
 
     /// <summary>Where everything is written.</summary>
@@ -34,6 +36,9 @@ internal sealed class TrainingRun : IDisposable
 
     /// <summary>The effective configuration, the base's hash included.</summary>
     public TrainingConfig Config { get; }
+
+    /// <summary>Where it computes; files hold nothing of it.</summary>
+    public Device Device { get; }
 
     /// <summary>All pairs that it trains on.</summary>
     public CaptionDataset Data => field ??= All.After(Config.HeldOut);
@@ -48,7 +53,7 @@ internal sealed class TrainingRun : IDisposable
     /// <param name="folder">Created if it is missing.</param>
     /// <param name="config">What is to be run; validated here.</param>
     /// <param name="resume">Whether an earlier part of the same run may be there.</param>
-    /// <exception cref="UserError">The folder is in use, or holds another run, or holds this one and <paramref name="resume"/> is off.</exception>
+    /// <exception cref="UserError">A value is impossible, or the device is not there, or the folder is in use, or holds another run, or holds this one and <paramref name="resume"/> is off.</exception>
     public static TrainingRun Open(string folder, TrainingConfig config, bool resume)
     {
         CaptionDataset? data = config.Epochs > 0.0 ? LoadData(config) : null;
@@ -58,6 +63,7 @@ internal sealed class TrainingRun : IDisposable
         }
 
         config.Validate();
+        Device device = TorchDevice.Open(config.Device);
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         config = config with { Name = Path.GetFileName(full), BaseHash = config.Base is { } file ? Hash(file) : null };
         FileStream exclusive = Lock(full, folder);
@@ -77,7 +83,7 @@ internal sealed class TrainingRun : IDisposable
             }
 
             AtomicFile.WriteText(Path.Combine(full, TrainingConfig.FileName), config.ToJson() + "\n");
-            return new TrainingRun(full, config, data, exclusive);
+            return new TrainingRun(full, config, device, data, exclusive);
         }
         catch
         {
@@ -86,7 +92,7 @@ internal sealed class TrainingRun : IDisposable
         }
     }
 
-    /// <summary>The model to start from: the base, or random weights for the data's vocabulary; frozen as the configuration says.</summary>
+    /// <summary>The model to start from: the base, or random weights for the data's vocabulary; frozen as the configuration says, on the run's device.</summary>
     /// <exception cref="UserError">The base is missing or damaged, or there is neither a base nor a vocabulary.</exception>
     public ClipModel CreateModel()
     {
@@ -109,7 +115,7 @@ internal sealed class TrainingRun : IDisposable
                 MemoryMarshal.Cast<byte, float>(model.LogitScale.bytes)[0] = (float)start;
             }
 
-            return model;
+            return model.to(Device);
         }
         catch
         {

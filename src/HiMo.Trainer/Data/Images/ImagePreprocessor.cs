@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+using TorchSharp;
+using static TorchSharp.torch;
+
 namespace HiMo.Trainer;
 
 /// <summary>
@@ -68,6 +71,19 @@ internal sealed class ImagePreprocessor
                 values[i] = table[plane[i]];
             }
         }
+    }
+
+    /// <summary>Normalises 8-bit planes where they lie; the values are those of the CPU's table.</summary>
+    /// <param name="planes">n x 3 x S x S, uint8.</param>
+    /// <returns>As many float32 values.</returns>
+    public static Tensor Normalize(Tensor planes)
+    {
+        using DisposeScope scope = NewDisposeScope();
+
+        // Divisors are tensors on the device: by a number torch multiplies with its rounded inverse.
+        return planes.to(ScalarType.Float32).div_(Of([255f])).sub_(Of(s_mean)).div_(Of(s_deviation)).MoveToOuterDisposeScope();
+
+        Tensor Of(float[] channels) => tensor(channels).view(1, -1, 1, 1).On(planes.device);
     }
 
     /// <summary>Loads images on all processors.</summary>
