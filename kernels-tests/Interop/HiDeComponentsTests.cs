@@ -50,6 +50,28 @@ internal sealed class HiDeComponentsTests
     }
 
     [Test]
+    public void The_gradient_has_the_same_bits_whatever_came_between()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using HiDeComponents hide = new();
+        using TensorCase given = TensorCase.Random(12, 20);
+        Tensor outer = randn(12, 20), other = F.normalize(randn(12, 20), dim: 1);
+        double[] Gradient(Action between)
+        {
+            Tensor texts = F.normalize(given.Texts.detach(), dim: 1).requires_grad_();
+            Tensor components = hide.forward(texts);
+            between();
+            components.backward([outer]);
+            return TensorCase.Values(texts.grad!);
+        }
+
+        double[] kept = Gradient(() => { });
+        Assert.That(Gradient(() => hide.forward(other)), Is.EqualTo(kept), "another batch of the same shape");
+        Assert.That(Gradient(() => Assert.Throws<ArgumentException>(() => hide.forward(other * float.NaN))), Is.EqualTo(kept), "a batch that was refused");
+        Assert.That(Gradient(hide.Dispose), Is.EqualTo(kept), "disposal");
+    }
+
+    [Test]
     public void Each_kind_of_warning_comes_once()
     {
         using DisposeScope scope = NewDisposeScope();

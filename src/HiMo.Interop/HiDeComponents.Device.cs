@@ -22,7 +22,9 @@ public sealed partial class HiDeComponents
         : this(tau, basisGradient, threads: 1) =>
         _emulated = emulated;
 
-    private void ForwardOnDevice(Tensor rows, Tensor components)
+    /// <summary>Enqueues u'.</summary>
+    /// <returns>dL/dtexts from the rows and dL/du'.</returns>
+    private Func<Tensor, Tensor, Tensor> ForwardOnDevice(Tensor rows, Tensor components)
     {
         Tensor numbers = empty(HiDeGpuWorkspace.ResultLength, ScalarType.Float32, rows.device);
         MatrixShape shape = Use(rows, (call, workspace) =>
@@ -32,6 +34,7 @@ public sealed partial class HiDeComponents
         });
         _last?.OnDevice?.Forget();
         _last = new Evaluation(default, [], new DeviceResult<HiDeResult>(numbers.DetachFromDisposeScope(), words => Told(HiDeGpuWorkspace.ToResult(words, shape))));
+        return BackwardOnDevice;
     }
 
     /// <summary>dL/dtexts; NaN in gives NaN out.</summary>

@@ -15,8 +15,9 @@ namespace HiMo.Interop;
 /// come in the input's type. One instance may be used by several threads at once.</para>
 /// <para>CUDA tensors are used in libtorch's own context, on its current stream, without waiting: values are not looked at there, so NaN in gives NaN
 /// out. NotSupportedException names a shape that the GPU does not have.</para>
-/// <para>Backward decomposes the batch again: that is what makes it independent of what happened in between. Gradients that
-/// are not finite give a gradient of NaN. It can be differentiated once only, see <see cref="MoLoLoss"/>.</para>
+/// <para>Backward uses the eigensystem of its forward pass as long as no other forward pass came between, and decomposes the batch
+/// again otherwise, with the same bits; on a device always. Gradients that are not finite give a gradient of NaN. It can be differentiated
+/// once only, see <see cref="MoLoLoss"/>.</para>
 /// </remarks>
 /// <example>
 /// <code>
@@ -31,7 +32,7 @@ namespace HiMo.Interop;
 /// </example>
 public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
 {
-    private readonly InstancePool<HiDe> _pool;
+    private readonly InstancePool<Decomposition> _pool;
     private readonly OneTimeWarnings _warnings = new(nameof(HiDeComponents));
     private readonly double _tau;
     private volatile Evaluation? _last;
@@ -46,9 +47,9 @@ public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
         : base(TorchLoader.NameOf<HiDeComponents>())
     {
         _tau = tau;
-        _pool = new InstancePool<HiDe>(() => new HiDe(tau, basisGradient, threads));
+        _pool = new InstancePool<Decomposition>(() => new Decomposition(new HiDe(tau, basisGradient, threads)));
         _deviceHiDe = new Lazy<HiDe>(() => new HiDe(tau, basisGradient, threads: 1));
-        _ = _pool.Use(hide => hide.Results.Length);       // finds values out of range here
+        _ = _pool.Use(decomposition => decomposition.Calls);       // finds values out of range here
     }
 
     /// <summary>
@@ -80,20 +81,7 @@ public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
         using IDisposable constant = no_grad();
         Tensor rows = TensorMemory.RowMajorFloat32(texts);
         Tensor components = empty(texts.size(0), texts.size(1), ScalarType.Float32, texts.device);
-        bool isOnDevice = TorchStream.IsOnDevice(texts, _emulated);
-        if (isOnDevice)
-        {
-            ForwardOnDevice(rows, components);
-        }
-        else
-        {
-            _last = _pool.Use(hide =>
-            {
-                hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
-                return new Evaluation(Told(hide.Results[0]), hide.Spectrum(0).ToArray(), OnDevice: null);
-            });
-        }
-
+        Func<Tensor, Tensor, Tensor> backward = TorchStream.IsOnDevice(texts, _emulated) ? ForwardOnDevice(rows, components) : ForwardOnCpu(rows, components);
         Tensor result = components.to(texts.dtype);
         if (!recording)
         {
@@ -101,7 +89,7 @@ public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
         }
 
         using IDisposable recorded = enable_grad();
-        return HiDeFunction.Link(texts, result, rows.detach().clone(), isOnDevice ? BackwardOnDevice : Backward).MoveToOuterDisposeScope();
+        return HiDeFunction.Link(texts, result, rows.detach().clone(), backward).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -126,8 +114,17 @@ public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
         return found;
     }
 
+    /// <summary>Writes u'.</summary>
+    /// <returns>dL/dtexts from the rows and dL/du'.</returns>
+    private Func<Tensor, Tensor, Tensor> ForwardOnCpu(Tensor rows, Tensor components) => _pool.Use<Func<Tensor, Tensor, Tensor>>(decomposition =>
+    {
+        int call = decomposition.Forward(rows, components);
+        _last = new Evaluation(Told(decomposition.Hide.Results[0]), decomposition.Hide.Spectrum(0).ToArray(), OnDevice: null);
+        return (saved, outer) => Backward(decomposition, call, saved, outer);
+    });
+
     /// <summary>dL/dtexts; throws nothing, as it runs inside libtorch.</summary>
-    private Tensor Backward(Tensor rows, Tensor gradComponents)
+    private Tensor Backward(Decomposition used, int call, Tensor rows, Tensor gradComponents)
     {
         Tensor outer = TensorMemory.RowMajorFloat32(gradComponents);
         if (!outer.isfinite().all().item<bool>())
@@ -135,13 +132,36 @@ public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
             return full_like(rows, float.NaN);
         }
 
-        Tensor gradTexts = empty_like(rows), components = empty_like(rows);
-        return _pool.Use(hide =>
+        Tensor gradTexts = empty_like(rows);
+        return _pool.Use(
+            decomposition =>
+            {
+                if (decomposition != used || decomposition.Calls != call)
+                {
+                    _ = decomposition.Forward(rows, empty_like(rows));
+                }
+
+                decomposition.Hide.Backward(TensorMemory.Read(rows), TensorMemory.Read(outer), TensorMemory.Write(gradTexts));
+                return gradTexts;
+            },
+            wanted: used);
+    }
+
+    /// <summary>A workspace that still holds the eigensystem of its last forward pass, and the number of that pass.</summary>
+    private sealed class Decomposition(HiDe hide) : IDisposable
+    {
+        public HiDe Hide => hide;
+
+        public int Calls { get; private set; }
+
+        public int Forward(Tensor rows, Tensor components)
         {
+            Calls++;                                  // before the call: if it throws, what was held is gone
             hide.Forward(TensorMemory.Read(rows), groups: 1, TensorMemory.Write(components));
-            hide.Backward(TensorMemory.Read(rows), TensorMemory.Read(outer), TensorMemory.Write(gradTexts));
-            return gradTexts;
-        });
+            return Calls;
+        }
+
+        public void Dispose() => hide.Dispose();
     }
 
     /// <summary>One object, so that a reader on another thread never sees half of it.</summary>

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-using System.Collections.Concurrent;
-
 namespace HiMo.Interop;
 
 /// <summary>Idle workspaces: every caller takes one of its own, so that several threads can use one module at once.</summary>
@@ -8,23 +6,34 @@ namespace HiMo.Interop;
 internal sealed class InstancePool<T>(Func<T> create) : IDisposable
     where T : class, IDisposable
 {
-    private readonly ConcurrentBag<T> _idle = [];
-    private volatile bool _isDisposed;
+    private readonly List<T> _idle = [];           // the one used last at the end, for its caches' sake
+    private bool _isDisposed;
 
     /// <summary>Runs with an instance that nobody else uses meanwhile.</summary>
-    public TResult Use<TResult>(Func<T, TResult> run)
+    /// <param name="run">What is done with it.</param>
+    /// <param name="wanted">Taken if it is idle, for what it may still hold; another one if not.</param>
+    public TResult Use<TResult>(Func<T, TResult> run, T? wanted = null)
     {
-        T instance = _idle.TryTake(out T? idle) ? idle : create();
+        T instance = Take(wanted) ?? create();
         try
         {
             return run(instance);
         }
         finally
         {
-            _idle.Add(instance);
-            if (_isDisposed)
+            bool isLate;
+            lock (_idle)
             {
-                Dispose();
+                isLate = _isDisposed;
+                if (!isLate)
+                {
+                    _idle.Add(instance);
+                }
+            }
+
+            if (isLate)
+            {
+                instance.Dispose();
             }
         }
     }
@@ -32,10 +41,35 @@ internal sealed class InstancePool<T>(Func<T> create) : IDisposable
     /// <summary>Frees the idle instances; those in use follow when they come back.</summary>
     public void Dispose()
     {
-        _isDisposed = true;
-        while (_idle.TryTake(out T? instance))
+        T[] idle;
+        lock (_idle)
         {
-            instance.Dispose();
+            _isDisposed = true;
+            idle = [.. _idle];
+            _idle.Clear();
+        }
+
+        Array.ForEach(idle, instance => instance.Dispose());
+    }
+
+    private T? Take(T? wanted)
+    {
+        lock (_idle)
+        {
+            int index = wanted is null ? -1 : _idle.LastIndexOf(wanted);
+            if (index < 0)
+            {
+                index = _idle.Count - 1;
+            }
+
+            if (index < 0)
+            {
+                return null;
+            }
+
+            T instance = _idle[index];
+            _idle.RemoveAt(index);
+            return instance;
         }
     }
 }
