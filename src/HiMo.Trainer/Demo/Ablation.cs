@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Globalization;
+using System.Reflection;
 using System.Text;
 using System.Text.RegularExpressions;
 
@@ -77,10 +78,12 @@ internal sealed partial class Ablation(string folder, AblationPlan plan, string 
 
     private string Folder(AblationSetting setting, int seed) => Path.Combine(folder, "runs", string.Create(CultureInfo.InvariantCulture, $"{setting.Key}-seed{seed}"));
 
+    private static string? Version => typeof(Ablation).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion;
+
     private string Introduction() => string.Create(CultureInfo.InvariantCulture, $"""
         # Ablations on procedural scenes
 
-        Written by `./himo ablate --seeds {plan.Seeds}`: the grid of the paper's tables 4 to 6, {plan.Settings.Count} settings, on {plan.Scenes} training and {plan.EvaluationScenes}
+        Written by `./himo ablate --seeds {plan.Seeds}` of version {Version}: the grid of the paper's tables 4 to 6, {plan.Settings.Count} settings, on {plan.Scenes} training and {plan.EvaluationScenes}
         held-out scenes of [the demonstration](demo.md), base model `{Path.GetFileNameWithoutExtension(baseModel)}`, {LossBenchmarkResult.Processor}. Each table varies one thing around the
         demonstration's setting (tau 0.6, basis stopped, lambda 1, text components); everything else, data and order included, is the same. Mean ± standard deviation over {plan.Seeds}
         seeds (order of the data and changes of the captions). A star marks a mean that differs from the standard setting's by more than both deviations together.
