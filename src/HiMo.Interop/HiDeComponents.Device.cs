@@ -4,7 +4,6 @@
 //            the tensors in the process's memory; all but the opening of the device and the stream is the same code.
 using HiMo.Kernels;
 using ILGPU.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HiMo.Interop;
