@@ -57,6 +57,36 @@ internal sealed class RankedLossTests
         Assert.That(four.Component, lambda > 0.0 ? Is.Not.EqualTo(one.Component).Within(1e-4) : Is.Zero, "the components are of each part");
     }
 
+    /// <summary>The path of a GPU, with ILGPU's emulation in its place.</summary>
+    [Test]
+    public void On_a_device_gradients_and_measures_are_those_of_the_CPU()
+    {
+        const int Ranks = 2;
+        using DisposeScope scope = NewDisposeScope();
+        using Generator generator = new(3);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 4);
+        MoLoOptions options = new() { Tau = 0.7, GatherWithGrad = false };
+        using RankedLoss host = new(options, Ranks, 1), device = new(options, Ranks, gpu);
+        Tensor images = randn([6, 5], generator: generator), texts = randn([6, 5], generator: generator);
+        (LossMeasures expected, double[] wanted) = Run(host);
+        (LossMeasures actual, double[] gradients) = Run(device);
+        Expect.Gradient(gradients, wanted, 1e-3, "gradients");
+        Expect.Loss(actual.Loss, expected.Loss, 5e-6, "loss");
+        Expect.Loss(actual.Global, expected.Global, 5e-6, "global");
+        Expect.Loss(actual.Component, expected.Component, 5e-6, "component");
+        Expect.Loss(actual.ExplainedVariance, expected.ExplainedVariance, 5e-6, "explained variance");
+        Expect.Loss(actual.RelativeGap, expected.RelativeGap, 5e-6, "gap");
+        Assert.That(actual.M, Is.EqualTo(expected.M));
+        Assert.That(device.LastSpectrum, Is.Empty);
+
+        (LossMeasures, double[]) Run(RankedLoss loss)
+        {
+            Tensor v = images.detach().requires_grad_(), u = texts.detach().requires_grad_(), scale = tensor(2.5f, requires_grad: true);
+            loss.Forward(v, u, scale).backward();
+            return (loss.LastMeasures, [.. new[] { v, u, scale }.SelectMany(leaf => leaf.grad!.to(float64).flatten().data<double>().ToArray())]);
+        }
+    }
+
     [Test]
     public void Values_that_are_not_finite_are_named()
     {

@@ -24,11 +24,17 @@ internal sealed class RankedLoss : IDisposable
     /// <param name="ranks">Parts of the batch; 1 takes it as a whole.</param>
     /// <param name="threads">Worker threads; 0 takes one per processor.</param>
     public RankedLoss(MoLoOptions options, int ranks, int threads)
+        : this(options, ranks, new MoLoLoss(options, threads), new HiDeComponents(options.Tau, options.BasisGradient, threads))
     {
-        (_options, _ranks) = (options, ranks);
-        _loss = new MoLoLoss(options, threads);
-        _hide = new HiDeComponents(options.Tau, options.BasisGradient, threads);
     }
+
+    /// <summary>A loss that takes CPU tensors for tensors of an emulated device.</summary>
+    internal RankedLoss(MoLoOptions options, int ranks, Gpu emulated)
+        : this(options, ranks, new MoLoLoss(options, emulated), new HiDeComponents(options.Tau, options.BasisGradient, emulated))
+    {
+    }
+
+    private RankedLoss(MoLoOptions options, int ranks, MoLoLoss loss, HiDeComponents hide) => (_options, _ranks, _loss, _hide) = (options, ranks, loss, hide);
 
     /// <summary>Eigenvalues of the last loss's centred texts, descending; of the last part where there are several. Empty where the loss ran on a GPU.</summary>
     public IReadOnlyList<float> LastSpectrum => _ranks == 1 ? _loss.LastSpectrum : _hide.LastSpectrum;
