@@ -26,6 +26,7 @@ profile     120  device time of every kernel
 baselines   240  the loss in plain torch operations, and the machine's rates (Python's torch)
 torch       240  TorchSharp on Python's libtorch: symbols, then the loss between libtorch's kernels, training and evaluation
 training    240  a training step with ours and with plain losses: images per second, the loss's share
+train       240  the training command on synthetic scenes, its measures on the GPU and on the processor
 memcheck    300  compute-sanitizer: wrong addresses
 racecheck   300  compute-sanitizer: races in shared memory
 initcheck   300  compute-sanitizer: reads of memory that was never written
@@ -98,6 +99,20 @@ stage_training() {
     mv "$HIMO_OUT/training-$size.json.new" "$HIMO_OUT/training-$size.json"
     cat "$HIMO_OUT/training-$size.json"
   done
+}
+
+stage_train() {
+  python_libtorch || return
+  local run=$HIMO_OUT/run device
+  rm -rf "$run"
+  trainer dataset synthesize --out "$run/data" --count 4000 --seed 2 &&
+    trainer train --preset demo-base --data "$run/data" --out "$run/model" --steps 300 --device cuda &&
+    tail -n 1 "$run/model/log.jsonl" || return
+  for device in cuda cpu; do
+    echo "measures on $device:"
+    trainer eval --checkpoint "$run/model/model.safetensors" --data "$run/data" --device $device || return
+  done
+  rm -rf "$run/data"
 }
 
 sanitizer() {
