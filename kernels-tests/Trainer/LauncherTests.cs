@@ -102,6 +102,22 @@ public sealed class LauncherTests
         });
     }
 
+    [Test]
+    public void A_published_folder_runs_without_anything_around_it()
+    {
+        if (!TestLength.IsLong)
+        {
+            Assert.Ignore("publishes the program with runtime and libtorch, 585 MB; ./test --long runs it");
+        }
+
+        string published = Path.Combine(_folder, "himo"), artifacts = Path.Combine(_folder, "artifacts");
+        (int code, string output, string error) = Run(
+            Environment.ProcessPath!, "publish", Path.Combine(TestData.RepositoryRoot, "src", "HiMo.Trainer"), "-c", "Release", "-r", "linux-x64", "--self-contained", "--artifacts-path", artifacts, "-o", published);
+        Assert.That(code, Is.Zero, output + error);
+        (code, output, error) = Run("env", "-i", $"HOME={_folder}", Path.Combine(published, "HiMo.Trainer"), "doctor");
+        Assert.That(output, Does.Match(@"ok +libtorch +2\.10").And.Contain("this program brings its native libraries"), error);
+    }
+
     /// <summary>Copies a launcher and what it sources into the test's folder.</summary>
     private string CopyOf(string launcher)
     {

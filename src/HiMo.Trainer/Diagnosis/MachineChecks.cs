@@ -47,8 +47,9 @@ internal static class MachineChecks
         string folder = Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } set
             ? set
             : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
-        return Directory.Exists(folder)
-            ? Finding.Works("package cache", folder)
+        string[] brought = Directory.GetFiles(AppContext.BaseDirectory, "*torch_cpu.*");
+        return Directory.Exists(folder) ? Finding.Works("package cache", folder)
+            : brought.Length > 0 ? Finding.Works("package cache", "none is needed: this program brings its native libraries")
             : Finding.Problem("package cache", $"{folder} does not exist", "run 'dotnet restore'; the native libraries are loaded from there");
     }
 
