@@ -126,6 +126,11 @@ public sealed class ProtocolEvaluationTests
     {
         string file = Save("flickr/results_20130124.token", string.Concat(Enumerable.Range(0, 5 * Scenes).Select(i => $"{Image(i / 5)}#{i % 5}\t{_captions[i / 5]}\n")));
         AssertSameRecall(Run(Protocol.Flickr30k, file, Images));
+
+        // Kaggle's copy, with its one malformed line.
+        string[] lines = [.. Enumerable.Range(0, 5 * Scenes).Select(i => i == 7 ? $"{Image(1)}| 2   {_captions[1]}" : $"{Image(i / 5)}| {i % 5}| {_captions[i / 5]}")];
+        RetrievalSet kaggle = RetrievalSets.Load(Protocol.Flickr30k, Save("kaggle/results.csv", "image_name| comment_number| comment\n" + string.Join('\n', lines)), Images), token = RetrievalSets.Load(Protocol.Flickr30k, file, Images);
+        Assert.That((kaggle.Images, kaggle.Captions), Is.EqualTo((token.Images, token.Captions)));
     }
 
     [Test]

@@ -159,26 +159,26 @@ internal static partial class RetrievalSets
 
     private static RetrievalSet Flickr30k(string path, string? imageRoot)
     {
-        string file = CaptionFile(path, "results_20130124.token");
+        string file = CaptionFile(path, "results_20130124.token", "results.csv");
         List<string> images = [];
         List<string> captions = [];
         int number = 0;
-        foreach (string line in TextFile.Lines(file, MaxLine).Where(line => line.Length > 0))
+        foreach (string line in TextFile.Lines(file, MaxLine).Where(line => line.Length > 0 && !line.StartsWith("image_name|", StringComparison.Ordinal)))
         {
             int position = number++ % CaptionsPerImage;
-            int tab = line.IndexOf('\t');
-            int hash = tab < 0 ? -1 : line.LastIndexOf('#', tab);
-            if (hash < 1 || line[(hash + 1)..tab] != position.ToString(CultureInfo.InvariantCulture) || (position > 0 && line[..hash] != images[^1]))
+            Match match = FlickrLine().Match(line);
+            string image = match.Groups["image"].Value;
+            if (!match.Success || match.Groups["position"].Value != position.ToString(CultureInfo.InvariantCulture) || (position > 0 && image != images[^1]))
             {
                 throw new UserError($"{file}: line {number} is not caption {position} of an image, 'NAME.jpg#{position}<tab>caption'; five consecutive lines belong to one image");
             }
 
             if (position == 0)
             {
-                images.Add(line[..hash]);
+                images.Add(image);
             }
 
-            captions.Add(line[(tab + 1)..]);
+            captions.Add(match.Groups["caption"].Value);
         }
 
         string root = ImageFolder(file, imageRoot, "flickr30k-images");
@@ -204,6 +204,10 @@ internal static partial class RetrievalSets
 
     /// <summary>Sorts 2.txt before 10.txt.</summary>
     private static string NaturalKey(string path) => Digits().Replace(Path.GetFileName(path), number => number.Value.PadLeft(20, '0'));
+
+    /// <summary>The token file's <c>NAME#i TAB caption</c>, or <c>NAME| i| caption</c> as Kaggle's copy has it, where one line lacks its second bar.</summary>
+    [GeneratedRegex(@"^(?:(?<image>[^\t]+)#(?<position>\d)\t(?<caption>.*)|(?<image>[^|\t]+)\| *(?<position>\d) *(?:\|| {2,}) *(?<caption>.*))$")]
+    private static partial Regex FlickrLine();
 
     [GeneratedRegex("[0-9]+")]
     private static partial Regex Digits();
