@@ -4,7 +4,6 @@ using HiMo.Interop;
 using HiMo.Trainer;
 using NUnit.Framework;
 using TorchSharp;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace HiMo.Kernels.Tests.Trainer;
