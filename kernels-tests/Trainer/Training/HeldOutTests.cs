@@ -81,11 +81,12 @@ internal sealed class HeldOutTests
     {
         string table = _scenes.Folder("pairs.csv"), folder = _scenes.Folder("columns");
         CaptionDataset data = CaptionDataset.Load(_config.Data);
-        File.WriteAllText(table, "picture,words\n" + string.Concat(Enumerable.Range(0, data.Count).Select(i => $"{Path.GetFileName(data[i].ImagePath)},\"{data[i].Caption}\"\n")));
+        File.WriteAllText(table, "picture,words\n" + string.Concat(Enumerable.Range(0, data.Count).Select(i => $"{Path.GetFileName(data[i].ImagePath)},\"{data[i].Caption}\"\n")) + "none.png,\n");
         HimoCall call = HimoCall.Run(
             "train", "--preset", "smoke", "--base", _config.Base!, "--data", table, "--images", Path.Combine(_scenes.Data, "images"), "--image-column", "picture", "--caption-column", "words",
             "--held-out", "8", "--threads", "1", "--out", folder);
         Assert.That(call.Code, Is.Zero, call.Error);
+        Assert.That(call.Error, Does.Contain("pairs.csv: 1 records without caption are left out"));
         Assert.That((int)JsonNode.Parse(File.ReadAllText(Path.Combine(folder, RunTraining.EvaluationFile)))!["gallery"]!, Is.EqualTo(8));
     }
 }
