@@ -90,7 +90,22 @@ public sealed class ProtocolEvaluationTests
         string file = Save("own/pairs.csv", "picture,words\n" + string.Concat(_captions.Select((caption, i) => $"{Image(i)},\"{caption}\"\n")));
         HimoCall call = HimoCall.Run("eval", "--checkpoint", _scenes.Checkpoint, "--protocol", "pairs", "--data", file, "--images", Images, "--image-column", "picture", "--caption-column", "words", "--json");
         Assert.That(call.Code, Is.Zero, call.Error);
-        AssertSameRecall(JsonNode.Parse(call.Output)!.AsObject());
+        JsonObject result = JsonNode.Parse(call.Output)!.AsObject();
+        AssertSameRecall(result);
+        string[] Texts(JsonObject json) => [.. json["failures"]!.AsArray().Select(failure => $"{failure!["rank"]} {failure["text"]} {Path.GetFileName((string)failure["image"]!)} {Path.GetFileName((string)failure["first"]!["image"]!)}")];
+        Assert.That(Texts(result), Is.Not.Empty.And.EqualTo(Texts(_expected)), "and the same failures");
+
+        // A page of it and of another set by the same model.
+        foreach ((string set, JsonObject measured) in new[] { ("pairs", result), ("growing", _expected) })
+        {
+            measured["checkpoint"] = "mine.pt";
+            Save($"page/{set}/eval.json", measured.ToJsonString());
+        }
+
+        string page = Path.Combine(_scenes.Folder, "page.html");
+        call = HimoCall.Run("report", Path.Combine(_scenes.Folder, "page", "pairs"), Path.Combine(_scenes.Folder, "page", "growing"), "--out", page);
+        Assert.That((call.Code, call.Error), Is.EqualTo((0, "")));
+        Assert.That(File.ReadAllText(page), Does.Contain(">mine, pairs</th>").And.Contain(">mine, growing</th>").And.Contain("<th scope=\"row\">text to image</th>"));
     }
 
     [Test]

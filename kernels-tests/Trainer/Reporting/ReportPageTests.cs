@@ -124,6 +124,18 @@ internal sealed partial class ReportPageTests
     }
 
     [Test]
+    public void Spectra_of_batches_are_shown_from_the_first_to_the_last()
+    {
+        string run = Directory.CreateDirectory(Path.Combine(_folder, "spectra")).FullName;
+        File.Copy(Path.Combine(_runs[1], "config.json"), Path.Combine(run, "config.json"));
+        File.WriteAllLines(Path.Combine(run, "log.jsonl"), [.. File.ReadLines(Path.Combine(_runs[1], "log.jsonl")), .. Enumerable.Range(1, 5).Select(i => $$"""{"kind":"spectrum","step":{{20 * i}},"values":[{{i}},1,0]}""")]);
+        JsonArray traces = ReportFigures.All(RunGroup.From([RunFolder.Read(run)]), []).Single(figure => figure.Id == "spectra").Panels.Single().Traces;
+        Assert.That(
+            traces.Select(trace => $"{((string)trace!["name"]!).Split(", ")[^1]}: {trace["y"]!.ToJsonString()} {trace["line"]!["dash"]}"),
+            Is.EqualTo(new[] { "step 20: [50,100,100] dot", "step 60: [75,100,100] dash", "step 100: [83.3333,100,100] solid" }));
+    }
+
+    [Test]
     public void Results_of_published_sets_stand_beside_the_papers()
     {
         string run = Directory.CreateDirectory(Path.Combine(_folder, "urban")).FullName;

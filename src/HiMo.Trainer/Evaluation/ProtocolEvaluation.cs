@@ -63,10 +63,13 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
         set = request.Protocol == Protocol.Sharegpt4v ? set.Readable(request.Data) : set; // of which users lack some images
         Tensor images = Retrieval.Rounded(FeatureEncoder.Images(model, set.Images, set.RgbFirst, cancel, messages), parity);
         (Tensor texts, int truncated) = Texts(set.Captions, parity, cancel);
-        Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 0 : QueryRecords.Kept, parity: parity, cancel: cancel);
-        foreach (JsonObject query in QueryRecords.Of(retrieval, set))
+        Retrieval retrieval = Retrieval.FromFeatures(images, texts, best: record is null ? 1 : QueryRecords.Kept, parity: parity, cancel: cancel);
+        if (record is not null)
         {
-            record?.Invoke(query);
+            foreach (JsonObject query in QueryRecords.Of(retrieval, set))
+            {
+                record(query);
+            }
         }
 
         JsonObject json = retrieval.ToJson();
@@ -83,6 +86,7 @@ internal sealed class ProtocolEvaluation(ClipModel model, ITokenizer tokenizer, 
 
         json["tied_queries"] = retrieval.TiedQueries;
         json["truncated_captions"] = truncated;
+        json["failures"] = WorstQueries.From(retrieval, set);
         return json;
     }
 

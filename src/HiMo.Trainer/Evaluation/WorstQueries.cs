@@ -15,7 +15,7 @@ internal static class WorstQueries
     public static JsonArray From(float[] similarity, IReadOnlyList<GrowingCaption> captions)
     {
         int count = captions.Count;
-        (int Text, QueryHits Hits)[] queries = new (int, QueryHits)[count];
+        QueryHits[] queries = new QueryHits[count];
         Parallel.For(0, count, () => new float[count], (text, _, column) =>
         {
             for (int image = 0; image < count; image++)
@@ -23,19 +23,27 @@ internal static class WorstQueries
                 column[image] = similarity[(image * count) + text];
             }
 
-            queries[text] = (text, QueryHits.From(column, text, Ranks.Above<float>(column, text), count: 1));
+            queries[text] = QueryHits.From(column, text, Ranks.Above<float>(column, text), count: 1);
             return column;
         }, _ => { });
-        return new JsonArray(
-        [
-            .. queries.Where(query => query.Hits.Rank > 0).OrderByDescending(query => query.Hits.Rank).ThenBy(query => query.Text).Take(Kept).Select(query => new JsonObject
-            {
-                ["text"] = captions[query.Text].Captions[^1],
-                ["image"] = captions[query.Text].Image,
-                ["rank"] = query.Hits.Rank + 1,
-                ["similarity"] = query.Hits.AnswerScore,
-                ["first"] = new JsonObject { ["image"] = captions[query.Hits.Best[0]].Image, ["text"] = captions[query.Hits.Best[0]].Captions[^1], ["similarity"] = query.Hits.BestScores[0] },
-            }),
-        ]);
+        return Worst(queries, i => captions[i].Captions[^1], i => captions[i].Image, i => captions[i].Captions[^1]);
     }
+
+    /// <summary>The same of a paired retrieval.</summary>
+    /// <param name="retrieval">With its queries kept.</param>
+    /// <param name="set">Images and captions.</param>
+    public static JsonArray From(Retrieval retrieval, RetrievalSet set) =>
+        Worst(retrieval.TextQueries, text => set.Captions[text], image => set.Images[image], image => set.Captions[image * set.PerImage]);
+
+    private static JsonArray Worst(IReadOnlyList<QueryHits> queries, Func<int, string> text, Func<int, string> image, Func<int, string> captionOf) => new(
+    [
+        .. queries.Index().Where(query => query.Item.Rank > 0).OrderByDescending(query => query.Item.Rank).ThenBy(query => query.Index).Take(Kept).Select(query => new JsonObject
+        {
+            ["text"] = text(query.Index),
+            ["image"] = image(query.Item.Answer),
+            ["rank"] = query.Item.Rank + 1,
+            ["similarity"] = query.Item.AnswerScore,
+            ["first"] = new JsonObject { ["image"] = image(query.Item.Best[0]), ["text"] = captionOf(query.Item.Best[0]), ["similarity"] = query.Item.BestScores[0] },
+        }),
+    ]);
 }

@@ -22,6 +22,7 @@ internal static class ReportFigures
             StepFigures.Progress(groups),
             StepFigures.Loss(groups),
             StepFigures.Components(groups),
+            StepFigures.Spectra(groups),
             StepFigures.Health(groups),
             TimeShare(groups),
             FusedAgainstPlain(benchmarks),
@@ -135,14 +136,6 @@ internal static class ReportFigures
             "spectrum", "Spectrum of the text embeddings",
             "Share of the variance of the evaluation texts that the first k principal components explain: the further left a curve rises, the more compact the texts.",
             Legend(groups), panels);
-
-        static double[] Cumulative(JsonArray spectrum)
-        {
-            double[] values = [.. spectrum.Select(value => RunFolder.Number(value) ?? 0.0)];
-            double total = values.Sum();
-            double sum = 0.0;
-            return [.. values.Select(value => 100.0 * (sum += value) / total)];
-        }
     }
 
     private static Figure? Histogram(IReadOnlyList<RunGroup> groups)
@@ -255,6 +248,14 @@ internal static class ReportFigures
         static string Milliseconds(double time) => time >= 100.0 ? FormattableString.Invariant($"{time:0} ms") : FormattableString.Invariant($"{time:G3} ms");
 
         double[] Field(string name) => [.. benchmarks.Select(entry => RunFolder.Number(entry[name]) ?? double.NaN)];
+    }
+
+    /// <summary>What the first one, two, ... of a spectrum's values sum to, in percent of all.</summary>
+    internal static double[] Cumulative(JsonArray spectrum)
+    {
+        double[] values = [.. spectrum.Select(value => RunFolder.Number(value) ?? 0.0)];
+        double total = values.Sum(), sum = 0.0;
+        return [.. values.Select(value => 100.0 * (sum += value) / total)];
     }
 
     private static IEnumerable<IGrouping<string, RunGroup>> Evaluated(IEnumerable<RunGroup> groups, string field) =>

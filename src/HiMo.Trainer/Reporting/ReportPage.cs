@@ -26,7 +26,8 @@ internal static class ReportPage
         IReadOnlyList<RunGroup> groups = RunGroup.From(runs);
         IReadOnlyList<Figure> figures = ReportFigures.All(groups, benchmarks);
         (string Folder, JsonObject Result)[] published = [.. runs.Where(run => run.Evaluation is { } result && ComparisonTable.Holds(result)).Select(run => (run.FolderPath, run.Evaluation!))];
-        if (figures.Count == 0 && published.Length == 0)
+        string results = ResultTable.Html(groups);
+        if (figures.Count == 0 && results.Length == 0)
         {
             throw new UserError("the runs hold neither training steps nor evaluation results to draw; run 'himo train' with --eval-every, or 'himo eval'.");
         }
@@ -34,8 +35,8 @@ internal static class ReportPage
         StringBuilder html = new();
         html.Append("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
         html.Append("<title>HiMo-CLIP fine-tuning report</title><link rel=\"icon\" href=\"data:,\"><style>").Append(Resource("report.css")).Append("</style></head><body>");
-        html.Append("<header><p class=\"kicker\">HiMo.Kernels</p><h1>").Append(groups.Any(group => group.IsTrained) ? "What HiMo-CLIP’s loss did" : "How models follow a growing caption").Append("</h1>").Append(Introduction(groups)).Append("</header><main>");
-        Section(html, "results", "Results", ResultTable.Html(groups) is { Length: > 0 } table ? $"<p>{Reading(groups)}</p>{table}" : "");
+        html.Append("<header><p class=\"kicker\">HiMo.Kernels</p><h1>").Append(groups.Any(group => group.IsTrained) ? "What HiMo-CLIP’s loss did" : figures.Count > 0 ? "How models follow a growing caption" : "How models find images and captions").Append("</h1>").Append(Introduction(groups)).Append("</header><main>");
+        Section(html, "results", "Results", results.Length > 0 ? $"<p>{Reading(groups)}</p>{results}" : "");
         Section(html, "paper", "Beside the paper’s numbers", published.Length == 0 ? "" : $"<p>{ResultTable.Html(PaperTables.Source)}, and what was measured by the same protocols, with 95 % intervals for the number of queries.</p>"
             + string.Concat(ComparisonTable.From(published).Select(table => table.ToHtml())));
         for (int i = 0; i < figures.Count; i++)

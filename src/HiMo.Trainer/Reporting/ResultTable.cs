@@ -20,6 +20,8 @@ internal static class ResultTable
     /// <summary>All rows, in the order of the page.</summary>
     internal static IReadOnlyList<Row> Rows { get; } =
     [
+        new("Retrieval, R@1 in %", "image to text", run => run.Measure("image_to_text_R@1"), 100, "0.0"),
+        new("Retrieval, R@1 in %", "text to image", run => run.Measure("text_to_image_R@1"), 100, "0.0"),
         .. Retrieval("full captions", "full"),
         .. Retrieval("first half", "half"),
         .. Retrieval("first sentence", "gist"),

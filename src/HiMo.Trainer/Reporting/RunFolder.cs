@@ -17,6 +17,7 @@ internal sealed class RunFolder
         Config = config;
         Steps = [.. log.Where(entry => JsonText.String(entry["kind"]) == "step")];
         Evaluations = [.. log.Where(entry => JsonText.String(entry["kind"]) == "eval")];
+        Spectra = [.. log.Where(entry => JsonText.String(entry["kind"]) == "spectrum" && entry["values"] is JsonArray)];
         Evaluation = evaluation;
     }
 
@@ -31,6 +32,12 @@ internal sealed class RunFolder
 
     /// <summary>The log's evaluations during training in order, each with its step.</summary>
     public IReadOnlyList<JsonObject> Evaluations { get; }
+
+    /// <summary>The log's spectra of batches in order, each with its step.</summary>
+    public IReadOnlyList<JsonObject> Spectra { get; }
+
+    /// <summary>By which protocol it was evaluated.</summary>
+    public string Protocol => JsonText.String(Evaluation?["protocol"]) ?? ChoiceOption.Kebab(nameof(HiMo.Trainer.Protocol.Growing));
 
     /// <summary>Contents of <c>eval.json</c>, or null where the run was not evaluated.</summary>
     public JsonObject? Evaluation { get; }

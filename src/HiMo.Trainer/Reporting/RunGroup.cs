@@ -30,7 +30,8 @@ internal sealed record RunGroup(string Base, string Loss, string Setting, IReadO
     {
         if (runs.All(run => run.Loss == RunFolder.Before))
         {
-            return [.. runs.GroupBy(run => run.Base).Select(group => new RunGroup("evaluated models", Evaluated, group.Key, [.. group]))];
+            bool several = runs.Select(run => run.Protocol).Distinct().Count() > 1; // measures of one set are not another's
+            return [.. runs.GroupBy(run => several ? $"{run.Base}, {run.Protocol}" : run.Base).Select(group => new RunGroup("evaluated models", Evaluated, group.Key, [.. group]))];
         }
 
         Dictionary<string, string[]> varying = runs.GroupBy(run => run.Loss).ToDictionary(

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Text.Json.Nodes;
+
 namespace HiMo.Trainer;
 
 /// <summary>The report's figures over the steps of training.</summary>
@@ -42,6 +44,39 @@ internal static class StepFigures
             + "relative to the largest eigenvalue, says how well defined the subspace is. Shaded: lowest to highest seed.",
             ReportFigures.Legend(himo),
             Panels(himo, [new("m", "kept components", "m, components"), new("explained_variance", "explained variance at m", "share of the variance"), new("relative_gap", "gap at the cut", "share of the largest eigenvalue", IsLog: true)]));
+    }
+
+    /// <summary>How the variance of a batch's texts is spread over components, at the start, halfway and at the end of a run.</summary>
+    /// <param name="groups">Runs grouped by base and loss.</param>
+    public static Figure? Spectra(IReadOnlyList<RunGroup> groups)
+    {
+        RunGroup[] recorded = [.. groups.Where(group => group.Runs.Any(run => run.Spectra.Count > 0))];
+        List<Panel> panels = [];
+        foreach (IGrouping<string, RunGroup> sameBase in recorded.GroupBy(group => group.Base))
+        {
+            Panel panel = new(sameBase.Key, "principal component", "cumulative variance, %");
+            panel.XAxis["type"] = "log";
+            panel.XAxis["dtick"] = "D2";
+            panel.YAxis["range"] = new JsonArray(0, 101);
+            foreach (RunGroup group in sameBase)
+            {
+                IReadOnlyList<JsonObject> spectra = group.Runs.First(run => run.Spectra.Count > 0).Spectra;
+                int[] shown = [.. new[] { 0, spectra.Count / 2, spectra.Count - 1 }.Distinct()];
+                string[] dashes = shown.Length == 3 ? ["dot", "dash", "solid"] : ["dot", "solid"];
+                foreach ((int place, string dash) in shown.Zip(dashes))
+                {
+                    double[] cumulative = ReportFigures.Cumulative((JsonArray)spectra[place]["values"]!);
+                    panel.Line($"{group.Label}, step {spectra[place]["step"]}", [.. Enumerable.Range(1, cumulative.Length).Select(k => (double)k)], cumulative, ReportFigures.Color(groups, group), dash);
+                }
+            }
+
+            panels.Add(panel);
+        }
+
+        return ReportFigures.Make(
+            "spectra", "Spectrum of a batch during training",
+            "Share of the variance of a batch’s texts that its first k principal components explain, which is what HiDe cuts at tau. Dotted: the first recorded step; dashed: halfway; solid: the last one. First run of each setting.",
+            ReportFigures.Legend(recorded), panels);
     }
 
     /// <summary>Whether training is sane: temperature, gradients, learning rate, throughput.</summary>
