@@ -62,7 +62,7 @@ internal static class ReportPage
     private static string Introduction(IReadOnlyList<RunGroup> groups)
     {
         int seeds = groups.Max(group => group.Runs.Count);
-        int models = groups.Count;
+        int models = groups.Select(group => group.Runs[0].Base).Distinct().Count();
         int bases = groups.Select(group => group.Base).Distinct().Count();
         string losses = string.Join(" and ", groups.Where(group => group.IsTrained).Select(group => group.Label).Distinct());
         string what = losses.Length == 0
