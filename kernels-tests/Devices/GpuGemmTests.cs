@@ -50,6 +50,19 @@ internal sealed class GpuGemmTests
     [TestCase(17, 9, 20)]
     public void Bf16_operands_are_rounded(int rows, int columns, int depth) => CheckBoth<Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth));
 
+    [Test]
+    public void Operands_are_rounded_to_the_nearest_not_truncated()
+    {
+        const float AboveHalf = 1.0f + (3.0f / 4096), FarAboveHalf = 1.0f + (3.0f / 512); // of tf32's and of bf16's distance behind 1
+        Assert.Multiple(() =>
+        {
+            Assert.That(Multiply<LargeTile, Tf32Precision>([AboveHalf], [1.0f], 1, 1, 1), Is.EqualTo(new[] { 1.0f + (1.0f / 1024) }));
+            Assert.That(Multiply<SmallTile, Tf32Precision>([1.0f], [AboveHalf], 1, 1, 1), Is.EqualTo(new[] { 1.0f + (1.0f / 1024) }));
+            Assert.That(Multiply<LargeTile, Bf16Precision>([FarAboveHalf], [1.0f], 1, 1, 1), Is.EqualTo(new[] { 1.0f + (1.0f / 128) }));
+            Assert.That(Multiply<SmallTile, Bf16Precision>([1.0f], [FarAboveHalf], 1, 1, 1), Is.EqualTo(new[] { 1.0f + (1.0f / 128) }));
+        });
+    }
+
     [TestCase(1)]
     [TestCase(2)]
     public void A_long_depth_is_taken_in_parts(int batches)
@@ -136,23 +149,7 @@ internal sealed class GpuGemmTests
         Random random = new(rows + (100 * columns) + depth);
         float[] a = [.. Enumerable.Range(0, 2 * rows * depth).Select(_ => (2 * random.NextSingle()) - 1)];
         float[] b = [.. Enumerable.Range(0, 2 * depth * columns).Select(_ => (2 * random.NextSingle()) - 1)];
-        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
-        using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
-        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (2 * rows * columns) + 16).ToArray());
-
-        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TTile, TPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 2, new()
-        {
-            A = StridedMatrix.Rows(left.View.BaseView, depth, rows * depth),
-            B = StridedMatrix.Columns(right.View.BaseView, columns, depth * columns),
-            C = StridedMatrix.Rows(result.View.BaseView, columns, rows * columns),
-            Rows = rows,
-            Columns = columns,
-            Depth = depth,
-        });
-        _gpu.Accelerator.Synchronize();
-
-        float[] c = result.GetAsArray1D();
-        Assert.That(c[^16..], Is.All.NaN, "guard behind the result");
+        float[] c = Multiply<TTile, TPrecision>(a, b, rows, columns, depth);
         for (int group = 0; group < 2; group++)
         {
             for (int i = 0; i < rows * columns; i++)
@@ -166,5 +163,29 @@ internal sealed class GpuGemmTests
                 Assert.That(c[(group * rows * columns) + i], Is.EqualTo(expected).Within(tolerance), $"group {group}, element {i}");
             }
         }
+    }
+
+    // C of every group; behind it a guard.
+    private float[] Multiply<TTile, TPrecision>(float[] a, float[] b, int rows, int columns, int depth)
+        where TTile : struct, IGemmTile
+        where TPrecision : struct, IProductPrecision
+    {
+        int groups = a.Length / (rows * depth);
+        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
+        using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
+        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (groups * rows * columns) + 16).ToArray());
+        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TTile, TPrecision>(_gpu, _gpu.Accelerator.DefaultStream, groups, new()
+        {
+            A = StridedMatrix.Rows(left.View.BaseView, depth, rows * depth),
+            B = StridedMatrix.Columns(right.View.BaseView, columns, depth * columns),
+            C = StridedMatrix.Rows(result.View.BaseView, columns, rows * columns),
+            Rows = rows,
+            Columns = columns,
+            Depth = depth,
+        });
+        _gpu.Accelerator.Synchronize();
+        float[] c = result.GetAsArray1D();
+        Assert.That(c[^16..], Is.All.NaN, "guard behind the result");
+        return c[..^16];
     }
 }

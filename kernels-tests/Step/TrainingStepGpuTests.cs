@@ -193,6 +193,7 @@ internal sealed class TrainingStepGpuTests
         yield return Case(3, 4, both, 3);
         yield return Case(5, 3, both, 1);
         yield return Case(3, 4, both, 3, largest: 2);
+        yield return Case(3, 4, plain, 3, largest: 2);
         yield return Case(6, 3, plain with { Components = ComponentSource.Image }, 1, largest: 2);
 
         static TestCaseData Case(int n, int d, MoLoOptions options, int together, int largest = EigenSymmetricGpu.MaxSize) =>

@@ -51,7 +51,7 @@ internal static partial class GpuGemm
         StageShare shareB = LoadShare<TB, TTile>(b, group, firstColumn, columns, 0, depth);
         StoreShare<TA, TTile, TPrecision>(shared, 0, a, shareA, group, firstRow, rows, 0, depth);
         StoreShare<TB, TTile, TPrecision>(shared, OperandLength, b, shareB, group, firstColumn, columns, 0, depth);
-        Group.Barrier();
+        Group.Barrier(); // the first stage is complete
         int stage = 0;
         for (int start = DepthStep; start < depth; start += DepthStep)
         {
@@ -66,7 +66,7 @@ internal static partial class GpuGemm
         }
 
         MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
-        Group.Barrier();
+        Group.Barrier(); // the last stage is read
     }
 
     // 64 x 16 elements of one operand, eight a thread, or 32 x 16 and four: neighbouring lanes take neighbours in memory.

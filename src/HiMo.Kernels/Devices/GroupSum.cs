@@ -42,7 +42,7 @@ internal static class GroupSum
             scratch[Group.IdxX / Gpu.WarpSize] = value;
         }
 
-        Group.Barrier();
+        Group.Barrier(); // every warp's sum is there
         float sum = 0.0f;
         for (int warp = 0; warp < Group.DimX / Gpu.WarpSize; warp++)
         {

@@ -39,7 +39,7 @@ internal struct TileRange
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void End(ArrayView<float> shared)
     {
-        Group.Barrier();
+        Group.Barrier(); // every warp's range is there
         Largest = shared[0];
         Smallest = shared[Warps];
         for (int warp = 1; warp < Warps; warp++)

@@ -156,7 +156,7 @@ internal static partial class EigenSymmetricGpu
                 scratch[first + (2 * (Group.IdxX / Gpu.WarpSize)) + 1] = sum.Y;
             }
 
-            Group.Barrier();
+            Group.Barrier(); // every warp's sums are there
             sum = default;
             for (int warp = 0; warp < warps; warp++)
             {

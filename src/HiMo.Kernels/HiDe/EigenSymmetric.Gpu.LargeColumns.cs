@@ -159,7 +159,7 @@ internal static partial class EigenSymmetricGpu
             scratch[Group.IdxX / Gpu.WarpSize] = value;
         }
 
-        Group.Barrier();
+        Group.Barrier(); // every warp's sum is there
         return SumParts(scratch, 0);
     }
 

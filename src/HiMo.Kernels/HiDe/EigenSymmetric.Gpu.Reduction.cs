@@ -68,7 +68,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        Group.Barrier();
+        Group.Barrier(); // all means are there
         float total = 0.0f;
         for (int i = lane; i < n; i += Gpu.WarpSize)
         {

@@ -110,11 +110,11 @@ internal static partial class EigenSymmetricGpu
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
         Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * span), vectors.SubView((4 * pitch) + (2 * span), 2 * span), n, pitch, span);
-        Group.Barrier();
+        Group.Barrier(); // d and e are there
         double norm = tridiagonal.Fill(d, e);
-        Group.Barrier();
+        Group.Barrier(); // T is there
         Values(tridiagonal, norm, counts, values);
-        Group.Barrier();
+        Group.Barrier(); // all eigenvalues are there
         int length = Solutions.Length(n);
         Solutions solutions = Solutions.In(arguments.Scratch.Cast<float>().SubView((long)Grid.IdxX * length, length), n);
         Solve(tridiagonal, values, solutions, Group.IdxX, Group.DimX);
@@ -142,7 +142,7 @@ internal static partial class EigenSymmetricGpu
         int points = Group.DimX;
         double distance = 2.0 * norm / (points + 1);
         counts[Group.IdxX] = t.CountBelow(((Group.IdxX + 1) * distance) - norm);
-        Group.Barrier();
+        Group.Barrier(); // all counts are there
         for (int i = Group.IdxX; i < t.Size; i += points)
         {
             int before = 0;
@@ -183,7 +183,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        ILGPU.Warp.Barrier();
+        ILGPU.Warp.Barrier(); // all values are there
         if (lane == 0)
         {
             double sum = 0.0;
@@ -201,7 +201,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        ILGPU.Warp.Barrier();
+        ILGPU.Warp.Barrier(); // all sums are there
         double total = XMath.Max(sums[n - 1], ExplainedRankReference.MinTotal);
         int m = 0;
         for (int i = lane; i < n; i += Gpu.WarpSize)

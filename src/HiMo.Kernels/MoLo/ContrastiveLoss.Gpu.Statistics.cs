@@ -96,7 +96,7 @@ internal static class LogitPassGpu
                 GpuGemm.Accumulate<FactorOperand, FactorOperand, LargeTile, TPrecision>(
                     ref sums, shared, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, depth);
                 StoreLogits(logits, sums, scale); // the last readers of the tile are two barriers of the product away
-                Group.Barrier();
+                Group.Barrier(); // the tile's logits are there
                 TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);
             }
         }

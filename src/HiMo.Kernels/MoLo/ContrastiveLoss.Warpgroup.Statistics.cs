@@ -106,7 +106,7 @@ internal static partial class WarpgroupPassGpu
                 {
                     shifts = Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile;
                     StoreLargest(columns, tile);
-                    Warp.Barrier();
+                    Warp.Barrier(); // the warp's largest logits are there
                 }
 
                 bool isTooLarge = Group.BarrierOr(!(StoreColumns(columns, shifts, tile) < LargestSum));

@@ -52,7 +52,7 @@ internal static class StepSummaryGpu
             if (weight != 0.0)
             {
                 Add(p.Branches, branch, losses, gradients, smoothed);
-                Group.Barrier();
+                Group.Barrier(); // every warp's sums are there
                 double directions = p.Branches.HasColumns != 0 ? 1.0 : 0.5; // each has half of the weight
                 double smoothing = directions * p.Branches.LabelSmoothing * Sum(smoothed) / p.Branches.Rows;
                 loss = (0.5 * Sum(losses) / p.Branches.Rows) + smoothing;
