@@ -7,7 +7,8 @@ namespace HiMo.Kernels;
 // Behind the tridiagonalisation: eigenvalues, solutions of the tridiagonal equations, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
 internal static partial class EigenSymmetricGpu
 {
-    private const int WarpRounds = 12;                 // 33^12 > 2^60
+    private const int PointsOfAWarp = PairsOfAWarp * TridiagonalGpu.PointsOfAPair;
+    private const int WarpRounds = 9;                  // 65^9 > 2^54
 
     /// <summary>The tridiagonal matrix in float64, and a bound of its norm.</summary>
     public static void PerturbKernel(LargeEigenArguments p)
@@ -19,7 +20,7 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    /// <summary>One eigenvalue a warp: each round cuts an interval in 33 by 32 Sturm counts.</summary>
+    /// <summary>One eigenvalue a warp: each round cuts an interval in 65 by 64 Sturm counts.</summary>
     public static void ValuesKernel(LargeEigenArguments p)
     {
         int n = p.Problem.Size;
@@ -35,10 +36,10 @@ internal static partial class EigenSymmetricGpu
         double width = -2.0 * low;
         for (int round = 0; round < WarpRounds; round++)
         {
-            double x = low + (width * ((lane + 1) / (Gpu.WarpSize + 1.0)));
-            float notAbove = GroupSum.Warp(tridiagonal.CountBelow(x) <= i ? 1.0f : 0.0f);
-            low += width * (notAbove / (Gpu.WarpSize + 1.0));
-            width /= Gpu.WarpSize + 1.0;
+            width *= 1.0 / (PointsOfAWarp + 1);
+            int place = TridiagonalGpu.PointsOfAPair * (lane % PairsOfAWarp);
+            int notAbove = tridiagonal.CountBelow(low + (place * width), width).AtMost(i);
+            low += width * GroupSum.Warp((float)notAbove);
         }
 
         if (lane == 0)

@@ -132,6 +132,7 @@ internal static partial class EigenSymmetricGpu
 
             int row = k * pitch;
             int next = XMath.Min(k + 1, n - 1);
+            bool isOpen = (4 * lane) + 3 > k;           // columns up to k are finished, and need not come from shared memory
             Lanes w = FromShared(p, old, lane, isWide);
             Lanes column = FromShared(a, row, lane, isWide);
             float vk = u[old + k];
@@ -181,8 +182,14 @@ internal static partial class EigenSymmetricGpu
                 ArrayView<float> ownP = p.SubView(old + start, 2 * RowsTogether);
                 Rows rows = Take(ownV, ownP, half, 0, (start * quads) + lane);
                 Rows more = Take(ownV, ownP, half, RowsTogether, ((start + RowsTogether) * quads) + lane);
-                Float4 sums = Pass(a, rows, quads, 0, v.A, w.A, column.A);
-                Float4 moreSums = Pass(a, more, quads, 0, v.A, w.A, column.A);
+                Float4 sums = default;
+                Float4 moreSums = default;
+                if (isOpen)
+                {
+                    sums = Pass(a, rows, quads, 0, v.A, w.A, column.A);
+                    moreSums = Pass(a, more, quads, 0, v.A, w.A, column.A);
+                }
+
                 if (isWide)
                 {
                     sums = Add(sums, 1.0f, Pass(a, rows, quads, Gpu.WarpSize, v.B, w.B, column.B));

@@ -57,6 +57,8 @@ internal static partial class EigenSymmetricGpu
     public const int MaxSize = 176;
 
     private const int MostThreads = 1024;
+    private const int PointsOfAThread = TridiagonalGpu.PointsOfAPair / 2;
+    private const int PairsOfAWarp = Gpu.WarpSize / 2;
     private const int SpareRows = 8;
     private const int SumsTogether = 4;
     private const double ValueError = 8.9e-16;         // of the norm: 2^-50
@@ -102,7 +104,7 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> e = vectors.SubView(pitch, pitch);
         ArrayView<float> beta = vectors.SubView(2 * pitch, pitch);
         ArrayView<double> values = SharedMemory.Allocate<double>(MaxSize);
-        ArrayView<int> counts = SharedMemory.Allocate<int>(MostThreads);
+        ArrayView<byte> counts = SharedMemory.Allocate<byte>(PointsOfAThread * MostThreads);
         ArrayView<double> sums = SharedMemory.Allocate<double>(MaxSize + SumsTogether);
         TridiagonalGpu tridiagonal = default;
         tridiagonal.Rows = SharedMemory.Allocate<TridiagonalRow>(2 * MaxSize);
@@ -132,19 +134,33 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
+    /// <summary>Floats from one row of the matrix in shared memory to the next: its columns, in whole blocks of 32, and four.</summary>
+    /// <param name="size">n.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Pitch(int size) => (size > Narrow ? 3 * Narrow / 2 : Narrow) + 4;
+    public static int Pitch(int size) => (size > Narrow ? 3 * Narrow / 2 : Narrow) + 4;
 
-    // values[i] = i-th smallest eigenvalue: between two of as many points as there are threads, and then by halving.
+    /// <summary>values[i] = i-th smallest eigenvalue: between two of two points a thread, and then by cutting in five, two threads an eigenvalue. By a whole group.</summary>
+    /// <param name="t">T.</param>
+    /// <param name="norm">A bound of its norm.</param>
+    /// <param name="counts">Shared memory, two elements a thread.</param>
+    /// <param name="values">Receives n values.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Values(TridiagonalGpu t, double norm, ArrayView<int> counts, ArrayView<double> values)
+    internal static void Values(TridiagonalGpu t, double norm, ArrayView<byte> counts, ArrayView<double> values)
     {
-        int points = Group.DimX;
+        int points = PointsOfAThread * Group.DimX;
         double distance = 2.0 * norm / (points + 1);
-        counts[Group.IdxX] = t.CountBelow(((Group.IdxX + 1) * distance) - norm);
+        int warp = Group.IdxX / Gpu.WarpSize;
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int pair = (PairsOfAWarp * warp) + (lane % PairsOfAWarp);
+        int place = TridiagonalGpu.PointsOfAPair * pair;
+        TridiagonalGpu.TwoCounts own = t.CountBelow((place * distance) - norm, distance);
+        place += lane / PairsOfAWarp * PointsOfAThread;
+        counts[place] = (byte)own.First;
+        counts[place + 1] = (byte)own.Second;
         Group.Barrier(); // all counts are there
-        for (int i = Group.IdxX; i < t.Size; i += points)
+        for (int start = pair - (lane % PairsOfAWarp); start < t.Size; start += Group.DimX / 2) // the same for a whole warp
         {
+            int i = XMath.Min(start + (lane % PairsOfAWarp), t.Size - 1);
             int before = 0;
             int behind = points;
             while (before < behind)
@@ -156,12 +172,18 @@ internal static partial class EigenSymmetricGpu
             }
 
             double low = (before * distance) - norm;
-            for (double width = 0.5 * distance; width > ValueError * norm; width *= 0.5)
+            double width = distance;
+            while (width > ValueError * norm)
             {
-                low += t.CountBelow(low + width) <= i ? width : 0.0;
+                width *= 1.0 / (TridiagonalGpu.PointsOfAPair + 1);
+                int notAbove = t.CountBelow(low, width).AtMost(i);
+                low += width * (notAbove + ILGPU.Warp.ShuffleXor(notAbove, TridiagonalGpu.PairDistance));
             }
 
-            values[i] = low + (0.5 * ValueError * norm);
+            if (start + lane < t.Size && lane < PairsOfAWarp)
+            {
+                values[start + lane] = low + (0.5 * width);
+            }
         }
     }
 

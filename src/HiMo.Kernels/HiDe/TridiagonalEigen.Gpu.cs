@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A symmetric tridiagonal matrix T in float64 on the GPU: counts of its eigenvalues, and solutions of (T - lambda I) z = 0 from either end.
+// A symmetric tridiagonal matrix T in float64 on the GPU: counts of its eigenvalues (TridiagonalEigen.Gpu.Counts.cs), and solutions of (T - lambda I) z = 0 from
+// either end.
 // Layout     T has the diagonal d_0 .. d_{n-1}; coupling j stands between rows j - 1 and j, and couplings 0 and n are 1 and multiply zeros.
-//            Twice in memory, once for each direction: a chain then reads one record a row.
-// Counts     negative pivots of T - x I = changes of sign among its leading minors, p_{j+1} = (d_j - x) p_j - e_j^2 p_{j-1}: no division, and
-//            two chains of half the length, from above and from below, which meet in the middle. Rescaled every eight rows.
+//            Twice in memory, once for each direction and in its order: a chain then reads one record a row, and any chain the next one.
 // Solutions  z_{j+1} = -((d_j - lambda) z_j + e_j z_{j-1}) / e_{j+1}, z_0 = 1, and the same from below. The eigenvector is the first one
 //            above some row and the second one below it, best where their product is largest: there the twisted factorisation of Dhillon
 //            and Parlett has its smallest pivot. Stored as float32 with one exponent for four rows.
@@ -33,7 +32,7 @@ internal struct TridiagonalRow
 }
 
 /// <summary>T, in memory that a group or the whole device shares.</summary>
-internal struct TridiagonalGpu
+internal partial struct TridiagonalGpu
 {
     /// <summary>Rows that share the exponent of a solution.</summary>
     public const int Block = 4;
@@ -42,7 +41,7 @@ internal struct TridiagonalGpu
     private const double LeastCoupling = 1e-9;  // of the norm
     private const double LeastNorm = 1e-4;      // that of a matrix of trace 1 is at least 1 / n; without this 0 would have no norm
 
-    /// <summary>What the chains from above need of each row, n records; then what the chains from below need.</summary>
+    /// <summary>What the chains from above need of each row, n records from row 0 on; then what the chains from below need, from row n - 1 on.</summary>
     public ArrayView<TridiagonalRow> Rows;
 
     /// <summary>n.</summary>
@@ -68,7 +67,7 @@ internal struct TridiagonalGpu
             double before = Coupling(e, i, norm);
             double behind = Coupling(e, i + 1, norm);
             Rows[i] = Row(diagonal, before, behind);
-            Rows[Size + i] = Row(diagonal, behind, before);
+            Rows[(2 * Size) - 1 - i] = Row(diagonal, behind, before);
         }
 
         return norm * (1.0 + 1e-6);
@@ -99,56 +98,6 @@ internal struct TridiagonalGpu
         return row;
     }
 
-    /// <summary>Number of eigenvalues below x.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly int CountBelow(double x)
-    {
-        int half = Size / 2;
-        Minors above = Minors.First;
-        Minors below = Minors.First;
-        int last = (2 * Size) - 1;
-        if (Size % 2 != 0)
-        {
-            below = below.Next(Rows[last], x);
-            last--;
-        }
-
-        int row = 0;
-        for (; row < half % 8; row++)
-        {
-            above = above.Next(Rows[row], x);
-            below = below.Next(Rows[last - row], x);
-        }
-
-        for (; row < half; row += 8)
-        {
-            ArrayView<TridiagonalRow> down = Rows.SubView(row, 8); // constant offsets from here
-            ArrayView<TridiagonalRow> up = Rows.SubView(last - row - 7, 8);
-            above = above.Rescaled().Next(down[0], x);
-            below = below.Rescaled().Next(up[7], x);
-            above = above.Next(down[1], x);
-            below = below.Next(up[6], x);
-            above = above.Next(down[2], x);
-            below = below.Next(up[5], x);
-            above = above.Next(down[3], x);
-            below = below.Next(up[4], x);
-            above = above.Next(down[4], x);
-            below = below.Next(up[3], x);
-            above = above.Next(down[5], x);
-            below = below.Next(up[2], x);
-            above = above.Next(down[6], x);
-            below = below.Next(up[1], x);
-            above = above.Next(down[7], x);
-            below = below.Next(up[0], x);
-        }
-
-        // The last pivot of all belongs to row half, seen from both sides.
-        above = above.Rescaled();
-        below = below.Rescaled();
-        double whole = (above.Last * below.Last) - (Rows[half].Square * above.Before * below.Before);
-        return above.Changes + below.Changes - ChangesSign(below.Last, below.Before) + ChangesSign(whole, above.Last * below.Before);
-    }
-
     /// <summary>The solution from one end. Row j goes to element j * stride, the exponent of rows 4 b to 4 b + 3 to element b * stride.</summary>
     /// <param name="value">lambda.</param>
     /// <param name="direction">1: from row 0; -1: from row n - 1.</param>
@@ -166,17 +115,18 @@ internal struct TridiagonalGpu
             chain = PartOfBlock(chain, value, direction, solution, exponents, stride);
         }
 
-        int side = direction > 0 ? 0 : Size;
+        int first = direction > 0 ? 0 : Size + (Size % Block);
         for (int done = 0; done < whole; done++)
         {
             int block = direction > 0 ? done : whole - 1 - done;
             int row = (block * Block) + (direction > 0 ? 0 : Block - 1);
             chain = chain.Normalised();
             exponents[block * stride] = chain.Exponent;
-            TridiagonalRow row0 = Rows[side + row];
-            TridiagonalRow row1 = Rows[side + row + direction];
-            TridiagonalRow row2 = Rows[side + row + (2 * direction)];
-            TridiagonalRow row3 = Rows[side + row + (3 * direction)];
+            ArrayView<TridiagonalRow> rows = Rows.SubView(first + (done * Block), Block); // constant offsets from here
+            TridiagonalRow row0 = rows[0];
+            TridiagonalRow row1 = rows[1];
+            TridiagonalRow row2 = rows[2];
+            TridiagonalRow row3 = rows[3];
             int place = row * stride;
             int distance = direction * stride;
             solution[place] = (float)chain.Last;
@@ -211,7 +161,7 @@ internal struct TridiagonalGpu
         {
             int row = direction > 0 ? start + done : Size - 1 - done;
             solution[row * stride] = (float)chain.Last;
-            chain = chain.Next(Rows[(direction > 0 ? 0 : Size) + row], value);
+            chain = chain.Next(Rows[(direction > 0 ? start : Size) + done], value);
         }
 
         return chain;
@@ -231,10 +181,6 @@ internal struct TridiagonalGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int UpperWord(double value) => (int)(Interop.FloatAsInt(value) >> 32);
 
-    // 1 where the signs differ; a zero in between counts with either sign, since its neighbours differ.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int ChangesSign(double left, double right) => (int)((uint)(UpperWord(left) ^ UpperWord(right)) >> 31);
-
     // The exponent, as stored, of the larger one.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int LargerExponent(double left, double right) => XMath.Max(UpperWord(left) & 0x7fffffff, UpperWord(right) & 0x7fffffff) >> 20;
@@ -242,45 +188,6 @@ internal struct TridiagonalGpu
     // 2^-e for a stored exponent.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static double InversePower(int exponent) => Interop.IntAsFloat((ulong)(uint)((2046 - exponent) << 20) << 32);
-
-    /// <summary>Two consecutive minors, up to a factor, and the changes of sign so far.</summary>
-    private struct Minors
-    {
-        public double Last;
-        public double Before;
-        public int Changes;
-
-        public static Minors First
-        {
-            [MethodImpl(MethodImplOptions.AggressiveInlining)]
-            get
-            {
-                Minors minors = default;
-                minors.Last = 1.0;
-                return minors;
-            }
-        }
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly Minors Next(TridiagonalRow row, double x)
-        {
-            Minors next = default;
-            next.Last = ((row.Diagonal - x) * Last) - (row.Square * Before);
-            next.Before = Last;
-            next.Changes = Changes + ChangesSign(next.Last, Last);
-            return next;
-        }
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly Minors Rescaled()
-        {
-            double power = InversePower(LargerExponent(Last, Before));
-            Minors scaled = this;
-            scaled.Last *= power;
-            scaled.Before *= power;
-            return scaled;
-        }
-    }
 
     /// <summary>Two consecutive components of a solution, times 2^-Exponent, and the coupling between them.</summary>
     private struct Chain

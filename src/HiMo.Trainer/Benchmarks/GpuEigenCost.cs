@@ -13,6 +13,7 @@ internal static class GpuEigenCost
     // Of one step of each chain.
     private const int SumLinks = 6;                     // over a warp: the thread's own part, 5 shuffles
     private const int CountLinks = 2;                   // a row of a count of eigenvalues: a product, a difference of products
+    private const double CountInstructions = 26.0;      // of a warp for a row of its four counts, 12 of them in float64, which take two cycles each
     private const int SolveLinks = 3;                   // a row of a solution: two products, a sum
     private const int ReflectLinks = 6;                 // of one group: a word, products, 3 shuffles, the update
 
@@ -26,21 +27,31 @@ internal static class GpuEigenCost
     private const int ChipReflectLinks = 3 + SumLinks + 1;
 
     private const int ValueBits = 51;                   // from twice the norm to 2^-50 of it
-    private const int ChipRounds = 12;                  // of 33-fold section
+    private const int ChipRounds = 9;                   // of section in 65
 
     /// <summary>One thread group a problem, one of them on a multiprocessor: n up to 176.</summary>
     public static KernelCost OneGroup(LaunchEntry launch, int n)
     {
         int problems = launch.Groups.X, threads = launch.Threads;
-        double pitch = (double)EigenSymmetricGpu.SharedLength(n) / (n + 12);                           // of a row, about
-        double matrix = n * n / 2.0 * pitch * 2.0 * sizeof(float) / GpuModel.SharedBytes / GpuModel.Clock;   // rows below the column, read and written
-        double counts = 1.0 + Math.Ceiling(ValueBits - Math.Log2(threads));                             // a point a thread, then halving
+        double sections = Math.Ceiling((ValueBits - Math.Log2((2.0 * threads) + 1.0)) / Math.Log2(5.0));  // behind two points a thread
+        double counts = n / 2.0 * (CountRow(threads) + (sections * CountRow(2.0 * n)));                 // two threads an eigenvalue
         double passes = Math.Ceiling(4.0 * n / threads);                                                // eight threads have two vectors
-        double links = (n * ColumnLinks) + (counts * n / 2.0 * CountLinks) + (n * SolveLinks) + (passes * n * ReflectLinks);
+        double links = (n * ColumnLinks) + (n * SolveLinks) + (passes * n * ReflectLinks);
         double loads = 12.0;                                                                           // K in two turns, the solutions' joint
-        double seconds = (links * GpuModel.Link) + matrix + (loads * GpuModel.LoadLatency);
+        double seconds = Links(links) + counts + Matrix(n) + Loads(loads);
         double waves = Math.Ceiling(problems / (double)GpuModel.Multiprocessors);
         return KernelCost.Of(launch, problems * 9.0 * n * n * n, problems * 8.0 * n * n, 0.0, (waves * seconds, Chain));
+    }
+
+    // A row of the counts of some threads: what a chain waits for its row before, or the four schedulers for instructions of all warps.
+    private static double CountRow(double threads) => Math.Max(Links(CountLinks), CountInstructions * Math.Ceiling(threads / GpuModel.Lanes) / GpuModel.Clock);
+
+    // The rows below each column, read and written; of their columns those that are not finished, in quarters of a warp with four a lane.
+    private static double Matrix(int n)
+    {
+        int width = EigenSymmetricGpu.Pitch(n) - 4;
+        double words = Enumerable.Range(0, n).Sum(k => (n - k - 1.0) * (width - Math.Min(k / Gpu.WarpSize * Gpu.WarpSize, 4 * Gpu.WarpSize)));
+        return words * 2.0 * sizeof(float) / GpuModel.SharedBytes / GpuModel.Clock;
     }
 
     /// <summary>One launch of an eigensystem over the chip.</summary>

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>Eigenvalues of a tridiagonal matrix to float64's precision, which the float32 results of an eigensystem do not show.</summary>
+[TestFixture]
+internal sealed class TridiagonalEigenGpuTests
+{
+    private const int Threads = 2 * Gpu.WarpSize;
+    private const int Norm = 4;             // of the five vectors of a problem: the one that keeps the norm in its second element
+    private const double Precision = 4e-15; // of the norm: 2^-51 is asked for, and sixteen float64 roundings are added up
+
+    private Gpu _gpu = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _gpu = TestGpu.Open(warps: Threads / Gpu.WarpSize);
+
+    [OneTimeTearDown]
+    public void Close() => _gpu.Dispose();
+
+    private static IEnumerable<TestCaseData> Matrices()
+    {
+        foreach (int n in new[] { 2, 3, 16, 17, 35, 52 })
+        {
+            Random random = new(n);
+            yield return Case(n, _ => random.NextSingle(), _ => random.NextSingle() - 0.5f, "random");
+        }
+
+        yield return Case(21, i => 0.1f * Math.Abs(i - 10), _ => 0.1f, "Wilkinson's, whose upper eigenvalues come in pairs");
+        yield return Case(20, _ => 0.5f, _ => 0.0f, "one eigenvalue, twenty times, but for the perturbation");
+        yield return Case(20, _ => 0.0f, _ => 0.0f, "zero");
+        yield return Case(24, i => i % 8 * 0.1f, i => i % 8 == 7 ? 0.0f : 0.05f, "three equal blocks");
+        yield return Case(33, _ => 0.0f, _ => 0.5f, "half of the eigenvalues negative");
+        yield return Case(18, i => MathF.Pow(10.0f, -i), i => 0.3f * MathF.Pow(10.0f, -i), "graded");
+
+        static TestCaseData Case(int n, Func<int, float> d, Func<int, float> e, string name) =>
+            new TestCaseData(Enumerable.Range(0, n).Select(d).ToArray(), Enumerable.Range(0, n).Select(e).ToArray()).SetArgDisplayNames($"{n}: {name}");
+    }
+
+    [TestCaseSource(nameof(Matrices))]
+    public void One_group_finds_every_eigenvalue_between_two_counts(float[] d, float[] e) => Check(d, e, ValuesOfAGroup, groups: 1);
+
+    [TestCaseSource(nameof(Matrices))]
+    public void Warps_of_the_chip_find_every_eigenvalue_between_two_counts(float[] d, float[] e) => Check(d, e, EigenSymmetricGpu.ValuesKernel, groups: (d.Length + 1) / 2);
+
+    private static void ValuesOfAGroup(LargeEigenArguments p) =>
+        EigenSymmetricGpu.Values(p.Tridiagonal(), p.Vector(Norm)[1], SharedMemory.Allocate<byte>(2 * Threads), p.Eigenvalues());
+
+    private void Check(float[] d, float[] e, Action<LargeEigenArguments> kernel, int groups)
+    {
+        int n = d.Length;
+        using MemoryBuffer1D<float, Stride1D.Dense> vectors = _gpu.Accelerator.Allocate1D<float>([.. d, .. e, .. new float[3 * n]]);
+        using MemoryBuffer1D<TridiagonalRow, Stride1D.Dense> rows = _gpu.Allocate<TridiagonalRow>(2 * n);
+        using MemoryBuffer1D<double, Stride1D.Dense> values = _gpu.Allocate<double>(n);
+        LargeEigenArguments arguments = new()
+        {
+            Problem = new EigenArguments { Size = n }, Vectors = vectors.View.BaseView, Rows = rows.View.BaseView, Values = values.View.BaseView,
+        };
+        _gpu.Launch(_gpu.Accelerator.DefaultStream, EigenSymmetricGpu.PerturbKernel, new Index3D(1, 1, 1), Threads, arguments);
+        _gpu.Launch(_gpu.Accelerator.DefaultStream, kernel, new Index3D(groups, 1, 1), Threads, arguments);
+        _gpu.Accelerator.Synchronize();
+
+        TridiagonalRow[] tridiagonal = rows.GetAsArray1D()[..n];
+        double[] actual = values.GetAsArray1D();
+        double margin = Precision * vectors.GetAsArray1D()[(Norm * n) + 1];
+        Assert.That(margin, Is.GreaterThan(0.0));
+        for (int i = 0; i < n; i++)
+        {
+            Assert.That(NegativePivots(tridiagonal, actual[i] - margin), Is.LessThanOrEqualTo(i), $"eigenvalue {i}, {actual[i]:r}, is too large");
+            Assert.That(NegativePivots(tridiagonal, actual[i] + margin), Is.GreaterThan(i), $"eigenvalue {i}, {actual[i]:r}, is too small");
+        }
+
+        // Counts see all couplings; what remains is that the matrix is the given one but for its perturbation.
+        double norm = margin / Precision;
+        Assert.That(tridiagonal.Select(row => row.Diagonal), Is.EqualTo(d.Select(value => (double)value)).Within(1.1e-8 * norm));
+        Assert.That(tridiagonal.Skip(1).Select(row => Math.Sqrt(row.Square)), Is.EqualTo(e.SkipLast(1).Select(value => (double)Math.Abs(value))).Within(1.1e-9 * norm));
+    }
+
+    // Eigenvalues below x, by pivots of T - x I from above.
+    private static int NegativePivots(TridiagonalRow[] rows, double x)
+    {
+        int count = 0;
+        double pivot = 1.0;
+        for (int j = 0; j < rows.Length; j++)
+        {
+            pivot = rows[j].Diagonal - x - (j > 0 ? rows[j].Square / pivot : 0.0);
+            pivot = pivot == 0.0 ? double.Epsilon : pivot;
+            count += pivot < 0.0 ? 1 : 0;
+        }
+
+        return count;
+    }
+}
