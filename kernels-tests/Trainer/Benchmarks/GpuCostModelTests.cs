@@ -51,7 +51,18 @@ public sealed class GpuCostModelTests : FolderTests
     {
         GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(s_measured)); // fails where launches are not those of a profile
         Assert.That(check.Cases, Has.Count.GreaterThanOrEqualTo(11));
-        Assert.That(check.Cases.Where(each => !(each.Ratio is > 0.75 and < 1.25)), Is.Empty);
+        Assert.That(check.Cases.Where(each => !each.IsChanged && !(each.Ratio is > 0.75 and < 1.25)), Is.Empty);
+    }
+
+    [Test]
+    public void What_is_the_same_of_every_profiled_run_adds_up_within_a_quarter()
+    {
+        GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(s_measured));
+        var runs = check.Kernels.Where(each => !each.IsFirst).GroupBy(each => each.Case)
+            .Select(run => (run.Key, Predicted: run.Sum(each => each.Predicted), Measured: run.Sum(each => each.Measured), run.First().OfRun)).ToArray();
+        Assert.That(runs.Select(run => run.Key), Is.EquivalentTo(GpuMeasurements.Read(s_measured).Profiles.Keys));
+        Assert.That(runs.Where(run => !(run.Predicted / run.Measured is > 0.75 and < 1.25)), Is.Empty);
+        Assert.That(runs.Where(run => run.Measured < 0.2 * run.OfRun), Is.Empty, "too little is the same to say anything: profile again");
     }
 
     [Test]
@@ -63,22 +74,33 @@ public sealed class GpuCostModelTests : FolderTests
     }
 
     [Test]
+    public void Runs_with_kernels_that_are_others_since_have_no_ratio()
+    {
+        CopyMeasured();
+        string list = Path.Combine(Folder, "changed.txt");
+        File.Delete(list);
+        File.WriteAllText(list, "GpuGemm.Kernel<GradientCoordinates,\tof the test\nGpuGemm.Kernel<DepthPart\tof it too\n");
+        GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(Folder));
+        Assert.That(check.Cases.Where(each => each.IsChanged).Select(each => each.Case), Is.EquivalentTo(check.Cases.Select(each => each.Case).Where(text => !text.StartsWith("128,", StringComparison.Ordinal))));
+        Assert.That(check.Kernels.Select(each => each.Kernel), Has.Some.Contains("Warpgroup").And.None.Contains("DepthPart`1"));
+        Assert.That(check.ToMarkdown(), Does.Contain(" | changed since |\n").And.EndWith("- `GpuGemm.Kernel<DepthPart`: of it too\n"));
+        File.WriteAllText(list, "no tab\n");
+        Assert.That(() => GpuMeasurements.Read(Folder), Throws.TypeOf<UserError>().With.Message.Contains("changed.txt: 'no tab' must be"));
+    }
+
+    [Test]
     public void The_check_prints_both_tables()
     {
         HimoCall call = HimoCall.Run("bench", "predict", "--check", "--results", s_measured);
         Assert.That((call.Code, call.Error), Is.EqualTo((0, "")));
-        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| EigenSymmetricGpu.Kernel | 1 |"));
+        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| EigenSymmetricGpu.BackKernel | 1 |"));
     }
 
     [Test]
     public void Measurements_that_cannot_be_used_are_named()
     {
         Assert.That(Error(), Does.Contain("--results is ").And.Contain("'bench gpu --profile'"));
-        foreach (string file in Directory.GetFiles(s_measured))
-        {
-            File.Copy(file, Path.Combine(Folder, Path.GetFileName(file)));
-        }
-
+        CopyMeasured();
         string profile = Path.Combine(Folder, "profile.txt");
         string text = File.ReadAllText(profile);
         File.WriteAllText(profile, text.Replace("1  L2NormalizeGpu.Kernel", "2  L2NormalizeGpu.Kernel"));
@@ -136,6 +158,14 @@ public sealed class GpuCostModelTests : FolderTests
         HimoCall call = HimoCall.Run("bench", "predict", option, value);
         Assert.That((call.Code, call.Output), Is.EqualTo((1, "")));
         Assert.That(call.Error, Does.StartWith($"himo: {option} must be ").And.Contain($"it is {value}"));
+    }
+
+    private void CopyMeasured()
+    {
+        foreach (string file in Directory.GetFiles(s_measured))
+        {
+            File.Copy(file, Path.Combine(Folder, Path.GetFileName(file)));
+        }
     }
 
     private static List<KernelCost> Predict(string text, int kept) => new GpuCostModel(GpuModel.H200, kept).Predict(GpuCase.Parse(text));

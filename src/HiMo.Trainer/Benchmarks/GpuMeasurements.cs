@@ -5,16 +5,26 @@ using System.Text.Json.Nodes;
 
 namespace HiMo.Trainer;
 
-/// <summary>Times that a GPU took, as perf/results/gpu keeps them: bench-COMMIT.json of <c>bench gpu --json</c>, profile.txt of <c>bench gpu --profile</c>.</summary>
+/// <summary>
+/// Times that a GPU took, as perf/results/gpu keeps them: bench-COMMIT.json of <c>bench gpu --json</c>, profile.txt of <c>bench gpu --profile</c>, and changed.txt, a list by hand of
+/// kernels that are others since then: how their names begin, a tab, why.
+/// </summary>
 internal sealed class GpuMeasurements
 {
-    private GpuMeasurements(List<CaseTime> cases, Dictionary<string, List<KernelTime>> profiles) => (Cases, Profiles) = (cases, profiles);
+    private GpuMeasurements(List<CaseTime> cases, Dictionary<string, List<KernelTime>> profiles, Dictionary<string, string> changes) =>
+        (Cases, Profiles, Changes) = (cases, profiles, changes);
 
     /// <summary>Whole runs.</summary>
     public IReadOnlyList<CaseTime> Cases { get; }
 
     /// <summary>Kernels of some of the cases, in the order of their first launch.</summary>
     public IReadOnlyDictionary<string, List<KernelTime>> Profiles { get; }
+
+    /// <summary>Why kernels are others than those that were measured, by how their names begin.</summary>
+    public IReadOnlyDictionary<string, string> Changes { get; }
+
+    /// <summary>Whether a kernel is another one than when it was measured.</summary>
+    public bool IsChanged(string kernel) => Changes.Keys.Any(name => kernel.StartsWith(name, StringComparison.Ordinal));
 
     /// <summary>Reads a folder.</summary>
     /// <exception cref="UserError">There are no such files, or one is damaged.</exception>
@@ -23,7 +33,7 @@ internal sealed class GpuMeasurements
         string profile = Path.Combine(folder, "profile.txt");
         string[] benches = Directory.Exists(folder) ? Directory.GetFiles(folder, "bench-*.json") : [];
         return benches.Length > 0 && File.Exists(profile)
-            ? new GpuMeasurements([.. benches.Order(StringComparer.Ordinal).SelectMany(ReadCases)], ReadProfiles(profile))
+            ? new GpuMeasurements([.. benches.Order(StringComparer.Ordinal).SelectMany(ReadCases)], ReadProfiles(profile), ReadChanges(Path.Combine(folder, "changed.txt")))
             : throw new UserError($"--results is {folder}; it must be a folder with bench-COMMIT.json of 'bench gpu --json' and profile.txt of 'bench gpu --profile'");
     }
 
@@ -39,6 +49,20 @@ internal sealed class GpuMeasurements
         {
             throw new UserError($"{path} is not of 'bench gpu --json': {failure.Message}", failure);
         }
+    }
+
+    private static Dictionary<string, string> ReadChanges(string path)
+    {
+        Dictionary<string, string> changes = [];
+        foreach (string line in File.Exists(path) ? File.ReadLines(path) : [])
+        {
+            string[] parts = line.Split('\t');
+            changes[parts[0]] = parts is [{ Length: > 0 }, { Length: > 0 } reason]
+                ? reason
+                : throw new UserError($"{path}: '{line}' must be how a kernel's name begins, a tab, and why it is another one since it was measured");
+        }
+
+        return changes;
     }
 
     // A line with the case, a heading, and for each kernel microseconds, launches and name.
