@@ -110,9 +110,13 @@ internal sealed class GpuGemmTests
     {
         TestGpu.NeedsEmulation();       // the bundle for GPU machines has no assembler
         using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132);
-        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
+        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingComponents, CouplingVectors, StridedMatrix>
         {
             Rows = 768, Columns = 768, Depth = 8192,
+        }, default);
+        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CentredRows, CentredRows, SymmetricResult>
+        {
+            Rows = 768, Columns = 768, Depth = 8192, IsSymmetric = 1,
         }, default);
         foreach (LaunchEntry launch in gpu.Log.Launches)
         {
@@ -122,7 +126,100 @@ internal sealed class GpuGemmTests
             Assert.That(report.StackBytes + report.SpillBytes, Is.Zero, launch.Name);
         }
 
-        Assert.That(gpu.Log.Launches, Has.Count.EqualTo(2));
+        Assert.That(gpu.Log.Launches, Has.Count.EqualTo(4));
+    }
+
+    [Test]
+    public void A_symmetric_product_and_one_of_m_columns_are_made_in_more_parts()
+    {
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, multiprocessors: 132);
+        BatchView<int> kept = gpu.PretendMemory(sizeof(int)).Cast<int>();
+        GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix> all = new() { Rows = 768, Columns = 768, Depth = 8192 };
+        Assert.That(Across(all), Is.EqualTo(2 * 12));
+        Assert.That(Across(all with { IsSymmetric = 1 }), Is.EqualTo(4 * 12));
+        Assert.That(Across(all with { ColumnLimit = new() { Kept = kept } }), Is.EqualTo(4 * 12));
+
+        int Across(GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix> product)
+        {
+            gpu.Log.Reset();
+            DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), product, default);
+            return gpu.Log.Launches[0].Groups.X;
+        }
+    }
+
+    [TestCase(5, 9, 0)]
+    [TestCase(70, 9, 0)]
+    [TestCase(70, 9, 3)]
+    public void A_symmetric_product_is_made_by_its_lower_half(int size, int depth, int parts)
+    {
+        float[] a = Values(size * depth);
+        float[] c = new float[size * size];
+        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
+        using MemoryBuffer1D<float, Stride1D.Dense> scratch = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, Math.Max(parts, 1) * size * size).ToArray());
+        StridedMatrix rows = StridedMatrix.Rows(left.View.BaseView, depth);
+        foreach (Action<GemmArguments<StridedMatrix, StridedMatrix, SymmetricResult>> run in parts > 0 ? [InParts] : new[] { Run<LargeTile>, Run<SmallTile> })
+        {
+            using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, size * size).ToArray());
+            run(new()
+            {
+                A = rows, B = rows, C = new() { Data = result.View.BaseView, Size = size }, Rows = size, Columns = size, Depth = depth, IsSymmetric = 1,
+            });
+            _gpu.Accelerator.Synchronize();
+            c = result.GetAsArray1D();
+            for (int i = 0; i < c.Length; i++)
+            {
+                double expected = Enumerable.Range(0, depth).Sum(k => (double)a[(i / size * depth) + k] * a[(i % size * depth) + k]);
+                Assert.That(c[i], Is.EqualTo(expected).Within(1e-6 * Math.Sqrt(depth)), $"element {i}");
+            }
+        }
+
+        void InParts(GemmArguments<StridedMatrix, StridedMatrix, SymmetricResult> product) =>
+            DepthPartsGpu.Run(parts, new BatchStream(_gpu, _gpu.Accelerator.DefaultStream, 1), product, scratch.View.BaseView);
+
+        void Run<TTile>(GemmArguments<StridedMatrix, StridedMatrix, SymmetricResult> product)
+            where TTile : struct, IGemmTile =>
+            GpuGemm.Run<StridedMatrix, StridedMatrix, SymmetricResult, TTile, StrictPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 1, product);
+    }
+
+    [TestCase(1)]
+    [TestCase(2)]
+    public void Columns_end_at_m_and_the_depth_at_twice_as_much(int parts)
+    {
+        const int Rows = 3, Columns = 9, Depth = 11, Kept = 4;
+        float[] a = Values(Rows * Depth), b = Values(Columns * Depth);
+        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
+        using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
+        using MemoryBuffer1D<int, Stride1D.Dense> kept = _gpu.Accelerator.Allocate1D([Kept]);
+        using MemoryBuffer1D<float, Stride1D.Dense> scratch = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, 2 * Rows * Columns).ToArray());
+        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, Rows * Columns).ToArray());
+        GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix> product = new()
+        {
+            A = StridedMatrix.Rows(left.View.BaseView, Depth), B = StridedMatrix.Rows(right.View.BaseView, Depth), C = StridedMatrix.Rows(result.View.BaseView, Columns),
+            Rows = Rows, Columns = Columns, Depth = Depth, ColumnLimit = new() { Kept = kept.View.BaseView, Extra = 1 },
+        };
+        if (parts > 1)
+        {
+            DepthPartsGpu.Run(parts, new BatchStream(_gpu, _gpu.Accelerator.DefaultStream, 1), product, scratch.View.BaseView);
+        }
+        else
+        {
+            product.DepthLimit = new() { Kept = kept.View.BaseView, Doubled = 1 };
+            GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, StrictPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 1, product);
+        }
+
+        _gpu.Accelerator.Synchronize();
+        float[] c = result.GetAsArray1D();
+        for (int i = 0; i < c.Length; i++)
+        {
+            double expected = Enumerable.Range(0, parts > 1 ? Depth : 2 * Kept).Sum(k => (double)a[(i / Columns * Depth) + k] * b[(i % Columns * Depth) + k]);
+            Assert.That(c[i], i % Columns <= Kept ? Is.EqualTo(expected).Within(1e-5) : Is.NaN, $"element {i}");
+        }
+    }
+
+    private static float[] Values(int count)
+    {
+        Random random = new(count);
+        return [.. Enumerable.Range(0, count).Select(_ => (2 * random.NextSingle()) - 1)];
     }
 
     [Test]

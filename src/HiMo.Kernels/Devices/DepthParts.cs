@@ -40,6 +40,12 @@ internal struct DepthPartsArguments<TC>
     public int Rows;
     public int Columns;
     public int Count;
+
+    /// <inheritdoc cref="GemmArguments{TA, TB, TC}.ColumnLimit"/>
+    public DeviceLimit ColumnLimit;
+
+    /// <inheritdoc cref="GemmArguments{TA, TB, TC}.IsSymmetric"/>
+    public int IsSymmetric;
 }
 
 /// <summary>Products in parts of their depth.</summary>
@@ -53,15 +59,15 @@ internal static class DepthPartsGpu
 
     /// <summary>Enqueues C = A B with the error of float32, in parts if the device would not be full otherwise.</summary>
     /// <param name="stream">Orders the launches.</param>
-    /// <param name="product">Sizes, operands and result, without limits.</param>
+    /// <param name="product">Sizes, operands and result, without a limit of the depth.</param>
     /// <param name="scratch"><see cref="ScratchLength"/> floats a batch.</param>
     public static void Run<TA, TB, TC>(BatchStream stream, GemmArguments<TA, TB, TC> product, BatchView<float> scratch)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        long tiles = GpuGemm.Groups<LargeTile>(1, product.Rows, product.Columns, stream.Batches).Size;
-        int parts = (int)Math.Min(MaxParts, GpuGemm.GroupsPerMultiprocessor * stream.Gpu.Description.Multiprocessors / Math.Max(tiles, 1));
+        long groups = GpuGemm.WorkingGroups(1, product, stream.Batches);
+        int parts = (int)Math.Min(MaxParts, GpuGemm.GroupsPerMultiprocessor * stream.Gpu.Description.Multiprocessors / Math.Max(groups, 1));
         if (product.Depth < LeastDepth || parts < 2)
         {
             stream.Multiply(1, product);
@@ -83,10 +89,11 @@ internal static class DepthPartsGpu
         {
             A = new() { Whole = product.A, Depth = product.Depth, PartDepth = partDepth }, B = new() { Whole = product.B, Depth = product.Depth, PartDepth = partDepth },
             C = StridedMatrix.Rows(scratch, product.Columns, (long)product.Rows * product.Columns), Rows = product.Rows, Columns = product.Columns, Depth = partDepth,
+            ColumnLimit = product.ColumnLimit, IsSymmetric = product.IsSymmetric,
         });
         stream.Elements(SumKernel, product.Rows * product.Columns, new DepthPartsArguments<TC>
         {
-            Parts = scratch, C = product.C, Rows = product.Rows, Columns = product.Columns, Count = parts,
+            Parts = scratch, C = product.C, Rows = product.Rows, Columns = product.Columns, Count = parts, ColumnLimit = product.ColumnLimit, IsSymmetric = product.IsSymmetric,
         });
     }
 
@@ -101,13 +108,19 @@ internal static class DepthPartsGpu
             return;
         }
 
+        int row = element / p.Columns;
+        int column = element - (row * p.Columns);
+        if (column >= p.ColumnLimit.Apply(0, p.Columns) || (p.IsSymmetric != 0 && column > row))
+        {
+            return; // not there
+        }
+
         float sum = 0.0f;
         for (int part = 0; part < p.Count; part++)
         {
             sum += p.Parts[((long)part * length) + element];
         }
 
-        int row = element / p.Columns;
-        p.C.Store(0, row, element - (row * p.Columns), sum, p.C.Prepare(0, row));
+        p.C.Store(0, row, column, sum, p.C.Prepare(0, row));
     }
 }

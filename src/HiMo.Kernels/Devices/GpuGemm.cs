@@ -33,7 +33,7 @@ internal interface IGemmResult
     /// <summary>A number that every element of a row needs; asked once a row and block of columns, before the product.</summary>
     float Prepare(int group, int row);
 
-    /// <summary>Stores one element; each is given once.</summary>
+    /// <summary>Stores one element; each is given once, those above the diagonal of a symmetric result not at all or for nothing.</summary>
     void Store(int group, int row, int column, float value, float rowValue);
 }
 
@@ -45,6 +45,9 @@ internal struct DeviceLimit
 
     /// <summary>Added to m.</summary>
     public int Extra;
+
+    /// <summary>1: twice as much.</summary>
+    public int Doubled;
 
     /// <summary>Groups before this one have the limit <see cref="Before"/>.</summary>
     public int FirstGroup;
@@ -64,6 +67,7 @@ internal struct DeviceLimit
         else if (!Kept.IsEmpty)
         {
             limit = Kept[0] + Extra;
+            limit <<= Doubled;
         }
 
         return limit < size ? limit : size;
@@ -88,6 +92,9 @@ internal struct GemmArguments<TA, TB, TC>
 
     /// <summary>Where a group's depth ends: the operands are not read behind it.</summary>
     public DeviceLimit DepthLimit;
+
+    /// <summary>1: C is symmetric; blocks above its diagonal do nothing, and <see cref="C"/> mirrors what lies on and below it.</summary>
+    public int IsSymmetric;
 }
 
 /// <summary>Matrix products on the GPU.</summary>
@@ -119,7 +126,7 @@ internal static partial class GpuGemm
                 $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
         }
 
-        if (Groups<LargeTile>(groups, arguments.Rows, arguments.Columns, batches).Size < gpu.Description.Multiprocessors)
+        if (WorkingGroups(groups, arguments, batches) < gpu.Description.Multiprocessors)
         {
             Run<TA, TB, TC, SmallTile, TPrecision>(gpu, stream, groups, arguments, batches);
         }
@@ -138,6 +145,16 @@ internal static partial class GpuGemm
         where TTile : struct, IGemmTile =>
         gpu.Launch(
             stream, Kernel<TA, TB, TC, TTile, TPrecision>, Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches), Threads, arguments);
+
+    /// <summary>Groups in large tiles that have something to do, about: half where C is symmetric or has m columns, which only the device knows.</summary>
+    internal static long WorkingGroups<TA, TB, TC>(int groups, in GemmArguments<TA, TB, TC> arguments, int batches)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        bool isHalf = arguments.IsSymmetric != 0 || (arguments.ColumnLimit.FirstGroup == 0 && !arguments.ColumnLimit.Kept.IsEmpty);
+        return Groups<LargeTile>(groups, arguments.Rows, arguments.Columns, batches).Size / (isHalf ? 2 : 1);
+    }
 
     /// <summary>Groups of a launch.</summary>
     internal static Index3D Groups<TTile>(int groups, int rows, int columns, int batches)
@@ -160,7 +177,7 @@ internal static partial class GpuGemm
         int blockRow = Grid.IdxY * 2 * TTile.WarpBlock;
         int blockColumn = Grid.IdxX % columnBlocks * 2 * TTile.WarpBlock;
         int columns = p.ColumnLimit.Apply(group, p.Columns);
-        if (blockColumn >= columns)
+        if (blockColumn >= columns || (p.IsSymmetric != 0 && blockColumn > blockRow))
         {
             return; // the whole group leaves
         }

@@ -25,6 +25,9 @@ internal struct ColumnSumArguments<T>
     public int Columns;
     public int RowsPerChunk;
 
+    /// <summary>Where the columns end.</summary>
+    public DeviceLimit Limit;
+
     /// <summary>f.</summary>
     public double Factor;
 }
@@ -35,29 +38,31 @@ internal static class ColumnSumGpu
     private const int RowsPerChunk = 256;
     private const int MaxChunks = 64;
 
-    /// <summary>Doubles of workspace for any number of rows.</summary>
-    public static long PartialLength(int columns) => (long)MaxChunks * columns;
+    /// <summary>Doubles of workspace.</summary>
+    public static long PartialLength(int rows, int columns) => (long)Chunks(rows) * columns;
 
     /// <summary>Enqueues both kernels.</summary>
     public static void Run<T>(
-        BatchStream stream, T data, int rows, int columns, double factor, BatchView<double> partial, BatchView<float> result)
+        BatchStream stream, T data, int rows, int columns, double factor, BatchView<double> partial, BatchView<float> result, DeviceLimit limit = default)
         where T : struct, IGemmOperand
     {
-        int chunks = Math.Clamp((rows + RowsPerChunk - 1) / RowsPerChunk, 1, MaxChunks);
+        int chunks = Chunks(rows);
         ColumnSumArguments<T> arguments = new()
         {
-            Data = data, Partial = partial, Result = result, Rows = rows, Columns = columns, RowsPerChunk = (rows + chunks - 1) / chunks, Factor = factor,
+            Data = data, Partial = partial, Result = result, Rows = rows, Columns = columns, RowsPerChunk = (rows + chunks - 1) / chunks, Limit = limit, Factor = factor,
         };
         stream.Elements(ChunkKernel, columns, arguments, chunks);
         stream.Elements(FinishKernel, columns, arguments);
     }
+
+    private static int Chunks(int rows) => Math.Clamp((rows + RowsPerChunk - 1) / RowsPerChunk, 1, MaxChunks);
 
     /// <summary>One column of one chunk a thread.</summary>
     public static void ChunkKernel<T>(ColumnSumArguments<T> p)
         where T : struct, IGemmOperand
     {
         int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
-        if (column >= p.Columns)
+        if (column >= p.Limit.Apply(0, p.Columns))
         {
             return;
         }
@@ -90,7 +95,7 @@ internal static class ColumnSumGpu
         where T : struct, IGemmOperand
     {
         int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
-        if (column >= p.Columns)
+        if (column >= p.Limit.Apply(0, p.Columns))
         {
             return;
         }

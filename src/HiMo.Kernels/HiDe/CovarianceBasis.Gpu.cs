@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // HiDe by the covariance on the GPU, for N > d: the decomposition of one side or two, reconstruction and derivative.
-//            C = X^T X = W Lambda W^T,  Y = [1, X W],  u' = Y [mu, W]^T over the first m + 1 columns   HiMo-CLIP (arXiv:2511.06653), equation 1
-// Backward   with L = G W for the gradient G of u', the rows get F W^T + 1 c^T,  c as in CovarianceRows.Gpu.cs
-//            exact:    F = L over the kept vectors + 2 Y Z,  Z = coupling of Y^T L + L^T Y (kept x dropped)
-//            stopped:  F = L over the kept vectors
-// Launches   3 a side and the eigensystem's; Y: 1; u': 1; backward from L: 6, 4 stopped; L: 1, and 2 for sum G; one more for C and for Z in parts.
+//            C = X^T X = W Lambda W^T,  Y = [1, X W_m],  u' = Y [mu, W_m]^T                            HiMo-CLIP (arXiv:2511.06653), equation 1
+// Backward   with L = G W_m for the gradient G of u', the rows get dX + 1 c^T,  c as in CovarianceRows.Gpu.cs
+//            exact:    dX = L W_m^T + 2 X (W Z W^T),  Z = coupling of T W (kept x dropped),  T = Y^T G + L^T X
+//                      made as F W_m^T + Y A,  A = 2 Z W^T,  F = L + X A^T: nothing that is dropped has N rows
+//            stopped:  dX = L W_m^T
+// Launches   3 a side and the eigensystem's; Y: 1; u': 1; backward from L: 8, 4 stopped; L: 1; one more for C and for T in parts.
+// Work       N d (d + 1) + 2 N d m each for Y and u';  2 N d m for L, 4 N d m for T, 2 N d m for F and 4 N d m for dX, 4 d^2 m for Z and A.
 // Precision  the error of float32.
 
 namespace HiMo.Kernels;
@@ -15,10 +17,13 @@ internal struct CovarianceSide
     public CentredRows Rows;
     public Decomposition Decomposition;
 
-    /// <summary>Y, N rows of d + 1.</summary>
+    /// <summary>C, d x d, until it is decomposed; Z^T then.</summary>
+    public BatchView<float> Matrix;
+
+    /// <summary>Y, N rows of d + 1, of which m + 1 are made.</summary>
     public BatchView<float> Coordinates;
 
-    /// <summary>L, N rows of d + 1; column 0 is not used.</summary>
+    /// <summary>L, and F in its place, as <see cref="Coordinates"/>; column 0 is not used.</summary>
     public BatchView<float> Gradient;
 
     /// <summary>mu, then W.</summary>
@@ -26,6 +31,10 @@ internal struct CovarianceSide
 
     /// <summary>m + 1.</summary>
     public readonly DeviceLimit KeptAndMean => new() { Kept = Decomposition.Kept, Extra = 1 };
+
+    /// <summary>X: outer index row, depth column.</summary>
+    /// <param name="count">N.</param>
+    public readonly ProjectedRows Centred(int count) => new() { Queries = Rows.Unit, Keys = Rows, Rows = count, FirstGroup = 1 };
 }
 
 /// <summary>HiDe of some sides by their covariances.</summary>
@@ -38,9 +47,8 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     private readonly CovarianceSide[] _sides = new CovarianceSide[sides];
     private BatchView<double> _partial;                 // of column sums
     private BatchView<float> _parts;                    // of products over the rows
-    private BatchView<float> _coupling;                 // Z
-    private BatchView<float> _weighted;                 // sum of G
-    private BatchView<float> _sums;                     // f
+    private BatchView<float> _coupled;                  // T^T, then A^T
+    private BatchView<float> _sums;                     // of G, or J_i0 q_i; then f
     private BatchView<float> _constant;                 // c
 
     private int Rows => shape.Rows;
@@ -52,20 +60,15 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     /// <summary>The eigensystems of C.</summary>
     public DecompositionsGpu Decompositions { get; } = new(shape.Columns, sides, isGram: false, settings);
 
-    /// <summary>Receives sum_i J_i0 q_i, d, before <see cref="GradientOfCoordinates"/>.</summary>
-    public BatchView<float> Weighted => _weighted;
-
     /// <summary>Takes memory.</summary>
     public void Layout(DeviceArena arena)
     {
         long square = (long)Columns * Columns;
         Decompositions.Layout(arena);
-        _partial = arena.EachBatch<double>(ColumnSumGpu.PartialLength(Pitch));
-        bool isExact = basisGradient == BasisGradient.Exact;
+        _partial = arena.EachBatch<double>(ColumnSumGpu.PartialLength(Rows, 2 * Columns));
         _parts = arena.EachBatch(DepthPartsGpu.ScratchLength(Columns, Columns, (2 * Rows) + 1));
-        _coupling = isExact ? arena.EachBatch(square) : default;
-        _weighted = arena.EachBatch(Columns);
-        _sums = arena.EachBatch(Columns);
+        _coupled = basisGradient == BasisGradient.Exact ? arena.EachBatch(square) : default;
+        _sums = arena.EachBatch(2L * Columns);
         _constant = arena.EachBatch(Columns);
         for (int side = 0; side < sides; side++)
         {
@@ -84,17 +87,17 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         CovarianceSide found = _sides[side];
         found.Rows.Unit = rows;
         found.Decomposition = Decompositions.Side(side, kept);
+        found.Matrix = Decompositions.Matrices.From((long)side * Columns * Columns);
         return found;
     }
 
     /// <summary>Enqueues mu and C of a side.</summary>
-    public void Covariance(BatchStream stream, int side, CentredRows rows)
+    public void Covariance(BatchStream stream, CovarianceSide side)
     {
-        long square = (long)Columns * Columns;
-        ColumnSum(stream, new ShiftedRows { Rows = rows }, Columns, 1.0 / Rows, rows.Delta);
-        DepthPartsGpu.Run(stream, new GemmArguments<CentredRows, CentredRows, StridedMatrix>
+        ColumnSumGpu.Run(stream, new ShiftedRows { Rows = side.Rows }, Rows, Columns, 1.0 / Rows, _partial, side.Rows.Delta);
+        DepthPartsGpu.Run(stream, new GemmArguments<CentredRows, CentredRows, SymmetricResult>
         {
-            A = rows, B = rows, C = StridedMatrix.Rows(Decompositions.Matrices.From(side * square), Columns), Rows = Columns, Columns = Columns, Depth = Rows,
+            A = side.Rows, B = side.Rows, C = new() { Data = side.Matrix, Size = Columns }, Rows = Columns, Columns = Columns, Depth = Rows, IsSymmetric = 1,
         }, _parts);
     }
 
@@ -103,8 +106,8 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     {
         stream.Multiply(1, new GemmArguments<ProjectedRows, BasisOperand, Coordinates>
         {
-            A = new() { Queries = side.Rows.Unit, Keys = side.Rows, Rows = Rows, FirstGroup = 1 }, B = side.Basis,
-            C = new() { Queries = side.Coordinates, Keys = side.Coordinates, Rows = Rows, Pitch = Pitch, FirstGroup = 1 }, Rows = Rows, Columns = Pitch, Depth = Columns,
+            A = side.Centred(Rows), B = side.Basis, C = new() { Queries = side.Coordinates, Keys = side.Coordinates, Rows = Rows, Pitch = Pitch, FirstGroup = 1 },
+            Rows = Rows, Columns = Pitch, Depth = Columns, ColumnLimit = side.KeptAndMean,
         });
         stream.Multiply(1, new GemmArguments<StridedMatrix, TransposedBasisOperand, StridedMatrix>
         {
@@ -123,53 +126,77 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     {
         stream.Multiply(1, new GemmArguments<StridedMatrix, BasisOperand, StridedMatrix>
         {
-            A = StridedMatrix.Rows(gradRows, Columns), B = side.Basis, C = StridedMatrix.Rows(side.Gradient, Pitch), Rows = Rows, Columns = Pitch, Depth = Columns,
+            A = StridedMatrix.Rows(gradRows, Columns), B = side.Basis, C = StridedMatrix.Rows(side.Gradient, Pitch),
+            Rows = Rows, Columns = Pitch, Depth = Columns, ColumnLimit = side.KeptAndMean,
         });
-        ColumnSum(stream, new WeightedRows { Data = gradRows, Pitch = Columns }, Columns, 1.0, _weighted);
-        GradientOfCoordinates(stream, side, side.Coordinates, side.Gradient, default, gradient, isAdded);
+        WeightedRows sum = new() { Data = gradRows, Columns = Columns, Pitch = Columns };
+        GradientOfCoordinates(stream, side, side.Coordinates, gradRows, sum, default, gradient, isAdded);
     }
 
-    /// <summary>Enqueues Z from first^T second + L^T Y, F, c, and the rows' gradient F W^T + 1 c^T, with <see cref="Weighted"/> filled in.</summary>
+    /// <summary>Enqueues T = first^T second + L^T X, Z, F, c, and the rows' gradient dX + 1 c^T.</summary>
     /// <param name="stream">Orders the launches.</param>
     /// <param name="side">The side, Y and L included.</param>
-    /// <param name="first">N or, with <paramref name="shrunk"/>, N + 1 rows of d + 1.</param>
-    /// <param name="second">As <paramref name="first"/>.</param>
+    /// <param name="first">N rows of d + 1 or, with <paramref name="shrunk"/>, and that behind them.</param>
+    /// <param name="second">N x d.</param>
+    /// <param name="weighted">What adds up to N times the gradient of the mean: G, or the rows J_i0 q_i; N x d.</param>
     /// <param name="shrunk">h, d + 1; empty: 0.</param>
     /// <param name="gradient">Receives dL/dx, N x d.</param>
     /// <param name="isAdded">Whether it is added to what is there.</param>
     public void GradientOfCoordinates(
-        BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, BatchView<float> shrunk, BatchView<float> gradient, bool isAdded)
+        BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, WeightedRows weighted, BatchView<float> shrunk,
+        BatchView<float> gradient, bool isAdded)
     {
-        RowGradient rows = new() { Direct = side.Gradient, IsExact = basisGradient == BasisGradient.Exact ? 1 : 0, Decomposition = side.Decomposition };
-        if (basisGradient == BasisGradient.Exact)
+        DeviceLimit kept = new() { Kept = side.Decomposition.Kept };
+        weighted.Beside = side.Gradient.From(1);
+        weighted.BesidePitch = Pitch;
+        ColumnSum(stream, weighted, 2 * Columns, kept with { Extra = Columns }, _sums);
+        bool isExact = basisGradient == BasisGradient.Exact;
+        if (isExact)
         {
-            CouplingOperand left = new() { First = first, Second = side.Gradient, Decomposition = side.Decomposition, Rows = Rows, Pitch = Pitch, OnlyKept = 1 };
-            DepthPartsGpu.Run(stream, new GemmArguments<CouplingOperand, CouplingOperand, CrossCoupledResult>
-            {
-                A = left, B = left with { First = second, Second = side.Coordinates, OnlyKept = 0 }, C = new() { Data = _coupling, Decomposition = side.Decomposition },
-                Rows = Columns, Columns = Columns, Depth = (2 * Rows) + (shrunk.IsEmpty ? 0 : 1),
-            }, _parts);
-            stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, RowGradient>
-            {
-                A = StridedMatrix.Rows(side.Coordinates.From(1), Pitch), B = StridedMatrix.Rows(_coupling, Columns), C = rows,
-                Rows = Rows, Columns = Columns, Depth = Columns,
-            });
+            Couple(stream, side, first, second, hasShrunk: !shrunk.IsEmpty);
         }
 
-        ColumnSum(stream, rows, Columns, 1.0, _sums);
         stream.Lines(CovarianceRowsGpu.ConstantKernel, Columns, new MeanGradientArguments
         {
-            Weighted = _weighted, Shrunk = shrunk, Sums = _sums, Result = _constant, Basis = side.Basis, Rows = Rows,
+            Weighted = _sums, Shrunk = shrunk, Sums = _sums.From(Columns), Result = _constant, Basis = side.Basis, Rows = Rows,
         });
-        stream.Multiply(1, new GemmArguments<RowGradient, StridedMatrix, AddedResult>
+        stream.Multiply(1, new GemmArguments<GradientCoordinates, GradientDirections, AddedResult>
         {
-            A = rows, B = StridedMatrix.Rows(side.Decomposition.Vectors, Columns),
-            C = new() { Data = gradient, Constant = _constant, Columns = Columns, IsAdded = isAdded ? 1 : 0 }, Rows = Rows, Columns = Columns, Depth = Columns,
+            A = new() { Direct = side.Gradient, Coordinates = side.Coordinates, IsStopped = isExact ? 0 : 1, Decomposition = side.Decomposition },
+            B = new() { Coupled = _coupled, Decomposition = side.Decomposition },
+            C = new() { Data = gradient, Constant = _constant, Columns = Columns, IsAdded = isAdded ? 1 : 0 },
+            Rows = Rows, Columns = Columns, Depth = 2 * Columns, DepthLimit = kept with { Doubled = isExact ? 1 : 0 },
         });
     }
 
-    /// <summary>Enqueues sums down N rows of up to d + 1 columns.</summary>
-    public void ColumnSum<T>(BatchStream stream, T data, int columns, double factor, BatchView<float> result)
-        where T : struct, IGemmOperand =>
-        ColumnSumGpu.Run(stream, data, Rows, columns, factor, _partial, result);
+    /// <summary>Enqueues sums down N rows of up to 2 d columns.</summary>
+    public void ColumnSum(BatchStream stream, WeightedRows data, int columns, DeviceLimit limit, BatchView<float> result) =>
+        ColumnSumGpu.Run(stream, data, Rows, columns, 1.0, _partial, result, limit);
+
+    // T^T, Z^T, A^T, and F in the place of L: columns are kept vectors
+    private void Couple(BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, bool hasShrunk)
+    {
+        DeviceLimit kept = new() { Kept = side.Decomposition.Kept };
+        StridedMatrix coupled = StridedMatrix.Columns(_coupled, Columns);
+        DepthPartsGpu.Run(stream, new GemmArguments<CouplingComponents, CouplingVectors, StridedMatrix>
+        {
+            A = new() { Queries = second, Keys = side.Rows, Rows = Rows }, B = new() { First = first, Second = side.Gradient, Rows = Rows, Pitch = Pitch },
+            C = StridedMatrix.Rows(_coupled, Columns), Rows = Columns, Columns = Columns, Depth = (2 * Rows) + (hasShrunk ? 1 : 0), ColumnLimit = kept,
+        }, _parts);
+        stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, CoupledResult>
+        {
+            A = StridedMatrix.Columns(side.Decomposition.Vectors, Columns), B = coupled, C = new() { Data = side.Matrix, Decomposition = side.Decomposition },
+            Rows = Columns, Columns = Columns, Depth = Columns, ColumnLimit = kept,
+        });
+        stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, DoubledResult>
+        {
+            A = StridedMatrix.Rows(side.Decomposition.Vectors, Columns), B = StridedMatrix.Columns(side.Matrix, Columns), C = new() { Data = _coupled, Size = Columns },
+            Rows = Columns, Columns = Columns, Depth = Columns, ColumnLimit = kept,
+        });
+        stream.Multiply(1, new GemmArguments<ProjectedRows, StridedMatrix, RowGradient>
+        {
+            A = side.Centred(Rows), B = coupled, C = new() { Direct = side.Gradient, Decomposition = side.Decomposition },
+            Rows = Rows, Columns = Columns, Depth = Columns, ColumnLimit = kept,
+        });
+    }
 }

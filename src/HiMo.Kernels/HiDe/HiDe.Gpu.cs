@@ -76,7 +76,7 @@ internal sealed class HiDeGpu : IDisposable
         if (_gram is null)
         {
             CovarianceSide side = _covariance!.Side(0, x, _kept);
-            _covariance.Covariance(batches, 0, side.Rows);
+            _covariance.Covariance(batches, side);
             _covariance.Decompositions.Run(batches, _tau, _kept);
             _covariance.Reconstruct(batches, side, result);
             return;

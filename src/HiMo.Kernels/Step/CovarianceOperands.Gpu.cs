@@ -172,47 +172,11 @@ internal struct Coordinates : IGemmResult
     }
 }
 
-/// <summary>
-/// One factor of the coupling product, kept vectors x all vectors: depth runs over the rows of a first matrix, then over those of a second,
-/// then, with cosines, once more over the row behind the first. Outer index: vector.
-/// </summary>
-internal struct CouplingOperand : IGemmOperand
-{
-    public BatchView<float> First;
-    public BatchView<float> Second;
-    public Decomposition Decomposition;
-
-    /// <summary>N.</summary>
-    public int Rows;
-
-    /// <summary>d + 1.</summary>
-    public int Pitch;
-
-    /// <summary>1: vectors that are not kept count as 0 (they are not even there).</summary>
-    public int OnlyKept;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => false;
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
-    {
-        bool isSecond = depth >= Rows & depth < 2 * Rows; // no branch around a load
-        int row = depth < Rows ? depth : depth - Rows;
-        BatchView<float> rows = isSecond ? Second : First;
-        float value = rows[MatrixIndex.Of(row, Pitch, outer + 1)];
-        return OnlyKept == 0 | outer < Decomposition.Kept[0] ? value : 0.0f;
-    }
-}
-
-/// <summary>Stores the kept x dropped block of a product times the coupling, mirrors it, and puts zeros everywhere else: Z.</summary>
-internal struct CrossCoupledResult : IGemmResult
+/// <summary>Stores a symmetric product, of which the blocks on and below the diagonal are made.</summary>
+internal struct SymmetricResult : IGemmResult
 {
     public BatchView<float> Data;
-    public Decomposition Decomposition;
+    public int Size;
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
@@ -220,57 +184,11 @@ internal struct CrossCoupledResult : IGemmResult
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
-        int n = Decomposition.Size;
-        bool isKeptRow = row < Decomposition.Kept[0];
-        bool isKeptColumn = column < Decomposition.Kept[0];
-        if (isKeptRow == isKeptColumn)
+        if (column <= row)
         {
-            Data[((long)row * n) + column] = 0.0f;
+            Data[((long)row * Size) + column] = value;
+            Data[((long)column * Size) + row] = value;
         }
-        else if (isKeptRow)
-        {
-            float coupled = value * Decomposition.Coupling(row, column);
-            Data[((long)row * n) + column] = coupled;
-            Data[((long)column * n) + row] = coupled;
-        }
-    }
-}
-
-/// <summary>
-/// F, the gradient of the centred rows as coordinates in the basis: L where the vector is kept and defined, and with the exact basis gradient
-/// 2 Y Z beside it. As a result it receives Y Z, as an operand it is F: outer index row, depth vector.
-/// </summary>
-internal struct RowGradient : IGemmResult, IGemmOperand
-{
-    /// <summary>L, N rows of d + 1; column 0 is not used.</summary>
-    public BatchView<float> Direct;
-
-    /// <summary>1: F takes the place of L when it is stored; 0, with a stopped basis, F is L.</summary>
-    public int IsExact;
-    public Decomposition Decomposition;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => true;
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => 0.0f;
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
-        Direct[MatrixIndex.Of(row, Decomposition.Size + 1, column + 1)] = Masked(row, column) + (2.0f * value);
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) =>
-        IsExact != 0 ? Direct[MatrixIndex.Of(outer, Decomposition.Size + 1, depth + 1)] : Masked(outer, depth);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly float Masked(int row, int vector)
-    {
-        float value = Direct[MatrixIndex.Of(row, Decomposition.Size + 1, vector + 1)];
-        return Decomposition.IsDefined(vector) ? value : 0.0f;
     }
 }
 
@@ -308,15 +226,20 @@ internal struct AddedResult : IGemmResult
     }
 }
 
-/// <summary>Rows of a matrix, each times a weight: outer index row, depth column.</summary>
+/// <summary>Rows of a matrix, each times a weight, and beside them those of a second one as they are: outer index row, depth column.</summary>
 internal struct WeightedRows : IGemmOperand
 {
     public BatchView<float> Data;
 
     /// <summary>Weight of row i at i WeightPitch; empty: 1.</summary>
     public BatchView<float> Weights;
+
+    /// <summary>What follows behind <see cref="Columns"/>.</summary>
+    public BatchView<float> Beside;
+    public int Columns;
     public int Pitch;
     public int WeightPitch;
+    public int BesidePitch;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
@@ -327,10 +250,13 @@ internal struct WeightedRows : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int group, int outer, int depth)
     {
-        float value = Data[((long)outer * Pitch) + depth];
+        bool isBeside = depth >= Columns;
+        BatchView<float> rows = isBeside ? Beside : Data;
+        float value = rows[MatrixIndex.Of(outer, isBeside ? BesidePitch : Pitch, isBeside ? depth - Columns : depth)];
         if (!Weights.IsEmpty)
         {
-            value *= Weights[(long)outer * WeightPitch];
+            float weight = Weights[MatrixIndex.Of(outer, WeightPitch, 0)];
+            value *= isBeside ? 1.0f : weight;
         }
 
         return value;

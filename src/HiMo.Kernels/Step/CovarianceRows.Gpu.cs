@@ -2,7 +2,7 @@
 // The row by row work of the step's form for N > d (the form: TrainingStep.Covariance.Gpu.cs).
 //            cosine    r_j = 1 / |u'_j|,  |u'_j|^2 = sum_k Y_jk (Y_jk + 2 t_k) + |mu|^2,  t = W^T mu
 //                      g_j = r_j^3 L_j . Y_j,  L_j becomes r_j L_j - g_j (Y_j + t)                    (column 0 belongs to the dot product)
-//            constant  c = (1/N) [ sum_i J_i0 q_i + h_0 mu + sum_k (h_k - f_k) w_k ],  h = -sum_j g_j Y_j,  f = sum_j F_j
+//            constant  c = (1/N) [ sum_i J_i0 q_i + h_0 mu + sum_k (h_k - f_k) w_k ],  h = -sum_j g_j Y_j,  f = sum_j L_j where defined
 // Mapping    a warp a row (cosine) or a component (constant).
 // Precision  lengths float64; sums over a warp in a fixed order.
 using ILGPU;
@@ -42,7 +42,7 @@ internal struct MeanGradientArguments
     /// <summary>h, d + 1; empty: 0.</summary>
     public BatchView<float> Shrunk;
 
-    /// <summary>f, d.</summary>
+    /// <summary>f, d; used where a direction is defined.</summary>
     public BatchView<float> Sums;
 
     /// <summary>Receives c, d.</summary>
@@ -128,10 +128,15 @@ internal static class CovarianceRowsGpu
 
         int m = p.Basis.Decomposition.Kept[0];
         double sum = lane == 0 ? p.Weighted[component] : 0.0;
-        for (int k = lane; k <= d; k += Gpu.WarpSize)
+        for (int k = lane; k <= m; k += Gpu.WarpSize)
         {
-            double weight = k == 0 ? 0.0 : -p.Sums[k - 1];
-            if (!p.Shrunk.IsEmpty && k <= m)
+            double weight = 0.0;
+            if (k > 0 && p.Basis.Decomposition.IsDefined(k - 1))
+            {
+                weight = -p.Sums[k - 1];
+            }
+
+            if (!p.Shrunk.IsEmpty)
             {
                 weight += p.Shrunk[k];
             }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The step on the GPU for N > d, through factors of m + 1 columns, and for any N where lambda is 0; logits exist a tile or a strip at a time.
-//            C = X^T X = W Lambda W^T,   Y = [1, X W],   V = [q . mu, q W],   logits s q k^T and s V Y^T diag(r), both over the first m + 1 columns
-// Backward   J = D_c diag(r) Y,  L = D_c^T V,   dq = D_g k + J [mu, W]^T,   dk = D_g^T q + F W^T + 1 c^T,  c as in CovarianceRows.Gpu.cs
-//   stopped  F = L
-//   exact    F = L + 2 Y Z,   Z = coupling of J^T V + L^T Y (kept x dropped)
-//   cosine   L loses what lies along the rows, and J gets a row N, h, that meets row N of V, W^T mu
+//            C = X^T X = W Lambda W^T,   Y = [1, X W_m],   V = [q . mu, q W_m],   logits s q k^T and s V Y^T diag(r)
+// Backward   J = D_c diag(r) Y,  L = D_c^T V,   dq = D_g k + J [mu, W_m]^T,   dk = D_g^T q + dX + 1 c^T,  c as in CovarianceRows.Gpu.cs
+//            dX from L and T = J^T q + L^T X as in CovarianceBasis.Gpu.cs:  the dropped vectors meet d x d matrices only
+//   cosine   L loses what lies along the rows, and J gets a row N, h, that meets mu as row N of q
 //   both     the queries of the component branch are v' = Y_v [mu_v, W_v]^T, scaled with cosines, and J [mu, W]^T goes back through them:
-//            G_v W_v takes the place of L, Z_v = coupling of Y_v^T G_v W_v + (G_v W_v)^T Y_v
-//   without gatherWithGrad, D is its row part in dq and its column part in dk, Z and c.
-// Launches   22 with the exact basis, one side and one strip; one more for C and for Z where DepthParts.cs splits them; 3 more a strip of StripRows rows; the eigensystem's own beyond 176 columns.
+//            G_v W_v takes the place of L, T_v = Y_v^T G_v + (G_v W_v)^T X_v
+//   without gatherWithGrad, D is its row part in dq and its column part in dk, T and c.
+// Launches   22 with the exact basis, one side and one strip; one more for C and for T where DepthParts.cs splits them; 3 more a strip of StripRows rows; the eigensystem's own beyond 176 columns.
 // Memory     about 9 N d floats and two strips (four without gatherWithGrad). No N x N matrix.
 // Precision  float32 as in the header of each kernel; HiDe's products with the error of float32 in every precision.
 // Source     HiMo-CLIP (arXiv:2511.06653); the form is derived in docs/design.md.
@@ -118,11 +117,11 @@ internal sealed class CovarianceStepGpu : StepFormGpu
         if (HasComponent)
         {
             keys = _basis.Side(0, unitKeys, step.Kept);
-            _basis.Covariance(stream, 0, keys.Rows);
+            _basis.Covariance(stream, keys);
             if (HasBothSides)
             {
                 queries = _basis.Side(1, unitQueries, step.Kept);
-                _basis.Covariance(stream, 1, queries.Rows);
+                _basis.Covariance(stream, queries);
             }
 
             _basis.Decompositions.Run(stream, Options.Tau, step.Kept);
@@ -191,6 +190,7 @@ internal sealed class CovarianceStepGpu : StepFormGpu
         {
             A = new() { Queries = componentQueries, Keys = keys.Rows, Rows = Rows }, B = keys.Basis,
             C = new() { Queries = _coordinates, Keys = keys.Coordinates, Rows = Rows, Pitch = pitch }, Rows = Rows + 1, Columns = pitch, Depth = Columns,
+            ColumnLimit = keys.KeptAndMean,
         });
         if (IsCosine)
         {
@@ -213,11 +213,12 @@ internal sealed class CovarianceStepGpu : StepFormGpu
         {
             stream.Lines(CovarianceRowsGpu.GradientKernel, Rows, RowArguments(keys));
             shrunk = _reverse.SubView((long)Rows * pitch, pitch);
-            _basis.ColumnSum(stream, new WeightedRows { Data = keys.Coordinates, Weights = _shrink, Pitch = pitch, WeightPitch = 1 }, pitch, 1.0, shrunk);
+            _basis.ColumnSum(
+                stream, new WeightedRows { Data = keys.Coordinates, Weights = _shrink, Columns = pitch, Pitch = pitch, WeightPitch = 1 }, pitch, keys.KeptAndMean, shrunk);
         }
 
-        _basis.ColumnSum(stream, new WeightedRows { Data = componentQueries, Weights = _reverse, Pitch = Columns, WeightPitch = pitch }, Columns, 1.0, _basis.Weighted);
-        _basis.GradientOfCoordinates(stream, keys, _reverse, _coordinates, shrunk, step.GradKeys, HasGlobal);
+        WeightedRows weighted = new() { Data = componentQueries, Weights = _reverse, Columns = Columns, Pitch = Columns, WeightPitch = pitch };
+        _basis.GradientOfCoordinates(stream, keys, _reverse, componentQueries, weighted, shrunk, step.GradKeys, HasGlobal);
         BatchView<float> gradRows = HasBothSides ? _gradRows : step.GradQueries;
         stream.Multiply(1, new GemmArguments<StridedMatrix, TransposedBasisOperand, AddedResult>
         {

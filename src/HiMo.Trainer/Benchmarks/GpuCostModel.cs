@@ -25,7 +25,7 @@ internal sealed class GpuCostModel(GpuModel device, int kept)
 
     /// <summary>m or another size, as a kernel finds it on the device.</summary>
     public static int Limit(DeviceLimit limit, int group, int size, int kept) =>
-        Math.Min(size, group < limit.FirstGroup ? limit.Before : !limit.Kept.IsEmpty ? kept + limit.Extra : size);
+        Math.Min(size, group < limit.FirstGroup ? limit.Before : !limit.Kept.IsEmpty ? (kept + limit.Extra) << limit.Doubled : size);
 
     private KernelCost Cost(LaunchEntry launch) => launch.Arguments switch
     {

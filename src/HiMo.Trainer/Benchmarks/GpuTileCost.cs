@@ -35,7 +35,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         for (int group = 0; group < launch.Groups.X / (int)tiles.Blocks(columns); group++)
         {
             double across = GpuCostModel.Limit(columnLimit, group, columns, kept), along = GpuCostModel.Limit(depthLimit, group, depth, kept);
-            tiles.Add(rows, across, along, batches);
+            tiles.Add(rows, across, along, batches, Field<int>(launch, "IsSymmetric") != 0);
             exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(across) : 0.0) + (isSoftmaxResult ? across : 0.0));
         }
 
@@ -99,12 +99,12 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
 
         public readonly double Blocks(double size) => Math.Ceiling(size / Block);
 
-        public void Add(double rows, double columns, double depth, double batches)
+        public void Add(double rows, double columns, double depth, double batches, bool isSymmetric = false)
         {
-            double tiles = batches * Blocks(rows) * Blocks(columns);
+            double tiles = batches * (isSymmetric ? Blocks(rows) * (Blocks(rows) + 1.0) / 2.0 : Blocks(rows) * Blocks(columns));
             Count += tiles;
             Stages += tiles * Math.Ceiling(depth / GpuGemm.DepthStep);
-            Flops += batches * 2.0 * rows * columns * depth;
+            Flops += batches * (isSymmetric ? rows + 1.0 : 2.0 * rows) * columns * depth;
             Bytes += batches * sizeof(float) * ((rows * depth) + (columns * depth) + (rows * columns));
         }
     }

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the products of HiDe's derivative by the covariance read and store (the equations: CovarianceBasis.Gpu.cs).
+
+namespace HiMo.Kernels;
+
+/// <summary>One factor of T = J^T q + L^T X, with cosines + h^T mu: depth runs over the rows of q, of X, then mu. Outer index: component.</summary>
+internal struct CouplingComponents : IGemmOperand
+{
+    /// <summary>q, N x d.</summary>
+    public BatchView<float> Queries;
+    public CentredRows Keys;
+
+    /// <summary>N.</summary>
+    public int Rows;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        BatchView<float> rows = depth < Rows ? Queries : Keys.Unit;
+        int row = depth < Rows ? depth : depth < 2 * Rows ? depth - Rows : 0; // mu is the keys' first row and its delta
+        return rows[MatrixIndex.Of(row, Keys.Columns, outer)];
+    }
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
+        float centred = Keys.Centred(value, outer);
+        float mean = Keys.Mean(outer);
+        float key = depth < 2 * Rows ? centred : mean;
+        return depth < Rows ? value : key;
+    }
+}
+
+/// <summary>The other factor: the rows of J, of L, then, with cosines, the row h behind those of J. Outer index: vector.</summary>
+internal struct CouplingVectors : IGemmOperand
+{
+    /// <summary>J, N or N + 1 rows of d + 1.</summary>
+    public BatchView<float> First;
+
+    /// <summary>L, N rows of d + 1.</summary>
+    public BatchView<float> Second;
+
+    /// <summary>N.</summary>
+    public int Rows;
+
+    /// <summary>d + 1.</summary>
+    public int Pitch;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        bool isSecond = depth >= Rows & depth < 2 * Rows; // no branch around a load
+        int row = depth < Rows ? depth : depth - Rows;
+        BatchView<float> rows = isSecond ? Second : First;
+        return rows[MatrixIndex.Of(row, Pitch, outer + 1)];
+    }
+}
+
+/// <summary>F = L + X A^T over the kept vectors, L only where a vector is defined, from X A^T; it takes the place of L.</summary>
+internal struct RowGradient : IGemmResult
+{
+    /// <summary>L, N rows of d + 1; column 0 is not used.</summary>
+    public BatchView<float> Direct;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        long index = MatrixIndex.Of(row, Decomposition.Size + 1, column + 1);
+        float direct = Direct[index];
+        Direct[index] = (Decomposition.IsDefined(column) ? direct : 0.0f) + value;
+    }
+}
+
+/// <summary>The gradient of the centred rows, F W_m^T + Y A over 2 m terms, its first factor: outer index row, depth F's kept vectors, then Y's.</summary>
+internal struct GradientCoordinates : IGemmOperand
+{
+    /// <summary>F, with a stopped basis L; N rows of d + 1.</summary>
+    public BatchView<float> Direct;
+
+    /// <summary>Y, N rows of d + 1.</summary>
+    public BatchView<float> Coordinates;
+
+    /// <summary>1: with a stopped basis, L counts where a vector is defined.</summary>
+    public int IsStopped;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        int m = Decomposition.Kept[0];
+        BatchView<float> rows = depth < m ? Direct : Coordinates;
+        return rows[MatrixIndex.Of(outer, Decomposition.Size + 1, (depth < m ? depth : depth - m) + 1)];
+    }
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth)
+    {
+        if (IsStopped != 0)
+        {
+            value = Decomposition.IsDefined(depth) ? value : 0.0f;
+        }
+
+        return value;
+    }
+}
+
+/// <summary>Its second factor: outer index component, depth the kept vectors' W, then A.</summary>
+internal struct GradientDirections : IGemmOperand
+{
+    /// <summary>A^T, d x d.</summary>
+    public BatchView<float> Coupled;
+    public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int group, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int outer, int depth)
+    {
+        int m = Decomposition.Kept[0];
+        BatchView<float> data = depth < m ? Decomposition.Vectors : Coupled;
+        return data[MatrixIndex.Of(outer, Decomposition.Size, depth < m ? depth : depth - m)];
+    }
+}
