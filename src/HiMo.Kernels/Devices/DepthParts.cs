@@ -51,7 +51,7 @@ internal struct DepthPartsArguments<TC>
 /// <summary>Products in parts of their depth.</summary>
 internal static class DepthPartsGpu
 {
-    private const int MaxParts = 4;
+    private const int MaxParts = 5;                     // at d = 768 half of the tiles of C fill three groups a multiprocessor
     private const int LeastDepth = 1024;
 
     /// <summary>Floats of workspace of a batch for a product of up to some depth.</summary>
@@ -60,7 +60,7 @@ internal static class DepthPartsGpu
     /// <summary>Enqueues C = A B with the error of float32, in parts if the device would not be full otherwise.</summary>
     /// <param name="stream">Orders the launches.</param>
     /// <param name="product">Sizes, operands and result, without a limit of the depth.</param>
-    /// <param name="scratch"><see cref="ScratchLength"/> floats a batch.</param>
+    /// <param name="scratch"><see cref="ScratchLength"/> floats a batch; a dense result without a mirror may lie at their beginning.</param>
     public static void Run<TA, TB, TC>(BatchStream stream, GemmArguments<TA, TB, TC> product, BatchView<float> scratch)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand

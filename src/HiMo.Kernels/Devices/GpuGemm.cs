@@ -153,7 +153,8 @@ internal static partial class GpuGemm
         where TC : struct, IGemmResult
     {
         bool isHalf = arguments.IsSymmetric != 0 || (arguments.ColumnLimit.FirstGroup == 0 && !arguments.ColumnLimit.Kept.IsEmpty);
-        return Groups<LargeTile>(groups, arguments.Rows, arguments.Columns, batches).Size / (isHalf ? 2 : 1);
+        long all = Groups<LargeTile>(groups, arguments.Rows, arguments.Columns, batches).Size;
+        return isHalf ? (all + 1) / 2 : all;
     }
 
     /// <summary>Groups of a launch.</summary>

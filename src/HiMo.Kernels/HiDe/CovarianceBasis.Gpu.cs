@@ -47,7 +47,7 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     private readonly CovarianceSide[] _sides = new CovarianceSide[sides];
     private BatchView<double> _partial;                 // of column sums
     private BatchView<float> _parts;                    // of products over the rows
-    private BatchView<float> _coupled;                  // T^T, then A^T
+    private BatchView<float> _coupled;                  // T^T, then A^T; in the place of the first of the parts
     private BatchView<float> _sums;                     // of G, or J_i0 q_i; then f
     private BatchView<float> _constant;                 // c
 
@@ -66,8 +66,8 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         long square = (long)Columns * Columns;
         Decompositions.Layout(arena);
         _partial = arena.EachBatch<double>(ColumnSumGpu.PartialLength(Rows, 2 * Columns));
-        _parts = arena.EachBatch(DepthPartsGpu.ScratchLength(Columns, Columns, (2 * Rows) + 1));
-        _coupled = basisGradient == BasisGradient.Exact ? arena.EachBatch(square) : default;
+        _parts = arena.EachBatch(Math.Max(DepthPartsGpu.ScratchLength(Columns, Columns, (2 * Rows) + 1), basisGradient == BasisGradient.Exact ? square : 0));
+        _coupled = _parts;
         _sums = arena.EachBatch(2L * Columns);
         _constant = arena.EachBatch(Columns);
         for (int side = 0; side < sides; side++)

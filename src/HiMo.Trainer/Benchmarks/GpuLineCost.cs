@@ -12,6 +12,7 @@ namespace HiMo.Trainer;
 internal sealed class GpuLineCost(GpuModel device, int kept)
 {
     private const int Together = 4;                     // loads of a round
+    private const double Sector = 32.0;                 // bytes that a load of one number takes
 
     /// <summary>One launch.</summary>
     public KernelCost Cost(LaunchEntry launch)
@@ -25,13 +26,13 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
     }
 
     // Rounds of loads of a thread.
-    private static double Rounds(MethodInfo kernel, object arguments) => arguments switch
+    private double Rounds(MethodInfo kernel, object arguments) => arguments switch
     {
         L2NormalizeArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
         L2NormalizeBackwardArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
         LogitStatistics each => 2.0 * CeilDiv(each.Size, Gpu.WarpSize),
         LogitPass each => Math.Max(each.RowRegions, each.ColumnRegions),
-        MeanGradientArguments each => 2.0 * CeilDiv(each.Basis.Decomposition.Size, Gpu.WarpSize),
+        MeanGradientArguments => 2.0 * CeilDiv(kept + 1, Gpu.WarpSize),
         StepSummaryArguments each => 2.0 * ((2.0 * CeilDiv(each.Branches.Lines, Together * StepSummaryGpu.Threads)) + (2.0 * CeilDiv(each.Branches.Rows, Together * StepSummaryGpu.Threads))),
         _ when kernel.DeclaringType == typeof(ColumnSumGpu) => ColumnSum(kernel.Name == nameof(ColumnSumGpu.ChunkKernel), Field(arguments, "Rows"), Field(arguments, "RowsPerChunk")),
         _ when kernel.DeclaringType == typeof(DepthPartsGpu) => Field(arguments, "Count"),
@@ -46,7 +47,8 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
     private double Bytes(LaunchEntry launch) => launch.Arguments switch
     {
         LogitPass pass => 4.0 * sizeof(float) * launch.Groups.Z * ((pass.Branches.Rows * (double)pass.ColumnRegions) + (pass.Branches.Columns * (double)pass.RowRegions)),
-        { } sums when IsFinish(launch) => sizeof(double) * ColumnSum(isChunk: false, Field(sums, "Rows"), Field(sums, "RowsPerChunk")) * Field(sums, "Columns") * launch.Groups.Z,
+        { } sums when IsFinish(launch) => sizeof(double) * ColumnSum(isChunk: false, Field(sums, "Rows"), Field(sums, "RowsPerChunk")) * ColumnsOf(sums) * launch.Groups.Z,
+        ColumnSumArguments<WeightedRows> sums => launch.Groups.Z * sums.Rows * ((sizeof(float) * (double)ColumnsOf(sums)) + (sums.Data.Weights.IsEmpty ? 0.0 : Sector)),
         PackArguments<FactorOperand> pack => PackedBytes(pack),
         PackArguments<TransposedFactorOperand> pack => PackedBytes(pack),
         _ => BytesOf(launch.Arguments, launch.Groups.Z),
@@ -55,6 +57,9 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
     private double PackedBytes<TOperand>(PackArguments<TOperand> pack)
         where TOperand : struct, IGemmOperand =>
         (sizeof(float) + sizeof(ushort)) * (double)GpuCostModel.Limit(pack.RowLimit, pack.Group, pack.Rows, kept) * GpuCostModel.Limit(pack.DepthLimit, pack.Group, pack.Depth, kept);
+
+    private int ColumnsOf(object sums) =>
+        GpuCostModel.Limit((DeviceLimit)sums.GetType().GetField("Limit")!.GetValue(sums)!, 0, Field(sums, "Columns"), kept);
 
     private static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
         field.GetValue(arguments) switch
