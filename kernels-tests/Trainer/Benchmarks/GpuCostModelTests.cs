@@ -58,8 +58,8 @@ public sealed class GpuCostModelTests : FolderTests
     public void What_is_the_same_of_every_profiled_run_adds_up_within_a_quarter()
     {
         GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(s_measured));
-        var runs = check.Kernels.Where(each => !each.IsFirst).GroupBy(each => each.Case)
-            .Select(run => (run.Key, Predicted: run.Sum(each => each.Predicted), Measured: run.Sum(each => each.Measured), run.First().OfRun)).ToArray();
+        (string Key, double Predicted, double Measured, double OfRun)[] runs = [.. check.Kernels.Where(each => !each.IsFirst).GroupBy(each => each.Case)
+            .Select(run => (run.Key, run.Sum(each => each.Predicted), run.Sum(each => each.Measured), run.First().OfRun))];
         Assert.That(runs.Select(run => run.Key), Is.EquivalentTo(GpuMeasurements.Read(s_measured).Profiles.Keys));
         Assert.That(runs.Where(run => !(run.Predicted / run.Measured is > 0.75 and < 1.25)), Is.Empty);
         Assert.That(runs.Where(run => run.Measured < 0.2 * run.OfRun), Is.Empty, "too little is the same to say anything: profile again");
