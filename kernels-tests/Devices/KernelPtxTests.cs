@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Globalization;
-using System.Reflection;
 using System.Text.RegularExpressions;
-using ILGPU;
-using ILGPU.Runtime;
 using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests.Devices;
@@ -26,33 +23,20 @@ internal sealed class KernelPtxTests
     // which costs a quarter of its time (34.5 against 26.2 ms at N = 65,536 on an H200, docs/performance.md).
     private static readonly Dictionary<string, int> s_spills = new() { ["WarpgroupPassGpu.StatisticsKernel"] = 480 };
 
-    private readonly SortedDictionary<string, LaunchEntry> _kernels = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Name, string Target), string> _ptx = [];
+    private SortedDictionary<string, LaunchEntry> _kernels = null!;
 
     [OneTimeSetUp]
     public void FindKernels()
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 8, onlyRecords: true);
-        using Gpu wide = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132); // products in small tiles
-        using Gpu narrow = Gpu.OpenEmulated(warps: 4, onlyRecords: true, sharedBytes: 0);
-        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in Configurations())
+        using KernelInventory inventory = new();
+        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in KernelInventory.Few())
         {
-            Record(gpu, shape, options, settings);
-            Record(wide, shape, options, settings);
+            inventory.Add(shape, options, settings);
         }
 
-        foreach ((MatrixShape shape, BasisGradient basis) in from each in Configurations() select (each.Shape, each.Options.BasisGradient))
-        {
-            RecordHiDe(gpu, shape, basis);
-            RecordHiDe(wide, shape, basis);
-        }
-
-        Record(narrow, new MatrixShape(8, 4), new MoLoOptions(), new GpuStepSettings { LargestGroupProblem = 2 });
-        foreach (LaunchEntry launch in gpu.Log.Launches.Concat(wide.Log.Launches).Concat(narrow.Log.Launches))
-        {
-            _ = _kernels.TryAdd(Name(launch.Kernel), launch);
-        }
-
+        inventory.AddFaces();
+        _kernels = inventory.Kernels;
         foreach (((string Name, string Target) key, string ptx) in _kernels
             .SelectMany(pair => Targets(pair.Value).Select(target => (Key: (pair.Key, target), pair.Value)))
             .AsParallel()
@@ -62,40 +46,28 @@ internal sealed class KernelPtxTests
         }
     }
 
-    private static void Record(Gpu gpu, MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
-    {
-        using TrainingStepGpu step = new(gpu, shape, options, settings);
-        using MemoryBuffer1D<float, Stride1D.Dense> data = gpu.Allocate<float>(shape.Length);
-        ArrayView<float> view = data.View.BaseView;
-        step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float>
-        {
-            Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
-        });
-    }
-
-    private static void RecordHiDe(Gpu gpu, MatrixShape shape, BasisGradient basis)
-    {
-        using HiDeGpu hide = new(shape, 1, 0.9, basis, new GpuStepSettings());
-        hide.TakeMemory(gpu);
-        ArrayView<float> rows = gpu.PretendMemory(shape.Length * sizeof(float)).Cast<float>();
-        hide.Forward(gpu.Accelerator.DefaultStream, rows, rows);
-        hide.Backward(gpu.Accelerator.DefaultStream, rows, rows, rows);
-    }
+    /// <summary>Kernels of the committed budget, once for each target, and their static shared memory.</summary>
+    internal static IEnumerable<(string Kernel, int SharedBytes)> Budget() =>
+        from line in File.ReadLines(s_budget)
+        let words = line.Split(' ')
+        select (words[0], int.Parse(words[Array.IndexOf(words, "shared") + 1], CultureInfo.InvariantCulture));
 
     private static string[] Targets(LaunchEntry launch) =>
         launch.Kernel.DeclaringType!.Name.StartsWith("Warpgroup", StringComparison.Ordinal) ? s_warpgroupTargets : s_targets;
 
-    private static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Configurations()
+    [Test]
+    public void Whatever_is_launched_is_in_the_budget()
     {
-        (MatrixShape Shape, int Largest)[] shapes = [(new(4, 8), EigenSymmetricGpu.MaxSize), (new(8, 4), 2)]; // the second spans the chip
-        return from size in shapes
-               from basis in Enum.GetValues<BasisGradient>()
-               from components in Enum.GetValues<ComponentSource>()
-               from normalization in Enum.GetValues<ComponentNormalization>()
-               from precision in Enum.GetValues<GpuPrecision>()
-               from warpgroups in precision == GpuPrecision.Bf16 ? new[] { true, false } : [false]
-               let options = new MoLoOptions { BasisGradient = basis, Components = components, ComponentNormalization = normalization }
-               select (size.Shape, options, new GpuStepSettings { Precision = precision, LargestGroupProblem = size.Largest, Warpgroups = warpgroups });
+        using KernelInventory inventory = new();
+        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in KernelInventory.Many())
+        {
+            inventory.Add(shape, options, settings);
+        }
+
+        inventory.AddFaces();
+        string[] budgeted = [.. Budget().Select(line => line.Kernel).Distinct()];
+        Assert.That(inventory.Kernels.Keys, Is.SubsetOf(budgeted));
+        Assert.That(_kernels.Keys, Is.EqualTo(budgeted), "a kernel of the budget is not launched any more, or one is not in it");
     }
 
     [TestCase("sm_80")]
@@ -124,7 +96,7 @@ internal sealed class KernelPtxTests
     [Test]
     public void Barriers_keep_their_order_with_shared_memory_in_every_product()
     {
-        string[] products = [.. _kernels.Where(pair => pair.Value.Kernel.DeclaringType == typeof(GpuGemm) || Name(pair.Value.Kernel).StartsWith("LogitPassGpu.Kernel", StringComparison.Ordinal)).Select(pair => pair.Key)];
+        string[] products = [.. _kernels.Where(pair => pair.Value.Kernel.DeclaringType == typeof(GpuGemm) || pair.Key.StartsWith("LogitPassGpu.Kernel", StringComparison.Ordinal)).Select(pair => pair.Key)];
         foreach (string name in products)
         {
             // A stage is read in a block of the loop and in one behind it, which ends with the barrier that frees the memory. Products work on registers
@@ -219,11 +191,5 @@ internal sealed class KernelPtxTests
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{name} {target} threads {launch.Threads} registers {report.Registers} shared {report.SharedBytes} warps-by-registers {Math.Min(warps, 64)}\n");
-    }
-
-    private static string Name(MethodInfo kernel)
-    {
-        string operands = string.Join(',', kernel.GetGenericArguments().Select(type => type.Name));
-        return operands.Length == 0 ? $"{kernel.DeclaringType!.Name}.{kernel.Name}" : $"{kernel.DeclaringType!.Name}.{kernel.Name}<{operands}>";
     }
 }

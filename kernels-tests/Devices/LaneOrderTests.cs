@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+using ILGPU.Runtime;
+using NUnit.Framework;
+
+namespace HiMo.Kernels.Tests.Devices;
+
+/// <summary>
+/// Kernels with shared memory in many orders of their lanes. Lanes of the emulation are threads of the operating system, which pass each barrier in another
+/// order; in the long form beside threads that keep half of the processors busy. Steps that launch every such kernel must give the same bits at every run.
+/// <para>ILGPU's sequential mode has one order, lane by lane, but wakes every lane at every step of one, and a kernel whose groups wait for each other never ends in it.</para>
+/// </summary>
+[TestFixture]
+internal sealed class LaneOrderTests
+{
+    private readonly CancellationTokenSource _end = new();
+    private Thread[] _load = [];
+
+    /// <summary>A step, and the device that runs it.</summary>
+    private sealed record Scenario(int Rows, int Columns, GpuPrecision Precision = GpuPrecision.Strict, bool Warpgroups = false, int Largest = EigenSymmetricGpu.MaxSize, bool IsShared = true)
+    {
+        public MoLoOptions Options { get; } = new() { Tau = 0.8, Components = ComponentSource.TextAndImage, ComponentNormalization = ComponentNormalization.Cosine };
+
+        public GpuStepSettings Settings => TestGpu.Settings with { Precision = Precision, Warpgroups = Warpgroups, LargestGroupProblem = Largest };
+
+        /// <summary>With two multiprocessors products take small tiles.</summary>
+        public Gpu Open(int multiprocessors, bool onlyRecords = false) =>
+            Gpu.OpenEmulated(warps: Warpgroups ? 8 : 4, onlyRecords, multiprocessors, sharedBytes: IsShared ? 227 << 10 : 0);
+    }
+
+    private static readonly Scenario[] s_scenarios =
+    [
+        new(5, 7), new(5, 7, GpuPrecision.Tf32), new(5, 7, GpuPrecision.Bf16), new(9, 4), new(9, 4, GpuPrecision.Tf32), new(9, 4, GpuPrecision.Bf16),
+        new(9, 4, GpuPrecision.Bf16, Warpgroups: true), new(9, 5, Largest: 2), new(9, 5, Largest: 2, IsShared: false),
+    ];
+
+    [OneTimeSetUp]
+    public void KeepHalfOfTheProcessorsBusy()
+    {
+        TestGpu.NeedsEmulation();
+        _load = [.. Enumerable.Range(0, TestLength.Pick(0, (Environment.ProcessorCount + 1) / 2)).Select(_ => new Thread(() =>
+        {
+            while (!_end.IsCancellationRequested)
+            {
+                Thread.SpinWait(1000);
+            }
+        }))];
+        Array.ForEach(_load, thread => thread.Start());
+    }
+
+    [OneTimeTearDown]
+    public void Rest()
+    {
+        _end.Cancel();
+        Array.ForEach(_load, thread => thread.Join());
+        _end.Dispose();
+    }
+
+    [Test]
+    public void Steps_launch_every_kernel_with_shared_memory()
+    {
+        using KernelInventory inventory = new();
+        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in KernelInventory.Few())
+        {
+            inventory.Add(shape, options, settings);
+        }
+
+        HashSet<string> launched = [];
+        foreach ((Scenario scenario, int multiprocessors) in from scenario in s_scenarios from count in new[] { 1, 2 } select (scenario, count))
+        {
+            using Gpu gpu = scenario.Open(multiprocessors, onlyRecords: true);
+            using TrainingStepGpu step = new(gpu, new MatrixShape(scenario.Rows, scenario.Columns), scenario.Options, scenario.Settings);
+            ArrayView<float> view = gpu.PretendMemory((long)scenario.Rows * scenario.Columns * sizeof(float)).Cast<float>();
+            step.Run(gpu.Accelerator.DefaultStream, new StepBuffers<float> { Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view });
+            launched.UnionWith(gpu.Log.Launches.Select(Body));
+        }
+
+        HashSet<string> budgeted = [.. KernelPtxTests.Budget().Where(line => line.SharedBytes > 0).Select(line => line.Kernel)];
+        string[] wanted = [.. inventory.Kernels.Values.Where(launch => launch.SharedLength > 0 || budgeted.Contains(launch.Name)).Select(Body).Distinct()];
+        Assert.That(wanted, Has.Length.GreaterThanOrEqualTo(15));
+        Assert.That(launched, Is.SupersetOf(wanted));
+    }
+
+    private static IEnumerable<TestCaseData> Runs() =>
+        from scenario in TestLength.IsLong ? s_scenarios : s_scenarios.Where(scenario => scenario.Precision == GpuPrecision.Strict || scenario.Warpgroups) // ten seconds each
+        from multiprocessors in TestLength.IsLong ? new[] { 1, 2 } : [1]
+        select new TestCaseData(scenario, multiprocessors).SetArgDisplayNames(
+            $"{scenario.Rows}x{scenario.Columns}", $"{scenario.Precision}", $"warpgroups={scenario.Warpgroups}", $"largest={scenario.Largest}", $"shared={scenario.IsShared}", $"multiprocessors={multiprocessors}");
+
+    [TestCaseSource(nameof(Runs))]
+    public void Any_order_gives_the_same_bits(object given, int multiprocessors)
+    {
+        Scenario scenario = (Scenario)given;
+        Batch batch = Batch.Create(scenario.Rows, scenario.Columns, tau: scenario.Options.Tau);
+        using Gpu gpu = scenario.Open(multiprocessors);
+        using TrainingStepGpu step = new(gpu, new MatrixShape(scenario.Rows, scenario.Columns), scenario.Options, scenario.Settings);
+        GpuStepRun first = Run();
+        Assert.That(first.Summary.Concat(first.GradImages).Concat(first.GradTexts), Has.None.NaN);
+        for (int repeat = 0; repeat < TestLength.Pick(1, 30); repeat++)
+        {
+            GpuStepRun again = Run();
+            Assert.That(again.Summary, Is.EqualTo(first.Summary));
+            Assert.That(again.GradImages, Is.EqualTo(first.GradImages));
+            Assert.That(again.GradTexts, Is.EqualTo(first.GradTexts));
+            Assert.That(again.Kept, Is.EqualTo(first.Kept));
+        }
+
+        GpuStepRun Run() => GpuStepRun.Of(gpu, step, batch.SingleImages, batch.SingleTexts, 3.0, () => { });
+    }
+
+    [Test]
+    public void Lanes_pass_barriers_in_different_orders()
+    {
+        const int Threads = 128, Barriers = 8;
+        using Gpu gpu = Gpu.OpenEmulated(warps: 4);
+        using MemoryBuffer1D<int, Stride1D.Dense> order = gpu.Allocate<int>(Barriers * Threads);
+        using MemoryBuffer1D<int, Stride1D.Dense> counter = gpu.Accelerator.Allocate1D(new int[Barriers]);
+        gpu.Launch(
+            gpu.Accelerator.DefaultStream, ArriveKernel, new Index3D(1, 1, 1), Threads, new ArriveArguments { Order = order.View.BaseView, Counter = counter.View.BaseView, Barriers = Barriers });
+        gpu.Accelerator.Synchronize();
+        int[][] orders = [.. order.GetAsArray1D().Chunk(Threads)];
+        Assert.That(orders, Has.All.EquivalentTo(Enumerable.Range(0, Threads)));
+        Assert.That(orders.Select(each => string.Join(' ', each)).Distinct().Count(), Is.GreaterThanOrEqualTo(Barriers / 2));
+    }
+
+    internal struct ArriveArguments
+    {
+        public ArrayView<int> Order;
+        public ArrayView<int> Counter;
+        public int Barriers;
+    }
+
+    // When each lane comes to each barrier.
+    internal static void ArriveKernel(ArriveArguments p)
+    {
+        for (int barrier = 0; barrier < p.Barriers; barrier++)
+        {
+            p.Order[(barrier * Group.DimX) + Group.IdxX] = Atomic.Add(ref p.Counter[barrier], 1);
+            Group.Barrier();
+        }
+    }
+
+    // What of a kernel touches shared memory: operands and results are read and stored from and to global memory alone.
+    private static string Body(LaunchEntry launch) =>
+        $"{launch.Kernel.DeclaringType!.Name}.{launch.Kernel.Name} {string.Join(' ', launch.Kernel.GetGenericArguments()
+            .Where(type => !typeof(IGemmOperand).IsAssignableFrom(type) && !typeof(IGemmResult).IsAssignableFrom(type)).Select(type => type.Name))}";
+}
