@@ -3,11 +3,13 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>
 /// A batch whose cut falls between two nearly equal eigenvalues: plus and minus each of some texts, the same once more in a space orthogonal to the first,
-/// a little moved, so that all eigenvalues come in close pairs; then a random rotation of all features, so that no zero of the construction is left.
+/// a little moved, so that all eigenvalues come in close pairs; then a random rotation of all features, so that no zero of the construction is left. The other
+/// pairs keep away from the cut's: how well float32 knows a vector goes with the distance to those that <see cref="CutRefinementCpu"/> leaves out.
 /// </summary>
 internal sealed record NarrowCut(int Rows, int Columns, float[] Images, float[] Texts, double Tau)
 {
     private const double ImageNoise = 0.7;
+    private const double Apart = 0.02;                    // of lambda_1
 
     /// <summary>Tries seeds until one has the gap, up to a tenth.</summary>
     /// <param name="rows">N, a multiple of 4.</param>
@@ -47,6 +49,11 @@ internal sealed record NarrowCut(int Rows, int Columns, float[] Images, float[] 
             double ratio = gap * values[0] / (values[m - 1] - values[m]);
             if (ratio is > 0.9 and < 1.1)
             {
+                if (Math.Min(values[m - 3] - values[m - 1], values[m] - values[m + 2]) < Apart * values[0])
+                {
+                    return null;
+                }
+
                 ReferenceMatrix images = texts + ((ImageNoise / Math.Sqrt(columns)) * Batch.RandomMatrix(rows, columns, seed + 3));
                 double tau = (values.Take(m - 1).Sum() + (0.5 * values[m - 1])) / values.Sum();
                 return new(rows, columns, Batch.Single(images.Elements), Batch.Single(texts.Elements), tau);

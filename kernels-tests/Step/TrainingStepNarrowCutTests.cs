@@ -11,6 +11,7 @@ internal sealed class TrainingStepNarrowCutTests
     private const double LogitScale = 2.6593;
     private const double Tolerance = 1e-4;                // 2^-24 over the gap would be 6e-3 and 6e-2
     private const double LossTolerance = 1e-6;
+    private const double Roundings = 8;                   // of what one does: 8000 cases stayed within 5
 
     private static readonly (int Rows, int Columns)[] s_shapes = [(24, 40), (40, 24), (36, 44), (44, 36), (48, 16)];
 
@@ -33,8 +34,9 @@ internal sealed class TrainingStepNarrowCutTests
         Assert.That(actual.Result.RelativeGap, Is.EqualTo(expected.Result.RelativeGap).Within(1).Percent, "gap");
         Assert.That(actual.Result.M, Is.EqualTo(expected.Result.M), "m");
         Expect.Loss(actual.Result.Loss, expected.Result.Loss, LossTolerance, "loss");
-        Expect.Gradient(Batch.Widen(actual.GradImages), expected.GradImages, Tolerance, "images");
-        Expect.Gradient(Batch.Widen(actual.GradTexts), expected.GradTexts, Tolerance, "texts");
+        ComponentNoise noise = ComponentNoise.Of(batch, LogitScale, options, given.Seed);
+        Expect.Gradient(Batch.Widen(actual.GradImages), expected.GradImages, Tolerance + (Roundings * noise.Images / Expect.Norm(expected.GradImages)), "images");
+        Expect.Gradient(Batch.Widen(actual.GradTexts), expected.GradTexts, Tolerance + (Roundings * noise.Texts / Expect.Norm(expected.GradTexts)), "texts");
     }));
 
     [Test]
