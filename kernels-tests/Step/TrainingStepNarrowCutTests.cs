@@ -25,7 +25,7 @@ internal sealed class TrainingStepNarrowCutTests
         select new Given(shape.Rows, shape.Columns, gap, seed, new() { Components = components, ComponentNormalization = normalization, BasisGradient = basis });
 
     [Test]
-    public void Near_ties_equal_the_reference() => Check.One(Config.QuickThrowOnFailure.WithMaxTest(TestLength.Pick(40, 1000)), Prop.ForAll(s_given.ToArbitrary(), given =>
+    public void Near_ties_equal_the_reference() => GeneratedCases.Check(s_given, 40, 1000, given =>
     {
         (NarrowCut batch, MoLoOptions options) = given.Create();
         ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(batch.Images), Batch.Widen(batch.Texts), batch.Rows, batch.Columns, LogitScale, options);
@@ -37,7 +37,7 @@ internal sealed class TrainingStepNarrowCutTests
         ComponentNoise noise = ComponentNoise.Of(batch, LogitScale, options, given.Seed);
         Expect.Gradient(Batch.Widen(actual.GradImages), expected.GradImages, Tolerance + (Roundings * noise.Images / Expect.Norm(expected.GradImages)), "images");
         Expect.Gradient(Batch.Widen(actual.GradTexts), expected.GradTexts, Tolerance + (Roundings * noise.Texts / Expect.Norm(expected.GradTexts)), "texts");
-    }));
+    });
 
     [Test]
     public void Neither_threads_nor_unwanted_gradients_change_anything([ValueSource(nameof(s_shapes))] (int Rows, int Columns) shape, [Values] BasisGradient basis)

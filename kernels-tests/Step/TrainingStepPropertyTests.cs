@@ -227,8 +227,7 @@ internal sealed class TrainingStepPropertyTests
         Assert.That(Floats(4096) - Floats(2048), Is.LessThanOrEqualTo(2048 * 8 * Columns));
     }
 
-    private static void ForAll(Action<Given> property) =>
-        Check.One(Config.QuickThrowOnFailure.WithMaxTest(TestLength.Pick(25, 1000)), Prop.ForAll(s_given.ToArbitrary(), property));
+    private static void ForAll(Action<Given> property) => GeneratedCases.Check(s_given, 25, 1000, property);
 
     private static float[] HardRows(Random random, int rows, int columns)
     {

@@ -130,8 +130,7 @@ internal sealed class TrainingStepReferencePropertyTests
         Expect.Loss(step.Result.Component, Math.Log(given.Rows), Tolerance, "component");
     });
 
-    private static void ForAll(Action<Given> property) =>
-        Check.One(Config.QuickThrowOnFailure.WithMaxTest(TestLength.Pick(40, 1000)), Prop.ForAll(s_given.ToArbitrary(), property));
+    private static void ForAll(Action<Given> property) => GeneratedCases.Check(s_given, 40, 1000, property);
 
     private static ReferenceMatrix Permute(ReferenceMatrix matrix, int[] order)
     {
