@@ -93,9 +93,8 @@ public sealed partial class Gpu
                         : onCuda.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
             }
 
-            Action<AcceleratorStream, KernelConfig, TArguments> emulated =
-                accelerator.LoadKernel<Action<AcceleratorStream, KernelConfig, TArguments>>(method, new KernelSpecialization(threads, 1), out _);
-            return new LoadedKernel(emulated.GetKernel(), emulated);
+            Kernel emulated = accelerator.LoadKernel(Emulation.Compile(accelerator, method, threads));
+            return new LoadedKernel(emulated, emulated.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
         }
 
         /// <summary>More dynamic shared memory than every kernel has needs the driver's consent, once.</summary>

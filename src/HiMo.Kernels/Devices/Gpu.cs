@@ -123,10 +123,9 @@ public sealed partial class Gpu : IDisposable
     {
         Guard.That(warps is >= 1 and <= 32, warps, "must be from 1 to 32");
         CPUDevice device = new(WarpSize, warps, numMultiprocessors: onlyRecords ? 1 : multiprocessors);
-        Context context = Context.Create(builder => Configure(builder.CPU(device)));
         Version ilgpu = typeof(Context).Assembly.GetName().Version!;
         return new Gpu(
-            context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel),
+            device.CreateCPUAccelerator(Emulation.Context, CPUAcceleratorMode.Parallel),
             new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, multiprocessors, ilgpu.ToString(3)))
         {
             OnlyRecords = onlyRecords, SharedBytes = sharedBytes,
@@ -138,9 +137,7 @@ public sealed partial class Gpu : IDisposable
     {
         if (IsEmulated)
         {
-            Context context = Accelerator.Context;
             Accelerator.Dispose();
-            context.Dispose();
         }
     }
 
