@@ -7,11 +7,11 @@ namespace HiMo.Kernels.Tests.Devices;
 /// <summary>The kernels that steps, HiDe, the dual loss and conversions launch, found out by devices that only record.</summary>
 internal sealed class KernelInventory : IDisposable
 {
-    // One group at a time, many at a time, as on a GPU, and one without shared memory for an eigenproblem's rows.
+    // One group at a time, many at a time, as on a GPU, one without shared memory for an eigenproblem's rows, and one with clusters.
     private readonly Gpu[] _devices =
     [
         Gpu.OpenEmulated(warps: 8, onlyRecords: true), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 132),
-        Gpu.OpenEmulated(warps: 8, onlyRecords: true, sharedBytes: 0),
+        Gpu.OpenEmulated(warps: 8, onlyRecords: true, sharedBytes: 0), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 132, mostOfCluster: 2),
     ];
 
     /// <summary>One launch of each kernel, by its name.</summary>

@@ -19,6 +19,8 @@ internal sealed class KernelPtxTests
     // Hopper's warpgroup instructions have a target of their own.
     private static readonly string[] s_warpgroupTargets = ["sm_90a"];
 
+    private static readonly string[] s_clusterTargets = ["sm_90"];
+
     // Numbers that the forward pass keeps from tile to tile beside the 64 of a tile in 128 registers. Without them two groups do not fit a multiprocessor,
     // which costs a quarter of its time (34.5 against 26.2 ms at N = 65,536 on an H200, docs/performance.md).
     private static readonly Dictionary<string, int> s_spills = new() { ["WarpgroupPassGpu.StatisticsKernel"] = 480 };
@@ -53,7 +55,9 @@ internal sealed class KernelPtxTests
         select (words[0], int.Parse(words[Array.IndexOf(words, "shared") + 1], CultureInfo.InvariantCulture));
 
     private static string[] Targets(LaunchEntry launch) =>
-        launch.Kernel.DeclaringType!.Name.StartsWith("Warpgroup", StringComparison.Ordinal) ? s_warpgroupTargets : s_targets;
+        launch.Kernel.DeclaringType!.Name.StartsWith("Warpgroup", StringComparison.Ordinal) ? s_warpgroupTargets
+        : launch.Kernel.GetGenericArguments().Contains(typeof(EigenSymmetricGpu.ClusterInboxes)) ? s_clusterTargets
+        : s_targets;
 
     [Test]
     public void Whatever_is_launched_is_in_the_budget()
@@ -136,19 +140,29 @@ internal sealed class KernelPtxTests
         }
     }
 
-    [TestCase("SharedRows")]
-    [TestCase("GlobalRows")]
-    public void A_column_of_the_tridiagonalisation_changes_its_reflector_behind_its_third_barrier(string rows)
+    [TestCase("SharedRows,GlobalInboxes")]
+    [TestCase("GlobalRows,GlobalInboxes")]
+    [TestCase("SharedRows,ClusterInboxes")]
+    public void A_column_of_the_tridiagonalisation_changes_its_reflector_behind_its_third_barrier(string memory)
     {
-        string name = $"EigenSymmetricGpu.ColumnsKernel<{rows}>";
+        string name = $"EigenSymmetricGpu.ColumnsKernel<{memory}>";
         string[] kinds = [.. Blocks(name).SelectMany(block => block)];
         int[] barriers = [.. Enumerable.Range(0, kinds.Length).Where(i => kinds[i] == "barrier")];
 
         // One for each of two sums, then the corner and the first element are read; behind the one of the rows the first element is changed.
         Assert.That(barriers, Has.Length.EqualTo(3));
         Assert.That(kinds[barriers[1]..(barriers[2] + 2)], Is.EqualTo(new[] { "barrier", "load", "load", "barrier", "store" }));
-        Assert.That(Regex.Count(_ptx[(name, "sm_90")], @"\bld\.relaxed\.gpu\.b64\b"), Is.EqualTo(8), "four records, read once and again while one is missing");
-        Assert.That(Regex.Count(_ptx[(name, "sm_90")], @"\bst\.relaxed\.gpu\.b64\b"), Is.EqualTo(2));
+    }
+
+    [TestCase("SharedRows,GlobalInboxes", @"\bld\.relaxed\.gpu\.b64\b", @"\bst\.relaxed\.gpu\.b64\b", 0)]
+    [TestCase("SharedRows,ClusterInboxes", @"\bld\.relaxed\.cluster\.shared::cta\.b64\b", @"\bst\.relaxed\.cluster\.shared::cluster\.b64\b", 2)]
+    public void A_column_of_the_tridiagonalisation_exchanges_whole_words(string memory, string load, string store, int barriers)
+    {
+        string ptx = _ptx[($"EigenSymmetricGpu.ColumnsKernel<{memory}>", "sm_90")];
+        Assert.That(Regex.Count(ptx, load), Is.EqualTo(8), "four records, read once and again while one is missing");
+        Assert.That(Regex.Count(ptx, store), Is.EqualTo(1));
+        Assert.That(Regex.Count(ptx, @"\b(ld|st)\.relaxed\b"), Is.EqualTo(9));
+        Assert.That(Regex.Count(ptx, @"\bbarrier\.cluster\.arrive\.release; barrier\.cluster\.wait\.acquire;"), Is.EqualTo(barriers), "before the first record and behind the last");
     }
 
     // What a kernel does with shared memory, block by block.

@@ -10,12 +10,14 @@ internal sealed class EigenSymmetricGpuTests
 {
     private Gpu _gpu = null!;
     private Gpu _chip = null!;
+    private Gpu _cluster = null!;
 
     [OneTimeSetUp]
     public void Open()
     {
         _gpu = TestGpu.Open(warps: 2);
         _chip = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 2);
+        _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 2, multiprocessors: 4, mostOfCluster: 4);
     }
 
     [OneTimeTearDown]
@@ -23,6 +25,7 @@ internal sealed class EigenSymmetricGpuTests
     {
         _gpu.Dispose();
         _chip.Dispose();
+        _cluster.Dispose();
     }
 
     private static IEnumerable<TestCaseData> Batches()
@@ -49,8 +52,15 @@ internal sealed class EigenSymmetricGpuTests
         return Batches().Where(each => each.Arguments[0] is > 1).Concat(large);
     }
 
+    // Numbers of rows that a cluster has too many groups for, that its groups share unevenly, and evenly.
+    private static IEnumerable<TestCaseData> ClusterBatches() =>
+        LargerBatches().Where(each => TestGpu.IsReal || each.Arguments[0] is 2 or 3 or 8 or 9 or 33);
+
     [TestCaseSource(nameof(LargerBatches))]
     public void Decomposes_the_centred_gram_on_the_whole_chip(int n, float[] rows) => Check(_chip, n, rows, largest: 1);
+
+    [TestCaseSource(nameof(ClusterBatches))]
+    public void Decomposes_the_centred_gram_in_a_cluster(int n, float[] rows) => Check(_cluster, n, rows, largest: 1);
 
     [Test]
     public void Groups_that_share_a_matrix_agree_bit_for_bit_with_one_group_wherever_their_rows_lie()
@@ -60,10 +70,12 @@ internal sealed class EigenSymmetricGpuTests
         float[] gram = Gram(Random(N, 15, 1.0f), N);
         using Gpu many = Gpu.OpenEmulated(warps: 2, multiprocessors: 3);
         using Gpu narrow = Gpu.OpenEmulated(warps: 2, multiprocessors: 3, sharedBytes: 0);
+        using Gpu pair = Gpu.OpenEmulated(warps: 2, multiprocessors: 2, mostOfCluster: 2);
+        using Gpu four = Gpu.OpenEmulated(warps: 2, multiprocessors: 4, mostOfCluster: 4);
 
         (float[] values, float[] vectors, int m, _) = Run(_gpu, gram, N, tau: 0.9, largest: 1);
 
-        foreach (Gpu gpu in new[] { many, narrow })
+        foreach (Gpu gpu in new[] { many, narrow, pair, four })
         {
             (float[] sharedValues, float[] sharedVectors, int sharedM, _) = Run(gpu, gram, N, tau: 0.9, largest: 1);
             Assert.That(sharedValues, Is.EqualTo(values));
@@ -71,8 +83,29 @@ internal sealed class EigenSymmetricGpuTests
             Assert.That(sharedM, Is.EqualTo(m));
         }
 
-        Assert.That(many.Log.Launches.Select(each => each.Name), Has.One.EqualTo("EigenSymmetricGpu.ColumnsKernel<SharedRows>"));
-        Assert.That(narrow.Log.Launches.Select(each => each.Name), Has.One.EqualTo("EigenSymmetricGpu.ColumnsKernel<GlobalRows>"));
+        Assert.That(many.Log.Launches.Select(each => each.Name), Has.One.EqualTo("EigenSymmetricGpu.ColumnsKernel<SharedRows,GlobalInboxes>"));
+        Assert.That(narrow.Log.Launches.Select(each => each.Name), Has.One.EqualTo("EigenSymmetricGpu.ColumnsKernel<GlobalRows,GlobalInboxes>"));
+        Assert.That(pair.Log.Launches.Select(each => each.Name), Has.One.EqualTo("EigenSymmetricGpu.ColumnsKernel<SharedRows,ClusterInboxes>"));
+        Assert.That(four.Log.Launches.Select(each => each.Name), Has.One.EqualTo("EigenSymmetricGpu.ColumnsKernel<SharedRows,ClusterInboxes>"));
+    }
+
+    [Test]
+    public void Clusters_side_by_side_and_in_turns_agree_with_one_alone()
+    {
+        TestGpu.NeedsEmulation();
+        const int N = 7;
+        float[][] grams = [.. Enumerable.Range(8, 3).Select(width => Gram(Random(N, width, 1.0f), N))];
+        using Gpu gpu = Gpu.OpenEmulated(warps: 1, multiprocessors: 4, mostOfCluster: 2);
+
+        (float[] values, float[] vectors, _, _) = Run(gpu, [.. grams.SelectMany(gram => gram)], N, tau: 0.9, largest: 1);
+
+        Assert.That(gpu.Log.Launches.Where(each => each.Kernel.Name == "ColumnsKernel").Select(each => each.Groups), Is.EqualTo(new[] { new Index3D(2, 2, 1), new Index3D(2, 1, 1) }));
+        for (int i = 0; i < grams.Length; i++)
+        {
+            (float[] own, float[] ownVectors, _, _) = Run(_gpu, grams[i], N, tau: 0.9, largest: 1);
+            Assert.That(values[(i * N)..((i + 1) * N)], Is.EqualTo(own));
+            Assert.That(vectors[(i * N * N)..((i + 1) * N * N)], Is.EqualTo(ownVectors));
+        }
     }
 
     private static void Check(Gpu gpu, int n, float[] rows, int largest)
@@ -135,16 +168,17 @@ internal sealed class EigenSymmetricGpuTests
 
     private static (float[] Values, float[] Vectors, int M, float[] Summary) Run(Gpu gpu, float[] gram, int n, double tau, int largest)
     {
+        int problems = gram.Length / (n * n);
         using MemoryBuffer1D<float, Stride1D.Dense> matrix = gpu.Accelerator.Allocate1D(gram);
-        using MemoryBuffer1D<float, Stride1D.Dense> values = gpu.Allocate<float>(n);
-        using MemoryBuffer1D<float, Stride1D.Dense> vectors = gpu.Allocate<float>(n * n);
-        using MemoryBuffer1D<double, Stride1D.Dense> scratch = gpu.Allocate<double>(EigenSymmetricGpu.ScratchLength(n, largest));
-        using MemoryBuffer1D<int, Stride1D.Dense> kept = gpu.Allocate<int>(1);
-        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Allocate<float>(2);
+        using MemoryBuffer1D<float, Stride1D.Dense> values = gpu.Allocate<float>(problems * n);
+        using MemoryBuffer1D<float, Stride1D.Dense> vectors = gpu.Allocate<float>(gram.Length);
+        using MemoryBuffer1D<double, Stride1D.Dense> scratch = gpu.Allocate<double>(problems * EigenSymmetricGpu.ScratchLength(n, largest));
+        using MemoryBuffer1D<int, Stride1D.Dense> kept = gpu.Allocate<int>(problems);
+        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Allocate<float>(2 * problems);
         EigenSymmetricGpu.Run(
             gpu,
             gpu.Accelerator.DefaultStream,
-            1,
+            problems,
             Math.Min(gpu.Accelerator.MaxNumThreadsPerGroup, new GpuStepSettings().EigenThreads),
             largest,
             new EigenArguments

@@ -12,6 +12,11 @@ internal static partial class CudaDriver
     /// <summary>CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: more than 48 KiB has to be asked for.</summary>
     public const int MaxDynamicSharedSizeBytes = 8;
 
+    /// <summary>CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: more than 8 groups of a cluster have to be asked for.</summary>
+    public const int NonPortableClusterSizeAllowed = 14;
+
+    private const CudaError InvalidClusterSize = (CudaError)912;    // ILGPU does not name it
+
     private const string Library = "cuda";
 
     /// <summary>
@@ -83,6 +88,68 @@ internal static partial class CudaDriver
     [LibraryImport(Library, EntryPoint = "cuLaunchCooperativeKernel")]
     public static unsafe partial CudaError LaunchCooperative(
         nint function, uint gridX, uint gridY, uint gridZ, uint groupX, uint groupY, uint groupZ, uint sharedBytes, nint stream, void** parameters);
+
+    [LibraryImport(Library, EntryPoint = "cuLaunchKernelEx")]
+    public static unsafe partial CudaError Launch(LaunchConfig* config, nint function, void** parameters, void** extra);
+
+    [LibraryImport(Library, EntryPoint = "cuOccupancyMaxActiveClusters")]
+    private static unsafe partial CudaError MostActiveClusters(out int clusters, nint function, LaunchConfig* config);
+
+    /// <summary>Clusters of some groups that the device can run at the same time; 0 where it has none so large.</summary>
+    public static unsafe int ActiveClusters(nint function, int groups, int threads, int sharedBytes)
+    {
+        LaunchAttribute cluster = LaunchAttribute.Cluster((uint)groups);
+        LaunchConfig config = new()
+        {
+            GridX = (uint)groups, GridY = 1, GridZ = 1, GroupX = (uint)threads, GroupY = 1, GroupZ = 1, SharedBytes = (uint)sharedBytes, Attributes = &cluster, AttributeCount = 1,
+        };
+        CudaError status = MostActiveClusters(out int clusters, function, &config);
+        if (status == InvalidClusterSize)
+        {
+            return 0;
+        }
+
+        status.ThrowIfFailed();
+        return clusters;
+    }
+
+    /// <summary>CUlaunchConfig.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public unsafe struct LaunchConfig
+    {
+        public uint GridX;
+        public uint GridY;
+        public uint GridZ;
+        public uint GroupX;
+        public uint GroupY;
+        public uint GroupZ;
+        public uint SharedBytes;
+        public nint Stream;
+        public LaunchAttribute* Attributes;
+        public uint AttributeCount;
+    }
+
+    /// <summary>CUlaunchAttribute: a number, and 64 bytes for the value.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 72)]
+    public struct LaunchAttribute
+    {
+        private const int ClusterDimension = 4;
+
+        [FieldOffset(0)]
+        public int Id;
+
+        [FieldOffset(8)]
+        public uint X;
+
+        [FieldOffset(12)]
+        public uint Y;
+
+        [FieldOffset(16)]
+        public uint Z;
+
+        /// <summary>CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION: a cluster is so many groups along the grid's rows.</summary>
+        public static LaunchAttribute Cluster(uint groups) => new() { Id = ClusterDimension, X = groups, Y = 1, Z = 1 };
+    }
 
     private static class Resolver
     {

@@ -29,12 +29,12 @@ internal static partial class CudaKernels
         new(threads, method.GetCustomAttribute<ResidentGroupsAttribute>()?.Count ?? 1);
 
     /// <summary>
-    /// ILGPU knows no target newer than sm_80; kernels with Hopper's warpgroup instructions get the one that has them.
+    /// ILGPU knows no target newer than sm_80; kernels with Hopper's warpgroup instructions, or with clusters, get the one that has them.
     /// </summary>
     internal static string Retarget(string ptx) =>
-        !ptx.Contains("wgmma.", StringComparison.Ordinal)
-            ? ptx
-            : TargetLine().Replace(ptx, ".target sm_90a");
+        ptx.Contains("wgmma.", StringComparison.Ordinal) ? TargetLine().Replace(ptx, ".target sm_90a")
+        : ptx.Contains("barrier.cluster.", StringComparison.Ordinal) ? TargetLine().Replace(ptx, ".target sm_90")
+        : ptx;
 
     [GeneratedRegex(@"^\.target \w+", RegexOptions.Multiline)]
     private static partial Regex TargetLine();

@@ -7,12 +7,28 @@ using ILGPU.Runtime.Cuda;
 
 namespace HiMo.Kernels;
 
+/// <summary>Which groups of a launch must run at the same time, because they wait for each other.</summary>
+internal enum Residency
+{
+    /// <summary>None.</summary>
+    None,
+
+    /// <summary>All of them.</summary>
+    Grid,
+
+    /// <summary>Those of a row of the grid, which reach each other's shared memory.</summary>
+    Cluster,
+}
+
 public sealed partial class Gpu
 {
     // 48 KiB need no consent, a kernel's static share included, which is a few of them.
     private const int FreeDynamicSharedBytes = 32 << 10;
 
-    private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads, bool IsResident), Lazy<LoadedKernel>> _kernels = new();
+    // Every device with clusters takes eight groups; more need consent, and luck with its multiprocessors.
+    private const int PortableCluster = 8;
+
+    private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads, Residency Residency), Lazy<LoadedKernel>> _kernels = new();
 
     /// <summary>True: launches are written into the log and not made, memory is not taken, and what is not supported yet can be asked for.</summary>
     internal bool OnlyRecords { get; private init; }
@@ -30,10 +46,10 @@ public sealed partial class Gpu
     /// <param name="threads">Threads of a group, a multiple of <see cref="WarpSize"/>.</param>
     /// <param name="arguments">Passed by value.</param>
     /// <param name="sharedLength">Words of dynamic shared memory.</param>
-    /// <param name="isResident">The groups wait for each other: all must fit on the device at once.</param>
+    /// <param name="residency">Which groups wait for each other.</param>
     /// <exception cref="GpuException">Compiling or launching failed.</exception>
     internal void Launch<TArguments>(
-        AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments, int sharedLength = 0, bool isResident = false)
+        AcceleratorStream stream, Action<TArguments> kernel, Index3D groups, int threads, TArguments arguments, int sharedLength = 0, Residency residency = Residency.None)
         where TArguments : struct
     {
         if (groups.Size == 0)
@@ -53,10 +69,7 @@ public sealed partial class Gpu
 
         try
         {
-            LoadedKernel loaded = _kernels.GetOrAdd(
-                (kernel.Method, threads, isResident),
-                static (key, accelerator) => new Lazy<LoadedKernel>(() => LoadedKernel.Load<TArguments>(accelerator, key.Kernel, key.Threads, key.IsResident)),
-                Accelerator).Value;
+            LoadedKernel loaded = Load<TArguments>(kernel.Method, threads, residency);
             loaded.AllowShared(sharedLength * sizeof(float));
             SharedMemoryConfig shared = sharedLength > 0 ? SharedMemoryConfig.RequestDynamic<float>(sharedLength) : SharedMemoryConfig.Empty;
             Timer?.Begin(stream, LaunchEntry.NameOf(kernel.Method));
@@ -72,15 +85,29 @@ public sealed partial class Gpu
         }
     }
 
+    /// <summary>Whether the device can run a kernel in clusters of some groups.</summary>
+    internal bool FitsCluster<TArguments>(Action<TArguments> kernel, int groups, int threads, int sharedLength)
+        where TArguments : struct =>
+        groups <= MostOfCluster
+        && (IsEmulated || Load<TArguments>(kernel.Method, threads, Residency.Cluster).FitsCluster(groups, threads, sharedLength * sizeof(float)));
+
+    private LoadedKernel Load<TArguments>(MethodInfo kernel, int threads, Residency residency)
+        where TArguments : struct =>
+        _kernels.GetOrAdd(
+            (kernel, threads, residency),
+            static (key, accelerator) => new Lazy<LoadedKernel>(() => LoadedKernel.Load<TArguments>(accelerator, key.Kernel, key.Threads, key.Residency)),
+            Accelerator).Value;
+
     /// <summary>A kernel in the device's memory.</summary>
     private sealed class LoadedKernel(Kernel kernel, Delegate launcher)
     {
+        private readonly ConcurrentDictionary<(int Groups, int SharedBytes), bool> _clusters = new();
         private int _allowedShared = FreeDynamicSharedBytes;
 
         /// <summary>Launches it; an Action of stream, configuration and arguments.</summary>
         public Delegate Launcher => launcher;
 
-        public static LoadedKernel Load<TArguments>(Accelerator accelerator, MethodInfo method, int threads, bool isResident)
+        public static LoadedKernel Load<TArguments>(Accelerator accelerator, MethodInfo method, int threads, Residency residency)
             where TArguments : struct
         {
             if (accelerator is CudaAccelerator cuda)
@@ -88,8 +115,8 @@ public sealed partial class Gpu
                 Kernel onCuda = cuda.LoadKernel(CudaKernels.Compile(cuda.Backend, method, threads, PtxCache.OfUser));
                 return new LoadedKernel(
                     onCuda,
-                    isResident
-                        ? CooperativeLaunch.For<TArguments>((CudaKernel)onCuda, cuda, method)
+                    residency != Residency.None
+                        ? CooperativeLaunch.For<TArguments>((CudaKernel)onCuda, cuda, method, residency)
                         : onCuda.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
             }
 
@@ -106,5 +133,18 @@ public sealed partial class Gpu
                 _allowedShared = bytes;
             }
         }
+
+        /// <summary>Asks the driver whether a cluster of so many groups fits on the device.</summary>
+        public bool FitsCluster(int groups, int threads, int sharedBytes) => _clusters.GetOrAdd((groups, sharedBytes), key =>
+        {
+            nint function = ((CudaKernel)kernel).FunctionPtr;
+            AllowShared(key.SharedBytes);
+            if (key.Groups > PortableCluster)
+            {
+                CudaDriver.SetFunctionAttribute(function, CudaDriver.NonPortableClusterSizeAllowed, 1).ThrowIfFailed();
+            }
+
+            return CudaDriver.ActiveClusters(function, key.Groups, threads, key.SharedBytes) > 0;
+        });
     }
 }

@@ -48,6 +48,9 @@ public sealed partial class Gpu : IDisposable
     /// <summary>Lanes of a warp, on every device that this library supports.</summary>
     internal const int WarpSize = 32;
 
+    /// <summary>Groups of a cluster at most.</summary>
+    internal const int LargestCluster = 16;
+
     private Gpu(Accelerator accelerator, GpuDescription description)
     {
         Accelerator = accelerator;
@@ -57,6 +60,7 @@ public sealed partial class Gpu : IDisposable
             : new CudaAddressSpace(accelerator);
         Log.IsRecording = IsEmulated;
         SharedBytes = accelerator is CudaAccelerator cuda ? cuda.MaxSharedMemoryPerMultiprocessor - 1024 : 0;
+        MostOfCluster = description.HasClusters ? LargestCluster : 1;
     }
 
     /// <summary>ILGPU's accelerator, to allocate, copy, and run kernels of one's own on. Never dispose of it.</summary>
@@ -70,6 +74,9 @@ public sealed partial class Gpu : IDisposable
 
     /// <summary>Whether it has the warpgroup instructions, which only sm_90 has, and the emulation where its groups are large enough.</summary>
     internal bool HasWarpgroups => IsEmulated ? Accelerator.MaxNumThreadsPerGroup >= WarpgroupMma.Threads : Description.Architecture == "sm_90";
+
+    /// <summary>Groups that a cluster may have, a power of two; 1 where there are none. The emulation can have as many as it runs at the same time.</summary>
+    internal int MostOfCluster { get; init; }
 
     /// <summary>Bytes of shared memory that one group can have; one KiB of a multiprocessor's is the driver's.</summary>
     internal int SharedBytes { get; init; }
@@ -119,7 +126,8 @@ public sealed partial class Gpu : IDisposable
     /// <param name="onlyRecords">See <see cref="OnlyRecords"/>.</param>
     /// <param name="multiprocessors">Groups that run at the same time; for a device that only records, what it says of itself.</param>
     /// <param name="sharedBytes">See <see cref="SharedBytes"/>.</param>
-    internal static Gpu OpenEmulated(int warps, bool onlyRecords = false, int multiprocessors = 1, int sharedBytes = 227 << 10)
+    /// <param name="mostOfCluster">See <see cref="MostOfCluster"/>.</param>
+    internal static Gpu OpenEmulated(int warps, bool onlyRecords = false, int multiprocessors = 1, int sharedBytes = 227 << 10, int mostOfCluster = 1)
     {
         Guard.That(warps is >= 1 and <= 32, warps, "must be from 1 to 32");
         CPUDevice device = new(WarpSize, warps, numMultiprocessors: onlyRecords ? 1 : multiprocessors);
@@ -128,7 +136,7 @@ public sealed partial class Gpu : IDisposable
             device.CreateCPUAccelerator(Emulation.Context, CPUAcceleratorMode.Parallel),
             new GpuDescription(-1, "ILGPU's CPU accelerator", "emulated", 0, multiprocessors, ilgpu.ToString(3)))
         {
-            OnlyRecords = onlyRecords, SharedBytes = sharedBytes,
+            OnlyRecords = onlyRecords, SharedBytes = sharedBytes, MostOfCluster = mostOfCluster,
         };
     }
 

@@ -15,12 +15,19 @@ public sealed record GpuDescription(int Index, string Name, string Architecture,
     /// <summary>First architecture with the matrix instructions that the kernels use: tf32 and bf16.</summary>
     private const int FirstArchitecture = 80;
 
+    private const int FirstWithClusters = 90;
+
     /// <summary>Whether the kernels can run there: <c>sm_80</c> or later, or the emulation.</summary>
-    public bool IsSupported => Index < 0 || int.Parse(Architecture.AsSpan(3), CultureInfo.InvariantCulture) >= FirstArchitecture;
+    public bool IsSupported => Index < 0 || IsAtLeast(FirstArchitecture);
+
+    /// <summary>Whether groups of it can reach each other's shared memory.</summary>
+    internal bool HasClusters => Index >= 0 && IsAtLeast(FirstWithClusters);
 
     /// <summary>One line, for example <c>NVIDIA H100 (sm_90, 80.0 GiB, 132 multiprocessors, driver for CUDA 12.4)</c>.</summary>
     public override string ToString() => Index < 0
         ? Name
         : FormattableString.Invariant(
             $"{Name} ({Architecture}, {MemoryBytes / (double)(1L << 30):0.0} GiB, {Multiprocessors} multiprocessors, driver for CUDA {Driver})");
+
+    private bool IsAtLeast(int architecture) => int.Parse(Architecture.AsSpan(3), CultureInfo.InvariantCulture) >= architecture;
 }

@@ -31,6 +31,15 @@ internal struct LargeEigenArguments
     /// <summary>What the groups of the tridiagonalisation hand to each other: see <see cref="Inbox"/>.</summary>
     public ArrayView<long> Records;
 
+    /// <summary>Inboxes of a column, each with all its records.</summary>
+    public int Copies;
+
+    /// <summary>Binary logarithm of the number of groups whose records an inbox keeps apart; 0 if it does not.</summary>
+    public int RankBits;
+
+    /// <summary>Places in an inbox for the records of one such group; of all rows if they are not kept apart.</summary>
+    public int RankPitch;
+
     /// <summary>The tridiagonal matrix, 2 n rows a problem.</summary>
     public ArrayView<TridiagonalRow> Rows;
 
@@ -81,10 +90,17 @@ internal struct LargeEigenArguments
         return Matrix.SubView(Index * room, room);
     }
 
-    /// <summary>The n records of a column, each a row's product with the column before and its element of the column itself; one of two copies.</summary>
+    /// <summary>Places of an inbox.</summary>
+    public readonly int InboxLength => RankPitch << RankBits;
+
+    /// <summary>The records of a column, each a row's product with the column before and its element of the column itself; one of the copies.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly ArrayView<long> Inbox(int column, int copy) =>
-        Records.SubView(((((Index * 2L) + (column % 2)) * EigenSymmetricGpu.InboxCopies) + copy) * Problem.Size, Problem.Size);
+        Records.SubView(((((Index * 2L) + (column % 2)) * Copies) + copy) * InboxLength, InboxLength);
+
+    /// <summary>Where the record of row j lies: by row, or by group, so that what a group sends lies together.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int Place(int j) => ((j & ((1 << RankBits) - 1)) * RankPitch) + (j >> RankBits);
 
     /// <summary>v_k and what lies behind it, all the problem's further reflectors.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -112,7 +128,7 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Vectors of n floats a problem.</summary>
     public const int LargeVectors = 5;
 
-    /// <summary>Copies of what a problem's groups exchange.</summary>
+    /// <summary>Copies of what a problem's groups exchange through global memory.</summary>
     public const int InboxCopies = 2;
 
     /// <summary>Words a row that a problem's groups exchange, for two columns in turn.</summary>
@@ -140,6 +156,7 @@ internal static partial class EigenSymmetricGpu
         int n = problem.Size;
         int most = Math.Min(threads, LargeThreads);
         int warps = most / Gpu.WarpSize;
+        ColumnsPlan columns = ColumnsPlan.For(gpu, problems, n, threads);
         long used = 0;
         LargeEigenArguments arguments = new() // what is read in words of 16 bytes comes first
         {
@@ -149,6 +166,9 @@ internal static partial class EigenSymmetricGpu
             Matrix = Take(MatrixRoom(n) / 2).Cast<float>(),
             Values = Take(n),
             Records = Take((long)LargeRecords * n).Cast<long>(),
+            Copies = columns.Copies,
+            RankBits = columns.RankBits,
+            RankPitch = columns.RankPitch,
         };
         ArrayView<float> floats = problem.Scratch.SubView(used, problem.Scratch.Length - used).Cast<float>();
         arguments.Solutions = arguments.Matrix;
@@ -156,7 +176,7 @@ internal static partial class EigenSymmetricGpu
         int chip = 2 * gpu.Description.Multiprocessors;
         gpu.Launch(stream, MeanKernel, new Index3D((n + most - 1) / most, problems, 1), most, arguments);
         gpu.Launch(stream, CentreKernel, new Index3D(Math.Min(CeilDiv(n, warps), chip), problems, 1), most, arguments);
-        RunColumns(gpu, stream, problems, threads, arguments);
+        columns.Run(gpu, stream, problems, arguments);
         gpu.Launch(stream, PerturbKernel, new Index3D(1, problems, 1), most, arguments);
         gpu.Launch(stream, ValuesKernel, new Index3D(CeilDiv(n, warps), problems, 1), most, arguments);
         gpu.Launch(stream, VectorsKernel, new Index3D(2 * CeilDiv(n, Gpu.WarpSize), problems, 1), Gpu.WarpSize, arguments);
@@ -247,10 +267,10 @@ internal static partial class EigenSymmetricGpu
                 a[((long)i * n) + j] = value;
                 if (j == 0)
                 {
-                    for (int copy = 0; copy < InboxCopies; copy++)
+                    for (int copy = 0; copy < p.Copies; copy++)
                     {
-                        p.Inbox(0, copy)[i] = Record(0.0f, value, 0);
-                        p.Inbox(1, copy)[i] = Record(0.0f, 0.0f, 3); // not that of column 1: its tag is the other one
+                        p.Inbox(0, copy)[p.Place(i)] = Record(0.0f, value, 0);
+                        p.Inbox(1, copy)[p.Place(i)] = Record(0.0f, 0.0f, 3); // not that of column 1: its tag is the other one
                     }
                 }
             }

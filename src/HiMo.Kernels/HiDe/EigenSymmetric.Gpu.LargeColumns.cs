@@ -6,8 +6,9 @@
 //            norm, the reflector; update of the own rows, A -= v w^T + w v^T with w = p - (beta / 2) dot v, and their products with the new
 //            reflector in the same pass; send both. Every group computes the reflector for itself, with the same operations in the same order.
 // Exchange   EigenSymmetric.Gpu.LargeExchange.cs. Only groups with rows below k take part in column k, which are those that send records for k + 1.
+// Groups     EigenSymmetric.Gpu.LargePlan.cs: a cluster where there is one and the rows fit into its shared memory, else the whole chip.
 // Latency    a column is one exchange and three barriers; nothing unrolls a loop for us, so loads stand together by hand.
-// Launch     all groups of a problem must run at the same time: a cooperative launch, one group a multiprocessor at most.
+// Launch     all groups of a problem must run at the same time: as one cluster, or a cooperative launch with one group a multiprocessor at most.
 // Precision  float32. Deterministic: no sum depends on the number of groups.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -39,7 +40,7 @@ internal static partial class EigenSymmetricGpu
         public static ArrayView<float> Rows(ArrayView<float> shared, int used, ArrayView<float> matrix, int n) => shared.SubView(used, shared.Length - used);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static int Stride(int n) => n;
+        public static int Stride(int n) => n | 1;       // a column's elements lie in different banks
     }
 
     /// <summary>Rows in the matrix itself.</summary>
@@ -52,28 +53,10 @@ internal static partial class EigenSymmetricGpu
         public static int Stride(int n) => Grid.DimX * n;
     }
 
-    private static void RunColumns(Gpu gpu, AcceleratorStream stream, int problems, int threads, LargeEigenArguments arguments)
-    {
-        int n = arguments.Problem.Size;
-        int group = Math.Min(threads, Math.Max(ColumnThreads, CeilDiv(n, PeekBlock * Gpu.WarpSize) * Gpu.WarpSize));
-        int chip = gpu.Description.Multiprocessors;
-        int together = Math.Min(problems, chip);
-        int groups = Math.Min(n, chip / together);
-        int room = CeilDiv(n, groups) + RowBlock - 1;
-        int vectors = (3 * n) + (room * CeilDiv(group / Gpu.WarpSize, PartBlock) * PartBlock);
-        bool isShared = (long)sizeof(float) * (vectors + ((long)room * n) + (2 * GroupSum.ScratchLength)) <= gpu.SharedBytes;
-        for (int first = 0; first < problems; first += together)
-        {
-            arguments.First = first;
-            gpu.Launch(
-                stream, isShared ? ColumnsKernel<SharedRows> : ColumnsKernel<GlobalRows>, new Index3D(groups, Math.Min(together, problems - first), 1), group,
-                arguments, isShared ? vectors + (room * n) : vectors, isResident: true);
-        }
-    }
-
     /// <summary>All columns.</summary>
-    public static void ColumnsKernel<TRows>(LargeEigenArguments p)
+    public static void ColumnsKernel<TRows, TInboxes>(LargeEigenArguments p)
         where TRows : struct, IRowMemory
+        where TInboxes : struct, IInboxes
     {
         int n = p.Problem.Size;
         int owned = (n - 1 - Grid.IdxX + Grid.DimX) / Grid.DimX;
@@ -85,10 +68,12 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> tailScratch = SharedMemory.Allocate<float>(GroupSum.ScratchLength);
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
         ArrayView<float> product = shared.SubView(2 * n, n);
-        int pitch = (warps + PartBlock - 1) / PartBlock * PartBlock;
+        int pitch = PartPitch(warps);
         ArrayView<float> parts = shared.SubView(3 * n, room * pitch);
         ArrayView<float> matrix = p.CentredMatrix();
-        ArrayView<float> rows = TRows.Rows(shared, (3 * n) + (room * pitch), matrix, n);
+        int inboxes = Even((3 * n) + (room * pitch));
+        ArrayView<float> rows = TRows.Rows(shared, inboxes + TInboxes.SharedWords(p), matrix, n);
+        ArrayView<long> own = TInboxes.Own(p, shared, inboxes);
         int stride = TRows.Stride(n);
         for (int j = Group.IdxX; j < n; j += Group.DimX)
         {
@@ -104,12 +89,13 @@ internal static partial class EigenSymmetricGpu
             parts[i] = 0.0f;                            // those of the warps are written behind a barrier
         }
 
-        for (int i = warps + Group.IdxX; i < pitch; i += Group.DimX)
+        for (int i = warps + Group.IdxX; i < pitch - 1; i += Group.DimX)
         {
             dotScratch[i] = 0.0f;
             tailScratch[i] = 0.0f;
         }
 
+        TInboxes.Begin(p, own);
         int next = 0;                                   // first of the group's rows below row k
         int mine = Group.IdxX;                          // first of the thread's columns from k on, and behind k
         float beta = 0.0f;
@@ -119,7 +105,7 @@ internal static partial class EigenSymmetricGpu
             ArrayView<float> v = shared.SubView(((k + 1) % 2) * n, n);
             mine += mine < k ? Group.DimX : 0;
             int behind = mine == k ? mine + Group.DimX : mine;
-            float half = 0.5f * beta * SumOnce(Receive(p.Inbox(k, Grid.IdxX % InboxCopies), u, v, product, mine, k, n), dotScratch);
+            float half = 0.5f * beta * SumOnce(Receive<TInboxes>(p, TInboxes.Inbox(p, own, k), u, v, product, mine, k, n), dotScratch);
             float tail = SumOnce(UpdateColumn(u, v, product, half, mine, k, n), tailScratch);
 
             float corner = u[k];
@@ -136,7 +122,7 @@ internal static partial class EigenSymmetricGpu
             }
 
             Group.Barrier(); // sums of the warps and column k + 1 are there; nobody reads the first element of u any more
-            Send(p, rows, parts, beta, next, owned, stride, pitch, k, n);
+            Send<TInboxes>(p, own, rows, parts, beta, next, owned, stride, pitch, k);
             if (behind == k + 1 && behind < n)
             {
                 u[behind] = first - alpha;              // and u is the reflector
@@ -147,6 +133,8 @@ internal static partial class EigenSymmetricGpu
                 Keep(p, u, corner, alpha, beta, behind, k, n); // by one of those who take part
             }
         }
+
+        TInboxes.End(p);
     }
 
     // The sum over a group, in every thread; the scratch is free again behind the caller's next barrier.

@@ -32,6 +32,10 @@ internal static class PtxEmitter
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Load), nameof(RelaxedMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Store), nameof(RelaxedMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Pause), nameof(RelaxedMemory.EmitPause), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(ClusterMemory), nameof(ClusterMemory.Begin), nameof(ClusterMemory.EmitBegin), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(ClusterMemory), nameof(ClusterMemory.Load), nameof(ClusterMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(ClusterMemory), nameof(ClusterMemory.Store), nameof(ClusterMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(ClusterMemory), nameof(ClusterMemory.End), nameof(ClusterMemory.EmitEnd), IntrinsicImplementationMode.GenerateCode);
         return builder;
 
         void Register(Type type, string method, string handler, IntrinsicImplementationMode mode) =>
