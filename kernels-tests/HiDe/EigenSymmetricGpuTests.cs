@@ -17,7 +17,7 @@ internal sealed class EigenSymmetricGpuTests
     {
         _gpu = TestGpu.Open(warps: 2);
         _chip = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 2);
-        _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 2, multiprocessors: 4, mostOfCluster: 4);
+        _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 4, mostOfCluster: 4);
     }
 
     [OneTimeTearDown]
