@@ -94,13 +94,13 @@ internal struct BranchStatistics
     /// <summary>1 - R_it, the share of all but the target.</summary>
     public ArrayView<float> Miss;
 
-    /// <summary>logsumexp - target.</summary>
+    /// <summary>logsumexp - target; the label smoothing's eps (target - mean S) comes from <see cref="Target"/> and <see cref="Total"/> in StepSummary.Gpu.cs.</summary>
     public ArrayView<float> Loss;
 
     /// <summary>sum_j R_ij S_ij - target.</summary>
     public ArrayView<float> GradScale;
 
-    /// <summary>sum_j S_ij.</summary>
+    /// <summary>sum_j S_ij; in bf16 on warpgroup instructions only the sum of all of them over the rows is defined.</summary>
     public ArrayView<float> Total;
 
     /// <summary>S_i,t(i), B a branch.</summary>

@@ -12,6 +12,10 @@
 // Precision  products as TPrecision says; logits, maxima and sums float32; exponentials of base 2; always from the running maximum. The target
 //            stays out of the sums, so that 1 - R_it is exact where R_it is near 1 (a well-trained batch).
 // Determinism  every sum has one order: tiles within a region, regions within a line. No atomics.
+// For readers of CUDA  group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. Group.Barrier, BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
+//            __syncwarp. SharedMemory.Allocate: static __shared__, each call its own; GetDynamic: extern __shared__, whose length Gpu.Launch takes in words.
+//            ResidentGroups(2): __launch_bounds__(threads, 2). Type parameters with static abstract members: policies of a template. A return within an inlined
+//            method leaves that method. Structures begin as zeros. An empty view is a null pointer.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -134,7 +138,7 @@ internal static class LogitPassGpu
             all.Total = total;
         }
 
-        int row = isRow ? line : line - p.Branches.Rows - p.Branches.TargetOffset;
+        int row = isRow ? line : line - p.Branches.Rows - p.Branches.TargetOffset;      // columns ask for B = N: each has a target
         float target = p.Branches.Target[((long)branch * p.Branches.Rows) + row];
         LineStatistics others = all.RelativeTo(XMath.Max(all.Largest, target));
         float relative = target - others.Largest;

@@ -30,7 +30,7 @@ internal struct LogitStatistics
     /// <summary>Cross entropy of each, in the same order.</summary>
     public BatchView<float> Loss;
 
-    /// <summary>sum_j D_ij S_ij times N, in the same order.</summary>
+    /// <summary>sum_j (R_ij - (1-eps) I_ij - eps/N) S_ij, 2 N times the line's own half of sum_j D_ij S_ij, in the same order.</summary>
     public BatchView<float> GradScale;
 
     /// <summary>Logit scale in log domain, one element.</summary>

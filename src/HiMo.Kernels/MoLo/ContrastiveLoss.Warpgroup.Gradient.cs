@@ -2,7 +2,8 @@
 // The backward pass of ContrastiveLoss.Gpu.Gradient.cs on packed bf16 factors, for Hopper's warpgroup instructions.
 // Mapping    tiles of 128 x 128, a group each, in blocks of eight rows of tiles, so that what the chip works on at a time stays in the second-level cache.
 //            D is computed in the registers that hold its logits and stored twice, packed as the left operand of dQ = D K and, transposed, of dK = D^T Q.
-// Exponentials  one an element, R_ij = e_ij b_i and T_ij = e_ij a_j, while the lines' sums differ by no more than 2^Narrow; else two.
+// Exponentials  l: log2 of a line's sum; L: the largest of a tile's 256. One exponential an element, e_ij = 2^(S_ij log2 e - L), D_ij = e_ij (w_row 2^(L - l_i)
+//            + w_column 2^(L - l_j)) - smoothing, while the lines' l differ by no more than Narrow; else two.
 // Precision  D in float32, rounded to bf16 when it is stored; exponentials of base 2, with log2 of the sums inside.
 // Determinism  as there.
 // Limits     D in one part: with gatherWithGrad.
@@ -70,7 +71,8 @@ internal struct WarpgroupProduct
 /// <summary>The kernels.</summary>
 internal static class WarpgroupGradientGpu
 {
-    // 2^100 and its inverse are float32 numbers, and so is their product with anything here.
+    // 2^100 and its inverse are float32 numbers, and so is their product with anything here. At the other end a share R_ij below 2^-26 may become 0 where a line
+    // lies 2^100 below the tile's largest: N 2^-26 of its mass at most, less than bf16 leaves.
     private const float Narrow = 100.0f;
 
     // A shift that leaves nothing of an exponential.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of ContrastiveLoss.Gpu.Statistics.cs on packed bf16 factors, for Hopper's warpgroup instructions: the same numbers in the same memory.
+// The forward pass of ContrastiveLoss.Gpu.Statistics.cs on packed bf16 factors, for Hopper's warpgroup instructions: the same numbers in the same memory, but for
+// totals, of which only the sum over all rows is right (row i has that of i and i + 8, or none), and M of a column, which need not be its largest logit.
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
 //            rows     every thread keeps running numbers of its own columns of two rows, four lanes add theirs up where the region ends.
 //            columns  (their totals are nobody's business) a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
 // Exponentials  two a logit: in its row relative to the largest so far; in its column relative to the largest that the region's tiles above knew, which needs no
-//            exchange before the exponentials, and again relative to the tile's own largest where a sum came near the end of float32.
-// Latency    the next tile's operands, and the numbers of its columns, are on their way while this one's exponentials are computed.
+//            exchange before the exponentials; in the region's first tile, and where a sum came near the end of float32, relative to each warp's own largest.
+// Latency    the next tile's operands are on their way while this one's exponentials are computed.
 // Precision, determinism  as there; the order of the sums is another, and fixed.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -97,9 +98,9 @@ internal static partial class WarpgroupPassGpu
             }
 
             TakeRows(ref upper, ref lower, ref tile);
-            bool isKnown = firstRow > firstOfRows;
+            bool isKnown = firstRow > firstOfRows;      // what the tiles above know of the columns; M stays theirs then
             bool isDone = p.Pass.Branches.HasColumns == 0;
-            while (!isDone)
+            while (!isDone)                             // twice at most: known shifts, and if a sum was too large for them, the warps' own
             {
                 int shifts = KnownLargest;
                 if (!isKnown)
@@ -109,6 +110,7 @@ internal static partial class WarpgroupPassGpu
                     Warp.Barrier(); // the warp's largest logits are there
                 }
 
+                // All warps' sums are there, and all warps take the same turn next.
                 bool isTooLarge = Group.BarrierOr(!(StoreColumns(columns, shifts, tile) < LargestSum));
                 isDone = !(isTooLarge && isKnown);
                 isKnown &= isDone;

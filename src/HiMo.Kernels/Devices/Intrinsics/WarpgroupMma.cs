@@ -5,7 +5,10 @@
 // Mapping    group of 256 threads = 2 warpgroups, 64 rows each, wgmma m64n128k16. Stages of 64 in a ring of three: while one is multiplied two are on
 //            their way; one group barrier a stage says that a slot is free again.
 // Layout     thread t: rows 64 (t / 128) + 16 (t / 32 % 4) + lane / 4 and + 8; field T<j>: columns 8 j + 2 (lane % 4) and + 1; X, Y upper row, Z, W lower row.
-// Sides      the C# body runs on ILGPU's CPU accelerator, where every thread multiplies its own elements; the PTX needs sm_90a.
+// Sides      the C# body runs on ILGPU's CPU accelerator, where every thread multiplies its own elements; the PTX needs sm_90a. For CUDA a call of X becomes one of
+//            XOnCuda (of Multiply: OnCuda), compiled like all code, which makes addresses of views, each in its view's own address space, and calls XAt, in whose
+//            place EmitX (of MultiplyAt: Emit) writes PTX: XAt has no body of use.
+// Phases     stage number before + k of all calls of a group lies in slot number % 3, whose mbarrier it completes in phase number / 3; number 0 initialises them.
 // Precision  products of bf16 numbers exact, sums in float32, truncated by the hardware as it adds.
 // Source     PTX ISA, sections wgmma.mma_async, matrix descriptors, cp.async.bulk, mbarrier.
 using ILGPU;
@@ -57,8 +60,8 @@ internal static class WarpgroupMma
     public static void Begin(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before) => Group.Barrier();
 
     /// <summary>
-    /// C of some tiles of 64 along the depth, whose first stages <see cref="Begin"/> has asked for. Every thread of the group calls it, with the same
-    /// arguments; a barrier is in it.
+    /// C of some tiles of 64 along the depth, whose first stages <see cref="Begin"/> has asked for with the same arguments. Every thread of the group calls
+    /// both, with the same ones; a barrier is in it.
     /// </summary>
     /// <param name="shared"><see cref="SharedLength"/> words that nobody else uses, the same at every call.</param>
     /// <param name="a">Packed tiles of A.</param>
