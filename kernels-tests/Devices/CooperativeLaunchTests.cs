@@ -12,6 +12,7 @@ namespace HiMo.Kernels.Tests.Devices;
 
 /// <summary>The launcher of a resident kernel, up to the driver's call.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class CooperativeLaunchTests
 {
     private static byte[] s_parameter = [];

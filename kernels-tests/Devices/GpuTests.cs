@@ -6,6 +6,7 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests.Devices;
 
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class GpuTests
 {
     private Gpu _gpu = null!;

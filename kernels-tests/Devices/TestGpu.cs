@@ -6,6 +6,9 @@ namespace HiMo.Kernels.Tests;
 /// <summary>The device of the tests: ILGPU's emulation, or, with HIMO_TEST_GPU=1, the first CUDA device.</summary>
 internal static class TestGpu
 {
+    /// <summary>Category of all that is run in emulation: <c>./test</c> gives it a process of its own beside the one of the other tests.</summary>
+    public const string Emulation = nameof(Emulation);
+
     /// <summary>Whether a real device was asked for.</summary>
     public static bool IsReal { get; } = Environment.GetEnvironmentVariable("HIMO_TEST_GPU") == "1";
 

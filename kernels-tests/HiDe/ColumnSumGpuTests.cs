@@ -7,6 +7,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>Column sums by themselves: more rows than one chunk has.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class ColumnSumGpuTests
 {
     [TestCase(1, 1)]

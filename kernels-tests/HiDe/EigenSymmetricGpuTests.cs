@@ -6,6 +6,7 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class EigenSymmetricGpuTests
 {
     private Gpu _gpu = null!;

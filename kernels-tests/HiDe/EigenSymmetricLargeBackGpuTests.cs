@@ -7,6 +7,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>The back-transformation alone, at sizes for which the emulation of a whole eigensystem takes too long.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class EigenSymmetricLargeBackGpuTests
 {
     [TestCase(301, 1, Description = "a warp a pair, two pairs in a group, three blocks of components")]

@@ -7,6 +7,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>HiDe alone on the GPU: groups against the reference one by one, and the face's promises.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class HiDeGpuTests
 {
     private const int GuardLength = 8;

@@ -7,6 +7,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>Eigenvalues of a tridiagonal matrix to float64's precision, which the float32 results of an eigensystem do not show.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class TridiagonalEigenGpuTests
 {
     private const int Threads = 2 * Gpu.WarpSize;

@@ -9,6 +9,7 @@ namespace HiMo.Kernels.Tests.Interop;
 
 /// <summary>HiDe of CUDA tensors, with ILGPU's emulation in the place of the device.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class HiDeComponentsDeviceTests
 {
     private Gpu _gpu = null!;

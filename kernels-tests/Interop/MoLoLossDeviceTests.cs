@@ -8,6 +8,7 @@ namespace HiMo.Kernels.Tests.Interop;
 
 /// <summary>The path of CUDA tensors, with ILGPU's emulation in the place of the device.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class MoLoLossDeviceTests
 {
     private static readonly MoLoOptions s_options = new() { Tau = 0.8 };

@@ -9,6 +9,7 @@ namespace HiMo.Kernels.Tests.Interop;
 
 /// <summary>The loss of a rank whose operands are CUDA tensors, with ILGPU's emulation in the place of the device.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class MoLoLossRanksDeviceTests
 {
     private const int Ranks = 2, LocalRows = 3, Columns = 5;

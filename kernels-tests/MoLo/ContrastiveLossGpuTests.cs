@@ -5,6 +5,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>The passes over factors by themselves: B local rows against N gathered ones, whose target is offset.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class ContrastiveLossGpuTests
 {
     private Gpu _gpu = null!;

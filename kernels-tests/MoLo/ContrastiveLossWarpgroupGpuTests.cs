@@ -10,6 +10,7 @@ namespace HiMo.Kernels.Tests;
 /// one bf16's of D.
 /// </summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class ContrastiveLossWarpgroupGpuTests
 {
     // The hardware truncates sums of products, the emulation does not; D is rounded to bf16.

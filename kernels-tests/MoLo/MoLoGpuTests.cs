@@ -7,6 +7,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>The dual loss on gathered features, in emulation, against the reference.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class MoLoGpuTests
 {
     private const double LogitScale = 3.0;

@@ -7,6 +7,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>The public face of the GPU step, on the emulated device.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class GpuWorkspaceTests
 {
     private const int Rows = 3;

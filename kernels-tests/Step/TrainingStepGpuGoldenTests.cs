@@ -5,6 +5,7 @@ namespace HiMo.Kernels.Tests;
 
 /// <summary>The GPU's step, in emulation, against the authors' numbers: the cases that are small enough, one pair of gather and basis each.</summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class TrainingStepGpuGoldenTests
 {
     private const double LossTolerance = 5e-6;

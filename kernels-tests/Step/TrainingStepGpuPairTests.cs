@@ -8,6 +8,7 @@ namespace HiMo.Kernels.Tests;
 /// their values meet. Outputs begin as NaN and have guards behind them.
 /// </summary>
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class TrainingStepGpuPairTests
 {
     private const double LogitScale = 1.0;

@@ -6,6 +6,7 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests;
 
 [TestFixture]
+[Category(TestGpu.Emulation)]
 internal sealed class TrainingStepGpuTests
 {
     private const double LossTolerance = 5e-6;

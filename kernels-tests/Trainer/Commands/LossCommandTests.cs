@@ -29,11 +29,13 @@ public sealed class LossCommandTests : FolderTests
 
     [TestCase("n8_d16", "base", BasisGradient.Exact)]
     [TestCase("n8_d16", "pca_image", BasisGradient.Stopped)]
+    [Category(TestGpu.Emulation)]
     public void The_emulated_GPU_gives_the_golden_numbers(string golden, string id, BasisGradient basis) =>
         CheckGolden(golden, id, "gpu-emulated", 5e-6, 1e-3, gradient => gradient.GatherWithGrad && gradient.Basis == basis);
 
     [TestCase("strict", 5e-6, 1e-3)]
     [TestCase("bf16", 3e-2, 1e-1)]
+    [Category(TestGpu.Emulation)]
     public void Precisions_arrive_at_the_emulated_GPU(string precision, double lossTolerance, double gradientTolerance)
     {
         double[] features = [.. Enumerable.Range(0, 30).Select(i => Math.Sin(i * i))];

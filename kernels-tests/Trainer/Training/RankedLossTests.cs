@@ -59,6 +59,7 @@ internal sealed class RankedLossTests
 
     /// <summary>The path of a GPU, with ILGPU's emulation in its place.</summary>
     [Test]
+    [Category(TestGpu.Emulation)]
     public void On_a_device_gradients_and_measures_are_those_of_the_CPU()
     {
         const int Ranks = 2;
