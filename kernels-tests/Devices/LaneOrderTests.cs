@@ -11,7 +11,6 @@ namespace HiMo.Kernels.Tests.Devices;
 /// <para>ILGPU's sequential mode has one order, lane by lane, but wakes every lane at every step of one, and a kernel whose groups wait for each other never ends in it.</para>
 /// </summary>
 [TestFixture]
-[Category(TestGpu.Emulation)]
 internal sealed class LaneOrderTests
 {
     private readonly CancellationTokenSource _end = new();

@@ -6,14 +6,20 @@ namespace HiMo.Kernels.Tests;
 /// <summary>The device of the tests: ILGPU's emulation, or, with HIMO_TEST_GPU=1, the first CUDA device.</summary>
 internal static class TestGpu
 {
-    /// <summary>Category of all that is run in emulation: <c>./test</c> gives it a process of its own beside the one of the other tests.</summary>
+    /// <summary>
+    /// Category of what runs in emulation: <c>./test</c> gives it a process and a processor of its own beside the other tests. Not of
+    /// <see cref="Devices.LaneOrderTests"/>, whose lanes shall run at the same time.
+    /// </summary>
     public const string Emulation = nameof(Emulation);
 
     /// <summary>Whether a real device was asked for.</summary>
     public static bool IsReal { get; } = Environment.GetEnvironmentVariable("HIMO_TEST_GPU") == "1";
 
     /// <summary>Group sizes: the emulation pays for every lane.</summary>
-    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = 64 };
+    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = 2 * Gpu.WarpSize };
+
+    /// <summary>The same with as few lanes as there may be, for many steps whose eigenproblems are tested elsewhere.</summary>
+    public static GpuStepSettings FewLanes { get; } = IsReal ? new() : new() { EigenThreads = Gpu.WarpSize };
 
     /// <summary>Skips the running test on a real device, whose memory the process cannot see.</summary>
     public static void NeedsEmulation()
