@@ -1,34 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // C = A B over a long depth for a result of few tiles: parts of the depth are products of their own in one launch, and a second one adds them up.
-// Mapping    the parts are the groups of GpuGemm; then a thread an element of C.
+// Mapping    the parts are the groups of GpuGemm (GemmArguments.PartDepth); then a thread an element of C.
 // Precision  float32 sums of the parts in their order; how many there are follows from the sizes and the device.
 using ILGPU;
-using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
-
-/// <summary>An operand whose group is a part of the depth; zeros behind the whole depth.</summary>
-internal struct DepthPart<T> : IGemmOperand
-    where T : struct, IGemmOperand
-{
-    public T Whole;
-    public int Depth;
-    public int PartDepth;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => Whole.IsDepthContiguous;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Whole.Load(0, outer, XMath.Min((group * PartDepth) + depth, Depth - 1));
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
-    {
-        int place = (group * PartDepth) + depth;
-        float finished = Whole.Finish(value, 0, outer, XMath.Min(place, Depth - 1));
-        return place < Depth ? finished : 0.0f;
-    }
-}
 
 /// <summary>Arguments of <see cref="DepthPartsGpu.SumKernel"/>.</summary>
 internal struct DepthPartsArguments<TC>
@@ -84,11 +60,10 @@ internal static class DepthPartsGpu
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        int partDepth = (product.Depth + parts - 1) / parts;
-        stream.Multiply(parts, new GemmArguments<DepthPart<TA>, DepthPart<TB>, StridedMatrix>
+        stream.Multiply(parts, new GemmArguments<TA, TB, StridedMatrix>
         {
-            A = new() { Whole = product.A, Depth = product.Depth, PartDepth = partDepth }, B = new() { Whole = product.B, Depth = product.Depth, PartDepth = partDepth },
-            C = StridedMatrix.Rows(scratch, product.Columns, (long)product.Rows * product.Columns), Rows = product.Rows, Columns = product.Columns, Depth = partDepth,
+            A = product.A, B = product.B, C = StridedMatrix.Rows(scratch, product.Columns, (long)product.Rows * product.Columns),
+            Rows = product.Rows, Columns = product.Columns, Depth = product.Depth, PartDepth = (product.Depth + parts - 1) / parts,
             ColumnLimit = product.ColumnLimit, IsSymmetric = product.IsSymmetric,
         });
         stream.Elements(SumKernel, product.Rows * product.Columns, new DepthPartsArguments<TC>

@@ -2,6 +2,7 @@
 // The loop of GpuGemm over the depth, in stages of 16.
 // Overlap    a thread loads its 8 + 8 elements (small tile: 4 + 4) of the next stage into registers, multiplies the stage that is in shared memory, and then stores what it
 //            loaded into the other half of the shared memory: no load is waited for before the products are under way. One barrier a stage.
+// Depth      the first stage takes what a whole number of stages leaves, so that the loop knows no end of the depth.
 // Branches   none around a load: ptxas waits for a load where a branch joins. What lies outside is read from the operand's last row or column instead;
 //            outside the depth it becomes 0 before it is stored, and outer indices outside give elements of C that nobody stores.
 // Layout     a row is 4 words of 16 bytes; word c of row r lies at place c ^ (r / 2 % 4), so that neither 8 lanes that read two rows of fragments nor 8 that
@@ -19,6 +20,32 @@ internal struct StageShare
     public Float4 Second;
 }
 
+/// <summary>Which elements of a stage of one operand a thread has: one row after the other, or neighbours along the depth.</summary>
+internal struct StagePlace
+{
+    /// <summary>Row of shared memory of the first one.</summary>
+    public int Row;
+
+    /// <summary>Depth of the first one, from the stage's.</summary>
+    public int Depth;
+
+    /// <summary>Outer index of the first one.</summary>
+    public int Outer;
+
+    /// <summary>The operand's last outer index.</summary>
+    public int LastOuter;
+
+    /// <summary>Outer indices from one element to the next; 0 where <see cref="DepthStep"/> is 1.</summary>
+    public int OuterStep;
+
+    /// <summary>Depth from one element to the next.</summary>
+    public int DepthStep;
+
+    /// <summary>Outer index of an element within the operand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly int OuterOf(int element) => XMath.Min(Outer + (element * OuterStep), LastOuter);
+}
+
 internal static partial class GpuGemm
 {
     public const int DepthStep = 16;
@@ -31,37 +58,45 @@ internal static partial class GpuGemm
     private const int RowsOfThreads = Threads / DepthStep;      // rows between two elements of a thread, where lanes run along the depth
 
     /// <summary>
-    /// Adds one block of A B to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
+    /// Adds one block of A B, over a part of the depth, to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
     /// free again at the return.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate<TA, TB, TTile, TPrecision>(
-        ref TileSums sums, ArrayView<Float4> shared, TA a, TB b, int group, int firstRow, int rows, int firstColumn, int columns, int depth)
+        ref TileSums sums, ArrayView<Float4> shared, TA a, TB b, int group, int firstRow, int rows, int firstColumn, int columns, int firstDepth, int depthCount)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision
         where TTile : struct, IGemmTile
     {
-        if (depth <= 0)
+        if (depthCount <= 0)
         {
             return; // the whole group
         }
 
-        StageShare shareA = LoadShare<TA, TTile>(a, group, firstRow, rows, 0, depth);
-        StageShare shareB = LoadShare<TB, TTile>(b, group, firstColumn, columns, 0, depth);
-        StoreShare<TA, TTile, TPrecision>(shared, 0, a, shareA, group, firstRow, rows, 0, depth);
-        StoreShare<TB, TTile, TPrecision>(shared, OperandLength, b, shareB, group, firstColumn, columns, 0, depth);
+        StagePlace placeA = Place<TA, TTile>(a, firstRow, rows);
+        StagePlace placeB = Place<TB, TTile>(b, firstColumn, columns);
+        int inside = ((depthCount - 1) & (DepthStep - 1)) + 1;      // of the first stage
+        int next = firstDepth + inside;
+        StageShare shareA = LoadShare<TA, TTile>(a, group, placeA, firstDepth, next - 1);
+        StageShare shareB = LoadShare<TB, TTile>(b, group, placeB, firstDepth, next - 1);
+        shareA = Finish<TA, TTile, TPrecision>(a, shareA, group, placeA, firstDepth, next - 1);
+        shareB = Finish<TB, TTile, TPrecision>(b, shareB, group, placeB, firstDepth, next - 1);
+        StoreShare<TA, TTile>(shared, 0, a, Inside(shareA, placeA, inside), placeA);
+        StoreShare<TB, TTile>(shared, OperandLength, b, Inside(shareB, placeB, inside), placeB);
         Group.Barrier(); // the first stage is complete
         int stage = 0;
-        for (int start = DepthStep; start < depth; start += DepthStep)
+        for (int end = firstDepth + depthCount; next < end; next += DepthStep)
         {
-            shareA = LoadShare<TA, TTile>(a, group, firstRow, rows, start, depth);
-            shareB = LoadShare<TB, TTile>(b, group, firstColumn, columns, start, depth);
+            shareA = LoadShare<TA, TTile>(a, group, placeA, next, int.MaxValue);
+            shareB = LoadShare<TB, TTile>(b, group, placeB, next, int.MaxValue);
             Warp.Barrier(); // holds the loads here: the assembler would move them behind the products
             MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
             stage = (2 * OperandLength) - stage; // its last readers are a barrier away
-            StoreShare<TA, TTile, TPrecision>(shared, stage, a, shareA, group, firstRow, rows, start, depth);
-            StoreShare<TB, TTile, TPrecision>(shared, stage + OperandLength, b, shareB, group, firstColumn, columns, start, depth);
+            shareA = Finish<TA, TTile, TPrecision>(a, shareA, group, placeA, next, int.MaxValue);
+            shareB = Finish<TB, TTile, TPrecision>(b, shareB, group, placeB, next, int.MaxValue);
+            StoreShare<TA, TTile>(shared, stage, a, shareA, placeA);
+            StoreShare<TB, TTile>(shared, stage + OperandLength, b, shareB, placeB);
             Group.Barrier(); // the next stage is complete
         }
 
@@ -69,118 +104,87 @@ internal static partial class GpuGemm
         Group.Barrier(); // the last stage is read
     }
 
-    // 64 x 16 elements of one operand, eight a thread, or 32 x 16 and four: neighbouring lanes take neighbours in memory.
+    // Of 64 x 16 elements of one operand a thread has eight, of 32 x 16 four: neighbouring lanes take neighbours in memory.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static StageShare LoadShare<T, TTile>(T operand, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
+    private static StagePlace Place<T, TTile>(T operand, int firstOuter, int outerCount)
         where T : struct, IGemmOperand
         where TTile : struct, IGemmTile
     {
-        int outer = firstOuter + FirstOuter<T, TTile>(operand);
-        int depth = firstDepth + FirstDepth<T, TTile>(operand);
-        int outerStep = operand.IsDepthContiguous ? RowsOfThreads : 0;
-        int depthStep = operand.IsDepthContiguous ? 0 : 1;
-        int lastOuter = outerCount - 1;
-        int lastDepth = depthCount - 1;
+        StagePlace place = default;
+        place.Row = operand.IsDepthContiguous ? Group.IdxX / DepthStep : Group.IdxX & ((2 * TTile.WarpBlock) - 1);
+        place.Depth = operand.IsDepthContiguous ? Group.IdxX & (DepthStep - 1) : Group.IdxX / (2 * TTile.WarpBlock) * (TTile.WarpBlock / 4);
+        place.Outer = firstOuter + place.Row;
+        place.LastOuter = outerCount - 1;
+        place.OuterStep = operand.IsDepthContiguous ? RowsOfThreads : 0;
+        place.DepthStep = operand.IsDepthContiguous ? 0 : 1;
+        return place;
+    }
+
+    // lastDepth: int.MaxValue where the whole stage is within the depth.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static StageShare LoadShare<T, TTile>(T operand, int group, StagePlace place, int stageDepth, int lastDepth)
+        where T : struct, IGemmOperand
+        where TTile : struct, IGemmTile
+    {
+        int depth = stageDepth + place.Depth;
         StageShare share = default;
-        share.First.X = Element(operand, group, outer, lastOuter, depth, lastDepth);
-        share.First.Y = Element(operand, group, outer + outerStep, lastOuter, depth + depthStep, lastDepth);
-        share.First.Z = Element(operand, group, outer + (2 * outerStep), lastOuter, depth + (2 * depthStep), lastDepth);
-        share.First.W = Element(operand, group, outer + (3 * outerStep), lastOuter, depth + (3 * depthStep), lastDepth);
+        share.First.X = Load(operand, group, place, depth, lastDepth, 0);
+        share.First.Y = Load(operand, group, place, depth, lastDepth, 1);
+        share.First.Z = Load(operand, group, place, depth, lastDepth, 2);
+        share.First.W = Load(operand, group, place, depth, lastDepth, 3);
         if (TTile.WarpBlock == LargeTile.Rows)
         {
-            share.Second.X = Element(operand, group, outer + (4 * outerStep), lastOuter, depth + (4 * depthStep), lastDepth);
-            share.Second.Y = Element(operand, group, outer + (5 * outerStep), lastOuter, depth + (5 * depthStep), lastDepth);
-            share.Second.Z = Element(operand, group, outer + (6 * outerStep), lastOuter, depth + (6 * depthStep), lastDepth);
-            share.Second.W = Element(operand, group, outer + (7 * outerStep), lastOuter, depth + (7 * depthStep), lastDepth);
+            share.Second.X = Load(operand, group, place, depth, lastDepth, 4);
+            share.Second.Y = Load(operand, group, place, depth, lastDepth, 5);
+            share.Second.Z = Load(operand, group, place, depth, lastDepth, 6);
+            share.Second.W = Load(operand, group, place, depth, lastDepth, 7);
         }
 
         return share;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Element<T>(T operand, int group, int outer, int lastOuter, int depth, int lastDepth)
+    private static float Load<T>(T operand, int group, StagePlace place, int depth, int lastDepth, int element)
         where T : struct, IGemmOperand =>
-        operand.Load(group, XMath.Min(outer, lastOuter), XMath.Min(depth, lastDepth));
+        operand.Load(group, place.OuterOf(element), XMath.Min(depth + (element * place.DepthStep), lastDepth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstOuter<T, TTile>(T operand)
-        where T : struct, IGemmOperand
-        where TTile : struct, IGemmTile =>
-        operand.IsDepthContiguous ? Group.IdxX / DepthStep : Group.IdxX & ((2 * TTile.WarpBlock) - 1);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstDepth<T, TTile>(T operand)
-        where T : struct, IGemmOperand
-        where TTile : struct, IGemmTile =>
-        operand.IsDepthContiguous ? Group.IdxX & (DepthStep - 1) : Group.IdxX / (2 * TTile.WarpBlock) * (TTile.WarpBlock / 4);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreShare<T, TTile, TPrecision>(
-        ArrayView<Float4> shared, int start, T operand, StageShare share, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
+    private static StageShare Finish<T, TTile, TPrecision>(T operand, StageShare share, int group, StagePlace place, int stageDepth, int lastDepth)
         where T : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision
         where TTile : struct, IGemmTile
     {
-        if (firstDepth + DepthStep <= depthCount)
-        {
-            share = Finish<T, TTile, TPrecision>(operand, share, group, firstOuter, outerCount, firstDepth, depthCount);
-            StoreShare<T, TTile>(shared, start, operand, share);
-        }
-        else
-        {
-            share = Finish<T, TTile, TPrecision>(operand, share, group, firstOuter, outerCount, firstDepth, depthCount);
-            int inside = depthCount - firstDepth - FirstDepth<T, TTile>(operand);     // elements from the thread's first on that are within the depth
-            int step = operand.IsDepthContiguous ? 0 : 1;
-            share.First = Inside(share.First, inside, step);
-            share.Second = Inside(share.Second, inside - (4 * step), step);
-            StoreShare<T, TTile>(shared, start, operand, share);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static StageShare Finish<T, TTile, TPrecision>(T operand, StageShare share, int group, int firstOuter, int outerCount, int firstDepth, int depthCount)
-        where T : struct, IGemmOperand
-        where TPrecision : struct, IProductPrecision
-        where TTile : struct, IGemmTile
-    {
-        int outer = firstOuter + FirstOuter<T, TTile>(operand);
-        int depth = firstDepth + FirstDepth<T, TTile>(operand);
-        int outerStep = operand.IsDepthContiguous ? RowsOfThreads : 0;
-        int depthStep = operand.IsDepthContiguous ? 0 : 1;
-        int lastOuter = outerCount - 1;
-        int lastDepth = depthCount - 1;
-        share.First.X = Finish<T, TPrecision>(operand, share.First.X, group, outer, lastOuter, depth, lastDepth);
-        share.First.Y = Finish<T, TPrecision>(operand, share.First.Y, group, outer + outerStep, lastOuter, depth + depthStep, lastDepth);
-        share.First.Z = Finish<T, TPrecision>(operand, share.First.Z, group, outer + (2 * outerStep), lastOuter, depth + (2 * depthStep), lastDepth);
-        share.First.W = Finish<T, TPrecision>(operand, share.First.W, group, outer + (3 * outerStep), lastOuter, depth + (3 * depthStep), lastDepth);
+        int depth = stageDepth + place.Depth;
+        share.First.X = Finish<T, TPrecision>(operand, share.First.X, group, place, depth, lastDepth, 0);
+        share.First.Y = Finish<T, TPrecision>(operand, share.First.Y, group, place, depth, lastDepth, 1);
+        share.First.Z = Finish<T, TPrecision>(operand, share.First.Z, group, place, depth, lastDepth, 2);
+        share.First.W = Finish<T, TPrecision>(operand, share.First.W, group, place, depth, lastDepth, 3);
         if (TTile.WarpBlock == LargeTile.Rows)
         {
-            share.Second.X = Finish<T, TPrecision>(operand, share.Second.X, group, outer + (4 * outerStep), lastOuter, depth + (4 * depthStep), lastDepth);
-            share.Second.Y = Finish<T, TPrecision>(operand, share.Second.Y, group, outer + (5 * outerStep), lastOuter, depth + (5 * depthStep), lastDepth);
-            share.Second.Z = Finish<T, TPrecision>(operand, share.Second.Z, group, outer + (6 * outerStep), lastOuter, depth + (6 * depthStep), lastDepth);
-            share.Second.W = Finish<T, TPrecision>(operand, share.Second.W, group, outer + (7 * outerStep), lastOuter, depth + (7 * depthStep), lastDepth);
+            share.Second.X = Finish<T, TPrecision>(operand, share.Second.X, group, place, depth, lastDepth, 4);
+            share.Second.Y = Finish<T, TPrecision>(operand, share.Second.Y, group, place, depth, lastDepth, 5);
+            share.Second.Z = Finish<T, TPrecision>(operand, share.Second.Z, group, place, depth, lastDepth, 6);
+            share.Second.W = Finish<T, TPrecision>(operand, share.Second.W, group, place, depth, lastDepth, 7);
         }
 
         return share;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Finish<T, TPrecision>(T operand, float value, int group, int outer, int lastOuter, int depth, int lastDepth)
+    private static float Finish<T, TPrecision>(T operand, float value, int group, StagePlace place, int depth, int lastDepth, int element)
         where T : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision =>
-        TPrecision.Rounded(operand.Finish(value, group, XMath.Min(outer, lastOuter), XMath.Min(depth, lastDepth)));
+        TPrecision.Rounded(operand.Finish(value, group, place.OuterOf(element), XMath.Min(depth + (element * place.DepthStep), lastDepth)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreShare<T, TTile>(ArrayView<Float4> shared, int start, T operand, StageShare share)
+    private static void StoreShare<T, TTile>(ArrayView<Float4> shared, int start, T operand, StageShare share, StagePlace place)
         where T : struct, IGemmOperand
         where TTile : struct, IGemmTile
     {
-        int row = FirstOuter<T, TTile>(operand);
-        int own = FirstDepth<T, TTile>(operand);
         if (operand.IsDepthContiguous)
         {
             const int Step = RowsOfThreads * DepthStep;         // 8 rows further a word has the same place in its row
-            ArrayView<float> words = shared.Cast<float>().SubView((4 * (start + Word(row, own / 4))) + (own & 3), (7 * Step) + 1);
+            ArrayView<float> words = shared.Cast<float>().SubView((4 * (start + Word(place.Row, place.Depth / 4))) + (place.Depth & 3), (7 * Step) + 1);
             words[0] = share.First.X;
             words[Step] = share.First.Y;
             words[2 * Step] = share.First.Z;
@@ -195,12 +199,22 @@ internal static partial class GpuGemm
         }
         else
         {
-            shared[start + Word(row, own / 4)] = share.First;
+            shared[start + Word(place.Row, place.Depth / 4)] = share.First;
             if (TTile.WarpBlock == LargeTile.Rows)
             {
-                shared[start + Word(row, (own / 4) + 1)] = share.Second;
+                shared[start + Word(place.Row, (place.Depth / 4) + 1)] = share.Second;
             }
         }
+    }
+
+    // The share with zeros for what lies behind the elements of a stage that are within the depth.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static StageShare Inside(StageShare share, StagePlace place, int inside)
+    {
+        inside -= place.Depth;
+        share.First = Inside(share.First, inside, place.DepthStep);
+        share.Second = Inside(share.Second, inside - (4 * place.DepthStep), place.DepthStep);
+        return share;
     }
 
     // Four elements, of which a number of steps are within the depth; zeros for the others.

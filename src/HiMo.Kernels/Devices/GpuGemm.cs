@@ -7,6 +7,7 @@
 // Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
 using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Algorithms;
 using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
@@ -92,6 +93,9 @@ internal struct GemmArguments<TA, TB, TC>
 
     /// <summary>Where a group's depth ends: the operands are not read behind it.</summary>
     public DeviceLimit DepthLimit;
+
+    /// <summary>Above 0: the groups are parts of the depth of one product, of so many each; operands are asked as group 0, the result as the part's.</summary>
+    public int PartDepth;
 
     /// <summary>1: C is symmetric; blocks above its diagonal do nothing, and <see cref="C"/> mirrors what lies on and below it.</summary>
     public int IsSymmetric;
@@ -188,9 +192,12 @@ internal static partial class GpuGemm
             rowValues[Group.IdxX] = p.C.Prepare(group, blockRow + Group.IdxX); // read after the barriers of the loop
         }
 
+        int firstDepth = group * p.PartDepth;
+        int depthCount = p.DepthLimit.Apply(group, p.Depth) - firstDepth;
+        depthCount = p.PartDepth > 0 ? XMath.Min(depthCount, p.PartDepth) : depthCount;
         TileSums sums = default;
         Accumulate<TA, TB, TTile, TPrecision>(
-            ref sums, shared, p.A, p.B, group, blockRow, p.Rows, blockColumn, columns, p.DepthLimit.Apply(group, p.Depth));
+            ref sums, shared, p.A, p.B, p.PartDepth > 0 ? 0 : group, blockRow, p.Rows, blockColumn, columns, firstDepth, depthCount);
         Group.Barrier(); // without a stage there was none yet
         int row = WarpRow<TTile>() + (Group.IdxX % Gpu.WarpSize / 4);
         int column = blockColumn + WarpColumn<TTile>() + (Group.IdxX % 4 * 2);
