@@ -23,7 +23,14 @@ internal struct BatchView<T>(ArrayView<T> data, long stride)
     public readonly ref T this[long index]
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => ref Data.SubView(Grid.IdxZ * Stride, Data.Length - (Grid.IdxZ * Stride))[index];
+        get => ref Own[index];
+    }
+
+    /// <summary>The own batch's array; in a kernel. Who chooses between arrays should choose between these: the batch's place is found once then.</summary>
+    public readonly ArrayView<T> Own
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Data.SubView(Grid.IdxZ * Stride, Data.Length - (Grid.IdxZ * Stride));
     }
 
     public static implicit operator BatchView<T>(ArrayView<T> shared) => new(shared, 0);

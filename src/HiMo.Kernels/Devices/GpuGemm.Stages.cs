@@ -74,27 +74,29 @@ internal static partial class GpuGemm
             return; // the whole group
         }
 
+        a.Select(group);
+        b.Select(group);
         StagePlace placeA = Place<TA, TTile>(a, firstRow, rows);
         StagePlace placeB = Place<TB, TTile>(b, firstColumn, columns);
         int inside = ((depthCount - 1) & (DepthStep - 1)) + 1;      // of the first stage
         int next = firstDepth + inside;
-        StageShare shareA = LoadShare<TA, TTile>(a, group, placeA, firstDepth, next - 1);
-        StageShare shareB = LoadShare<TB, TTile>(b, group, placeB, firstDepth, next - 1);
-        shareA = Finish<TA, TTile, TPrecision>(a, shareA, group, placeA, firstDepth, next - 1);
-        shareB = Finish<TB, TTile, TPrecision>(b, shareB, group, placeB, firstDepth, next - 1);
+        StageShare shareA = LoadShare<TA, TTile>(a, placeA, firstDepth, next - 1);
+        StageShare shareB = LoadShare<TB, TTile>(b, placeB, firstDepth, next - 1);
+        shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, firstDepth, next - 1);
+        shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, firstDepth, next - 1);
         StoreShare<TA, TTile>(shared, 0, a, Inside(shareA, placeA, inside), placeA);
         StoreShare<TB, TTile>(shared, OperandLength, b, Inside(shareB, placeB, inside), placeB);
         Group.Barrier(); // the first stage is complete
         int stage = 0;
         for (int end = firstDepth + depthCount; next < end; next += DepthStep)
         {
-            shareA = LoadShare<TA, TTile>(a, group, placeA, next, int.MaxValue);
-            shareB = LoadShare<TB, TTile>(b, group, placeB, next, int.MaxValue);
+            shareA = LoadShare<TA, TTile>(a, placeA, next, int.MaxValue);
+            shareB = LoadShare<TB, TTile>(b, placeB, next, int.MaxValue);
             Warp.Barrier(); // holds the loads here: the assembler would move them behind the products
             MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
             stage = (2 * OperandLength) - stage; // its last readers are a barrier away
-            shareA = Finish<TA, TTile, TPrecision>(a, shareA, group, placeA, next, int.MaxValue);
-            shareB = Finish<TB, TTile, TPrecision>(b, shareB, group, placeB, next, int.MaxValue);
+            shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, next, int.MaxValue);
+            shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, next, int.MaxValue);
             StoreShare<TA, TTile>(shared, stage, a, shareA, placeA);
             StoreShare<TB, TTile>(shared, stage + OperandLength, b, shareB, placeB);
             Group.Barrier(); // the next stage is complete
@@ -122,59 +124,59 @@ internal static partial class GpuGemm
 
     // lastDepth: int.MaxValue where the whole stage is within the depth.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static StageShare LoadShare<T, TTile>(T operand, int group, StagePlace place, int stageDepth, int lastDepth)
+    private static StageShare LoadShare<T, TTile>(T operand, StagePlace place, int stageDepth, int lastDepth)
         where T : struct, IGemmOperand
         where TTile : struct, IGemmTile
     {
         int depth = stageDepth + place.Depth;
         StageShare share = default;
-        share.First.X = Load(operand, group, place, depth, lastDepth, 0);
-        share.First.Y = Load(operand, group, place, depth, lastDepth, 1);
-        share.First.Z = Load(operand, group, place, depth, lastDepth, 2);
-        share.First.W = Load(operand, group, place, depth, lastDepth, 3);
+        share.First.X = Load(operand, place, depth, lastDepth, 0);
+        share.First.Y = Load(operand, place, depth, lastDepth, 1);
+        share.First.Z = Load(operand, place, depth, lastDepth, 2);
+        share.First.W = Load(operand, place, depth, lastDepth, 3);
         if (TTile.WarpBlock == LargeTile.Rows)
         {
-            share.Second.X = Load(operand, group, place, depth, lastDepth, 4);
-            share.Second.Y = Load(operand, group, place, depth, lastDepth, 5);
-            share.Second.Z = Load(operand, group, place, depth, lastDepth, 6);
-            share.Second.W = Load(operand, group, place, depth, lastDepth, 7);
+            share.Second.X = Load(operand, place, depth, lastDepth, 4);
+            share.Second.Y = Load(operand, place, depth, lastDepth, 5);
+            share.Second.Z = Load(operand, place, depth, lastDepth, 6);
+            share.Second.W = Load(operand, place, depth, lastDepth, 7);
         }
 
         return share;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Load<T>(T operand, int group, StagePlace place, int depth, int lastDepth, int element)
+    private static float Load<T>(T operand, StagePlace place, int depth, int lastDepth, int element)
         where T : struct, IGemmOperand =>
-        operand.Load(group, place.OuterOf(element), XMath.Min(depth + (element * place.DepthStep), lastDepth));
+        operand.Load(place.OuterOf(element), XMath.Min(depth + (element * place.DepthStep), lastDepth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static StageShare Finish<T, TTile, TPrecision>(T operand, StageShare share, int group, StagePlace place, int stageDepth, int lastDepth)
+    private static StageShare Finish<T, TTile, TPrecision>(T operand, StageShare share, StagePlace place, int stageDepth, int lastDepth)
         where T : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision
         where TTile : struct, IGemmTile
     {
         int depth = stageDepth + place.Depth;
-        share.First.X = Finish<T, TPrecision>(operand, share.First.X, group, place, depth, lastDepth, 0);
-        share.First.Y = Finish<T, TPrecision>(operand, share.First.Y, group, place, depth, lastDepth, 1);
-        share.First.Z = Finish<T, TPrecision>(operand, share.First.Z, group, place, depth, lastDepth, 2);
-        share.First.W = Finish<T, TPrecision>(operand, share.First.W, group, place, depth, lastDepth, 3);
+        share.First.X = Finish<T, TPrecision>(operand, share.First.X, place, depth, lastDepth, 0);
+        share.First.Y = Finish<T, TPrecision>(operand, share.First.Y, place, depth, lastDepth, 1);
+        share.First.Z = Finish<T, TPrecision>(operand, share.First.Z, place, depth, lastDepth, 2);
+        share.First.W = Finish<T, TPrecision>(operand, share.First.W, place, depth, lastDepth, 3);
         if (TTile.WarpBlock == LargeTile.Rows)
         {
-            share.Second.X = Finish<T, TPrecision>(operand, share.Second.X, group, place, depth, lastDepth, 4);
-            share.Second.Y = Finish<T, TPrecision>(operand, share.Second.Y, group, place, depth, lastDepth, 5);
-            share.Second.Z = Finish<T, TPrecision>(operand, share.Second.Z, group, place, depth, lastDepth, 6);
-            share.Second.W = Finish<T, TPrecision>(operand, share.Second.W, group, place, depth, lastDepth, 7);
+            share.Second.X = Finish<T, TPrecision>(operand, share.Second.X, place, depth, lastDepth, 4);
+            share.Second.Y = Finish<T, TPrecision>(operand, share.Second.Y, place, depth, lastDepth, 5);
+            share.Second.Z = Finish<T, TPrecision>(operand, share.Second.Z, place, depth, lastDepth, 6);
+            share.Second.W = Finish<T, TPrecision>(operand, share.Second.W, place, depth, lastDepth, 7);
         }
 
         return share;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Finish<T, TPrecision>(T operand, float value, int group, StagePlace place, int depth, int lastDepth, int element)
+    private static float Finish<T, TPrecision>(T operand, float value, StagePlace place, int depth, int lastDepth, int element)
         where T : struct, IGemmOperand
         where TPrecision : struct, IProductPrecision =>
-        TPrecision.Rounded(operand.Finish(value, group, place.OuterOf(element), XMath.Min(depth + (element * place.DepthStep), lastDepth)));
+        TPrecision.Rounded(operand.Finish(value, place.OuterOf(element), XMath.Min(depth + (element * place.DepthStep), lastDepth)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreShare<T, TTile>(ArrayView<Float4> shared, int start, T operand, StageShare share, StagePlace place)

@@ -18,14 +18,17 @@ internal interface IGemmOperand
     /// <summary>True where neighbours along the depth are neighbours in memory, so that neighbouring lanes should read them.</summary>
     bool IsDepthContiguous { get; }
 
+    /// <summary>Chooses the operand of a group: called once and before everything else, so that the loop over the depth has nothing to choose.</summary>
+    void Select(int group);
+
     /// <summary>
     /// What memory holds of the element at an outer index (row of A, column of B) and a depth index, both within the operand. Loads that a branch may
     /// skip, or that wait for one another, cost a product most of its time: choose between addresses and between results instead.
     /// </summary>
-    float Load(int group, int outer, int depth);
+    float Load(int outer, int depth);
 
     /// <summary>The element, from what <see cref="Load"/> returned some time ago, and from little that is in the first-level cache.</summary>
-    float Finish(float value, int group, int outer, int depth);
+    float Finish(float value, int outer, int depth);
 }
 
 /// <summary>Takes the elements of a product.</summary>

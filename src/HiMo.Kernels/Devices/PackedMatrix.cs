@@ -101,14 +101,16 @@ internal static class PackGpu
             return; // a tile that nobody reads
         }
 
+        TOperand source = p.Source;
+        source.Select(p.Group);
         float first = 0.0f;
         float second = 0.0f;
         if (row < rows && depth < depths)
         {
-            first = p.Source.Finish(p.Source.Load(p.Group, row, depth), p.Group, row, depth);
+            first = source.Finish(source.Load(row, depth), row, depth);
             if (depth + 1 < depths)
             {
-                second = p.Source.Finish(p.Source.Load(p.Group, row, depth + 1), p.Group, row, depth + 1);
+                second = source.Finish(source.Load(row, depth + 1), row, depth + 1);
             }
         }
 

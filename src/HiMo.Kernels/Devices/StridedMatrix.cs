@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using ILGPU;
 
 namespace HiMo.Kernels;
 
@@ -17,11 +18,18 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
     /// <summary>Elements from one depth index to the next, or from one column of C to the next.</summary>
     public long InnerStride;
 
+    /// <summary>What <see cref="Select"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => InnerStride == 1;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) =>
+        Selected = Data.Own.SubView(group * GroupStride, Data.Own.Length - (group * GroupStride));
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => value;
 
     /// <summary>Rows of a row-major matrix are the outer index.</summary>
     public static StridedMatrix Rows(BatchView<float> data, int columns, long groupStride = 0) =>
@@ -32,8 +40,8 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
         new() { Data = data, GroupStride = groupStride, OuterStride = 1, InnerStride = columns };
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) =>
-        Data[(group * GroupStride) + MatrixIndex.Of(outer, OuterStride, depth, InnerStride)];
+    public readonly float Load(int outer, int depth) =>
+        Selected[MatrixIndex.Of(outer, OuterStride, depth, InnerStride)];
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;

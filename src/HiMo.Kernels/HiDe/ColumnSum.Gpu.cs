@@ -67,6 +67,7 @@ internal static class ColumnSumGpu
             return;
         }
 
+        p.Data.Select(0);
         int first = Grid.IdxY * p.RowsPerChunk;
         int end = first + p.RowsPerChunk < p.Rows ? first + p.RowsPerChunk : p.Rows;
         double sum = 0.0;
@@ -74,14 +75,14 @@ internal static class ColumnSumGpu
         {
             // Four loads, then what waits for them.
             int last = end - 1;
-            float value0 = p.Data.Load(0, row, column);
-            float value1 = p.Data.Load(0, XMath.Min(row + 1, last), column);
-            float value2 = p.Data.Load(0, XMath.Min(row + 2, last), column);
-            float value3 = p.Data.Load(0, XMath.Min(row + 3, last), column);
-            sum += p.Data.Finish(value0, 0, row, column);
-            sum += Inside(p.Data.Finish(value1, 0, XMath.Min(row + 1, last), column), row + 1, end);
-            sum += Inside(p.Data.Finish(value2, 0, XMath.Min(row + 2, last), column), row + 2, end);
-            sum += Inside(p.Data.Finish(value3, 0, XMath.Min(row + 3, last), column), row + 3, end);
+            float value0 = p.Data.Load(row, column);
+            float value1 = p.Data.Load(XMath.Min(row + 1, last), column);
+            float value2 = p.Data.Load(XMath.Min(row + 2, last), column);
+            float value3 = p.Data.Load(XMath.Min(row + 3, last), column);
+            sum += p.Data.Finish(value0, row, column);
+            sum += Inside(p.Data.Finish(value1, XMath.Min(row + 1, last), column), row + 1, end);
+            sum += Inside(p.Data.Finish(value2, XMath.Min(row + 2, last), column), row + 2, end);
+            sum += Inside(p.Data.Finish(value3, XMath.Min(row + 3, last), column), row + 3, end);
         }
 
         p.Partial[((long)Grid.IdxY * p.Columns) + column] = sum;

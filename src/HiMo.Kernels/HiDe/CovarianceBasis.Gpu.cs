@@ -34,7 +34,7 @@ internal struct CovarianceSide
 
     /// <summary>X: outer index row, depth column.</summary>
     /// <param name="count">N.</param>
-    public readonly ProjectedRows Centred(int count) => new() { Queries = Rows.Unit, Keys = Rows, Rows = count, FirstGroup = 1 };
+    public readonly ProjectedRows Centred(int count) => new() { Queries = Rows.Unit, Keys = Rows, Rows = count, Group = 1 };
 }
 
 /// <summary>HiDe of some sides by their covariances.</summary>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the products of HiDe's derivative by the covariance read and store (the equations: CovarianceBasis.Gpu.cs).
 
+using ILGPU;
+
 namespace HiMo.Kernels;
 
 /// <summary>One factor of T = J^T q + L^T X, with cosines + h^T mu: depth runs over the rows of q, of X, then mu. Outer index: component.</summary>
@@ -17,15 +19,20 @@ internal struct CouplingComponents : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly void Select(int group)
     {
-        BatchView<float> rows = depth < Rows ? Queries : Keys.Unit;
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
+    {
+        ArrayView<float> rows = depth < Rows ? Queries.Own : Keys.Unit.Own;
         int row = depth < Rows ? depth : depth < 2 * Rows ? depth - Rows : 0; // mu is the keys' first row and its delta
         return rows[MatrixIndex.Of(row, Keys.Columns, outer)];
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth)
     {
         float centred = Keys.Centred(value, outer);
         float mean = Keys.Mean(outer);
@@ -53,14 +60,19 @@ internal struct CouplingVectors : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
         bool isSecond = depth >= Rows & depth < 2 * Rows; // no branch around a load
         int row = depth < Rows ? depth : depth - Rows;
-        BatchView<float> rows = isSecond ? Second : First;
+        ArrayView<float> rows = isSecond ? Second.Own : First.Own;
         return rows[MatrixIndex.Of(row, Pitch, outer + 1)];
     }
 }
@@ -97,19 +109,24 @@ internal struct GradientCoordinates : IGemmOperand
     public int IsStopped;
     public Decomposition Decomposition;
 
+    /// <summary>m, which <see cref="Select"/> finds.</summary>
+    public int Kept;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public void Select(int group) => Kept = Decomposition.Kept[0];
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
-        int m = Decomposition.Kept[0];
-        BatchView<float> rows = depth < m ? Direct : Coordinates;
-        return rows[MatrixIndex.Of(outer, Decomposition.Size + 1, (depth < m ? depth : depth - m) + 1)];
+        ArrayView<float> rows = depth < Kept ? Direct.Own : Coordinates.Own;
+        return rows[MatrixIndex.Of(outer, Decomposition.Size + 1, (depth < Kept ? depth : depth - Kept) + 1)];
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth)
     {
         if (IsStopped != 0)
         {
@@ -127,17 +144,22 @@ internal struct GradientDirections : IGemmOperand
     public BatchView<float> Coupled;
     public Decomposition Decomposition;
 
+    /// <summary>m, which <see cref="Select"/> finds.</summary>
+    public int Kept;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Kept = Decomposition.Kept[0];
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
-        int m = Decomposition.Kept[0];
-        BatchView<float> data = depth < m ? Decomposition.Vectors : Coupled;
-        return data[MatrixIndex.Of(outer, Decomposition.Size, depth < m ? depth : depth - m)];
+        ArrayView<float> data = depth < Kept ? Decomposition.Vectors.Own : Coupled.Own;
+        return data[MatrixIndex.Of(outer, Decomposition.Size, depth < Kept ? depth : depth - Kept)];
     }
 }

@@ -12,10 +12,15 @@ internal struct ShiftedColumns : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Rows.Load(group, depth, outer);
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => Rows.Finish(value, group, depth, outer);
+    public readonly float Load(int outer, int depth) => Rows.Load(depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => Rows.Finish(value, depth, outer);
 }
 
 /// <summary>First operand of the rows' gradient, depth 2 N: (M*, E2).</summary>
@@ -30,7 +35,12 @@ internal struct RowGradientLeft : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly void Select(int group)
+    {
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
         bool isBack = depth < Side.Size;
         BatchView<float> data = isBack ? Side.Reconstruction : Second;
@@ -38,7 +48,7 @@ internal struct RowGradientLeft : IGemmOperand
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) =>
+    public readonly float Finish(float value, int outer, int depth) =>
         depth < Side.Size & Side.IsStopped != 0 ? 1.0f / Side.Size : value;
 }
 
@@ -56,7 +66,12 @@ internal struct RowGradientRight : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly void Select(int group)
+    {
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
         bool isGradient = depth < Count;
         BatchView<float> data = isGradient ? Gradient : Rows.Rows.Unit;
@@ -64,9 +79,9 @@ internal struct RowGradientRight : IGemmOperand
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth)
     {
-        float shifted = Rows.Finish(value, group, depth - Count, outer);
+        float shifted = Rows.Finish(value, depth - Count, outer);
         return depth < Count ? value : shifted;
     }
 }

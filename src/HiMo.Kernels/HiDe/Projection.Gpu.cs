@@ -62,10 +62,15 @@ internal struct KeptVectorsOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Decomposition.KeptVector(outer, depth);
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Decomposition.KeptVector(outer, depth);
 }
 
 /// <summary>Stores a product plus 1/N: M from Q.</summary>
@@ -119,8 +124,13 @@ internal struct SymmetrizedOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Data[MatrixIndex.Of(outer, Size, depth)] + Data[MatrixIndex.Of(depth, Size, outer)];
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Data[MatrixIndex.Of(outer, Size, depth)] + Data[MatrixIndex.Of(depth, Size, outer)];
 }

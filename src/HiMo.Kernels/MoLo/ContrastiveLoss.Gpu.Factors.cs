@@ -29,19 +29,22 @@ internal struct FactorOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public void Select(int group)
     {
-        ArrayView<float> rows = group == 0 ? First : Second;
-        return rows[MatrixIndex.Of(outer, group == 0 ? FirstPitch : SecondPitch, depth)];
+        First = group == 0 ? First : Second;
+        FirstScale = group == 0 ? FirstScale : SecondScale;
+        FirstPitch = group == 0 ? FirstPitch : SecondPitch;
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Load(int outer, int depth) => First[MatrixIndex.Of(outer, FirstPitch, depth)];
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth)
     {
-        ArrayView<float> scale = group == 0 ? FirstScale : SecondScale;
-        if (scale.Length > 0)
+        if (FirstScale.Length > 0)
         {
-            value *= scale[outer];
+            value *= FirstScale[outer];
         }
 
         return value;
@@ -58,10 +61,13 @@ internal struct ShiftedFactorOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Factors.Load(group, FirstRow + outer, depth);
+    public void Select(int group) => Factors.Select(group);
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => Factors.Finish(value, group, FirstRow + outer, depth);
+    public readonly float Load(int outer, int depth) => Factors.Load(FirstRow + outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => Factors.Finish(value, FirstRow + outer, depth);
 }
 
 /// <summary>The same matrices with row and column exchanged.</summary>
@@ -76,10 +82,13 @@ internal struct TransposedFactorOperand : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Factors.Load(group, FirstRow + depth, outer);
+    public void Select(int group) => Factors.Select(group);
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => Factors.Finish(value, group, FirstRow + depth, outer);
+    public readonly float Load(int outer, int depth) => Factors.Load(FirstRow + depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => Factors.Finish(value, FirstRow + depth, outer);
 }
 
 /// <summary>What the forward pass leaves for the backward one, and the weights; every array a branch after the other.</summary>

@@ -35,7 +35,10 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => SelectMatrix(group < Branches ? Parts * group : (Parts * Branches) - 1);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => value;
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Statistics.Scale;
@@ -58,11 +61,10 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
-    {
-        int matrix = group < Branches ? Parts * group : (Parts * Branches) - 1;
-        return Data[Index(matrix, outer, depth)];
-    }
+    public readonly float Load(int outer, int depth) => Data[MatrixIndex.Of(outer, Statistics.Columns, depth)];
+
+    /// <summary>Leaves one of the strip's matrices.</summary>
+    public void SelectMatrix(int matrix) => Data = Data.SubView(Index(matrix, 0, 0), (long)StripRows * Statistics.Columns);
 
     /// <summary>Where an element of one of the strip's matrices is.</summary>
     public readonly long Index(int matrix, int row, int column) => ((long)matrix * StripRows * Statistics.Columns) + MatrixIndex.Of(row, Statistics.Columns, column);
@@ -77,10 +79,13 @@ internal struct TransposedStrip : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Strip.SelectMatrix((Strip.Parts * group) + Strip.Parts - 1);
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Strip.Data[Strip.Index((Strip.Parts * group) + Strip.Parts - 1, depth, outer)];
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Strip.Load(depth, outer);
 }
 
 /// <summary>Receives dQ or dK of each branch, and of the last branch's column part where that is asked for.</summary>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the products of the step's form for N > d read and store (the form: TrainingStep.Covariance.Gpu.cs).
 using System.Runtime.CompilerServices;
+using ILGPU;
 
 namespace HiMo.Kernels;
 
@@ -21,10 +22,15 @@ internal struct CentredRows : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Raw(depth, outer);
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => Centred(value, outer);
+    public readonly float Load(int outer, int depth) => Raw(depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => Centred(value, outer);
 
     /// <summary>x.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -48,10 +54,15 @@ internal struct ShiftedRows : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Rows.Raw(outer, depth);
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value - Rows.Unit[depth];
+    public readonly float Load(int outer, int depth) => Rows.Raw(outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => value - Rows.Unit[depth];
 }
 
 /// <summary>The basis of a side's components, mu, w_1, w_2, ...: outer index vector, depth component.</summary>
@@ -64,15 +75,20 @@ internal struct BasisOperand : IGemmOperand
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly void Select(int group)
     {
-        bool isMean = outer == 0;
-        BatchView<float> data = isMean ? Rows.Unit : Decomposition.Vectors;
-        return data[MatrixIndex.Of(isMean ? 0 : depth, Decomposition.Size, isMean ? depth : outer - 1)];
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Load(int outer, int depth)
+    {
+        bool isMean = outer == 0;
+        ArrayView<float> data = isMean ? Rows.Unit.Own : Decomposition.Vectors.Own;
+        return data[MatrixIndex.Of(depth, isMean ? 1 : Decomposition.Size, isMean ? 0 : outer - 1, 1)];
+    }
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth)
     {
         float delta = Rows.Delta[depth];
         return outer == 0 ? value + delta : value;
@@ -88,13 +104,18 @@ internal struct TransposedBasisOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Basis.Load(group, depth, outer);
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => Basis.Finish(value, group, depth, outer);
+    public readonly float Load(int outer, int depth) => Basis.Load(depth, outer);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => Basis.Finish(value, depth, outer);
 }
 
-/// <summary>What is expressed in the basis. Group 0: the queries, with mu behind them as row N; group 1: the centred keys.</summary>
+/// <summary>What is expressed in the basis. Group 0: the queries, whose row N is of no use; group 1: the centred keys, with mu behind them as row N.</summary>
 internal struct ProjectedRows : IGemmOperand
 {
     /// <summary>Queries, N x d.</summary>
@@ -104,42 +125,37 @@ internal struct ProjectedRows : IGemmOperand
     /// <summary>N.</summary>
     public int Rows;
 
-    /// <summary>Added to the group.</summary>
-    public int FirstGroup;
+    /// <summary>Added to the group that is asked for.</summary>
+    public int Group;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public void Select(int group) => Group += group;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
-        bool isQuery = group + FirstGroup == 0 & outer < Rows;
-        BatchView<float> data = isQuery ? Queries : Keys.Unit;
+        ArrayView<float> data = Group == 0 ? Queries.Own : Keys.Unit.Own;
         return data[MatrixIndex.Of(outer < Rows ? outer : 0, Keys.Columns, depth)]; // mu is the keys' first row and its delta
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth)
     {
-        if (group + FirstGroup == 0)
-        {
-            float delta = Keys.Delta[depth];
-            value = outer < Rows ? value : value + delta;
-        }
-        else
-        {
-            float centred = Keys.Centred(value, depth);
-            value = outer < Rows ? centred : 0.0f;
-        }
-
-        return value;
+        bool isQuery = Group == 0;
+        float unit = Keys.Unit[depth];
+        float delta = Keys.Delta[depth];
+        float row = value - (isQuery ? 0.0f : unit) - (isQuery ? 0.0f : delta);
+        return outer < Rows ? row : value + delta;
     }
 }
 
 /// <summary>Coordinates in the basis: of the queries (V, with the bias q . mu as column 0), of the keys (Y, with 1 as column 0).</summary>
 internal struct Coordinates : IGemmResult
 {
-    /// <summary>V, N + 1 rows of d + 1.</summary>
+    /// <summary>V, and mu's coordinates as row N; rows of d + 1.</summary>
     public BatchView<float> Queries;
 
     /// <summary>Y, N rows of d + 1.</summary>
@@ -161,11 +177,12 @@ internal struct Coordinates : IGemmResult
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
         long index = ((long)row * Pitch) + column;
-        if (group + FirstGroup == 0)
+        bool isQuery = group + FirstGroup == 0;
+        if (isQuery != (row == Rows))
         {
             Queries[index] = value;
         }
-        else if (row < Rows)
+        else if (!isQuery)
         {
             Keys[index] = column == 0 ? 1.0f : value;
         }
@@ -245,10 +262,15 @@ internal struct WeightedRows : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
         bool isBeside = depth >= Columns;
         BatchView<float> rows = isBeside ? Beside : Data;

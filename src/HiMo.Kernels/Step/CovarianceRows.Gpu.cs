@@ -141,7 +141,7 @@ internal static class CovarianceRowsGpu
                 weight += p.Shrunk[k];
             }
 
-            sum += weight * p.Basis.Finish(p.Basis.Load(0, k, component), 0, k, component);
+            sum += weight * p.Basis.Finish(p.Basis.Load(k, component), k, component);
         }
 
         sum = GroupSum.Warp(sum);

@@ -18,24 +18,30 @@ internal struct FeatureLeft : IGemmOperand
     /// <summary>Sides that are reconstructed.</summary>
     public int Sides;
 
+    /// <summary>What <see cref="Select"/> was asked for.</summary>
+    public int Group;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Group = group;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
         bool isFirst = depth < Size;
         int across = isFirst ? depth : depth - Size;
-        bool isTransposed = isFirst & group == 1; // no branch around a load
-        bool isLower = isTransposed | (!isFirst & group == 0 & Sides == 2);
+        bool isTransposed = isFirst & Group == 1; // no branch around a load
+        bool isLower = isTransposed | (!isFirst & Group == 0 & Sides == 2);
         int row = (isLower ? Size : 0) + (isTransposed ? across : outer);
         int column = isTransposed ? outer : across;
         BatchView<float> data = isFirst ? First : Second;
         float value = data[MatrixIndex.Of(row, Size, column)];
-        return isFirst | group == 1 | Sides == 2 ? value : 0.0f;
+        return isFirst | Group == 1 | Sides == 2 ? value : 0.0f;
     }
 }
 
@@ -47,17 +53,23 @@ internal struct FeatureRight : IGemmOperand
     public int Size;
     public int Columns;
 
+    /// <summary>What <see cref="Select"/> was asked for.</summary>
+    public int Group;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Group = group;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
         int other = depth < Size ? Size + depth : depth - Size;
-        int row = group == 0 ? other : depth;
+        int row = Group == 0 ? other : depth;
         return Unit[MatrixIndex.Of(row, Columns, outer)];
     }
 }
@@ -88,12 +100,14 @@ internal struct FeatureGradient : IGemmResult
             Summary.Write(Logits, row);
         }
 
+        FeatureLeft left = Left;
+        left.Select(group);
         double dot = 0.0;
         bool hasSecond = group == 1 | Left.Sides == 2;
         for (int k = 0; k < n; k += 4)
         {
-            dot += Product(group, row, k, n, hasSecond) + Product(group, row, k + 1, n, hasSecond)
-                + (Product(group, row, k + 2, n, hasSecond) + Product(group, row, k + 3, n, hasSecond));
+            dot += Product(left, row, k, n, hasSecond) + Product(left, row, k + 1, n, hasSecond)
+                + (Product(left, row, k + 2, n, hasSecond) + Product(left, row, k + 3, n, hasSecond));
         }
 
         return (float)dot;
@@ -101,13 +115,13 @@ internal struct FeatureGradient : IGemmResult
 
     // One step of g . y, 0 behind the end; no branch around a load, so that four steps wait together.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly double Product(int group, int row, int step, int n, bool hasSecond)
+    private readonly double Product(FeatureLeft left, int row, int step, int n, bool hasSecond)
     {
         int k = step < n ? step : n - 1;
-        double first = Left.Load(group, row, k);
-        double second = Left.Load(group, row, n + k);
-        double cosine = Logits.Cosines[group == 0 ? MatrixIndex.Of(row, n, k) : MatrixIndex.Of(k, n, row)];
-        double gram = Gram[MatrixIndex.Of((hasSecond ? (1 - group) * n : 0) + row, n, k)];
+        double first = left.Load(row, k);
+        double second = left.Load(row, n + k);
+        double cosine = Logits.Cosines[left.Group == 0 ? MatrixIndex.Of(row, n, k) : MatrixIndex.Of(k, n, row)];
+        double gram = Gram[MatrixIndex.Of((hasSecond ? (1 - left.Group) * n : 0) + row, n, k)];
         double product = (first * cosine) + (hasSecond ? second * gram : 0.0);
         return step < n ? product : 0.0;
     }

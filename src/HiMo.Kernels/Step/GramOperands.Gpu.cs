@@ -18,30 +18,28 @@ internal struct GramLeft : IGemmOperand
     /// <summary>Sides that are reconstructed.</summary>
     public int Sides;
 
-    /// <summary>Added to the group.</summary>
-    public int FirstGroup;
+    /// <summary>Number of the product; the group is added to it.</summary>
+    public int Product;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Row(Side(group, 1), outer, depth);
+    public void Select(int group) => Product += group;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth)
+    public readonly float Load(int outer, int depth) => Row(Side(1), outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth)
     {
-        int product = group + FirstGroup;
-        float first = Row((product - 1) & (Sides - 1), 0, depth);
-        return product > 0 & product <= Sides ? value - first : value;
+        float first = Row((Product - 1) & (Sides - 1), 0, depth);
+        return Product > 0 & Product <= Sides ? value - first : value;
     }
 
-    /// <summary>A group's side, given that of the first product.</summary>
+    /// <summary>The product's side, given that of the first one.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly int Side(int group, int first)
-    {
-        int product = group + FirstGroup;
-        return product == 0 ? first : (product - 1) & (Sides - 1); // 1 or 2 sides
-    }
+    public readonly int Side(int first) => Product == 0 ? first : (Product - 1) & (Sides - 1); // 1 or 2 sides
 
     /// <summary>An element of the keys (side 0) or queries (side 1).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -57,10 +55,13 @@ internal struct GramRight : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Left.Row(Left.Side(group, 0), outer, depth);
+    public void Select(int group) => Left.Select(group);
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => Left.Finish(value, group, outer, depth);
+    public readonly float Load(int outer, int depth) => Left.Row(Left.Side(0), outer, depth);
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => Left.Finish(value, outer, depth);
 }
 
 /// <summary>Stores A where the statistics read it, the matrices of the eigensystems, and the plain Gram matrices.</summary>
@@ -162,19 +163,25 @@ internal struct CombineLeft : IGemmOperand
     public ReconstructedSide Queries;
     public ReconstructedSide Keys;
 
+    /// <summary>What <see cref="Select"/> was asked for.</summary>
+    public int Group;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Group = group;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
-        int row = group == 2 ? depth : outer;
-        int column = group == 2 ? outer : depth;
+        int row = Group == 2 ? depth : outer;
+        int column = Group == 2 ? outer : depth;
         float scale = Logits.Scale;
-        float share = group is 0 or 3 ? Logits.ImageShare(1, row, column, scale) : Logits.TextShare(1, row, column, scale);
+        float share = Group is 0 or 3 ? Logits.ImageShare(1, row, column, scale) : Logits.TextShare(1, row, column, scale);
         return Queries.RowScale(row) * Keys.RowScale(column) * share;
     }
 }
@@ -190,20 +197,26 @@ internal struct CombineRight : IGemmOperand
     /// <summary>A from the right by the keys' M.</summary>
     public BatchView<float> FromRight;
 
+    /// <summary>What <see cref="Select"/> was asked for.</summary>
+    public int Group;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Group = group;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth)
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth)
     {
-        bool isTransposed = group == 3;
+        bool isTransposed = Group == 3;
         long index = MatrixIndex.Of(isTransposed ? outer : depth, Keys.Size, isTransposed ? depth : outer);
-        BatchView<float> data = group < 2 ? Keys.Reconstruction : group == 2 ? FromLeft : FromRight;
+        BatchView<float> data = Group < 2 ? Keys.Reconstruction : Group == 2 ? FromLeft : FromRight;
         float value = data[index];
-        return group == 1 & Keys.IsStopped != 0 ? 1.0f / Keys.Size : value;
+        return Group == 1 & Keys.IsStopped != 0 ? 1.0f / Keys.Size : value;
     }
 }
 
@@ -254,15 +267,21 @@ internal struct QuerySideLeft : IGemmOperand
 {
     public ReconstructedSide Queries;
 
+    /// <summary>What <see cref="Select"/> was asked for.</summary>
+    public int Group;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public void Select(int group) => Group = group;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) =>
-        group == 0 ? Queries.Back(outer, depth) : Queries.Reconstruction[((long)outer * Queries.Size) + depth];
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) =>
+        Group == 0 ? Queries.Back(outer, depth) : Queries.Reconstruction[((long)outer * Queries.Size) + depth];
 }
 
 /// <summary>First operand of what the lengths take out of E2: s times the way back to the rows times g.</summary>
@@ -275,10 +294,15 @@ internal struct ShrinkLeft : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int group, int outer, int depth) => value;
+    public readonly void Select(int group)
+    {
+    }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int outer, int depth) => Logits.Scale * Side.Back(outer, depth) * Side.Shrink[depth];
+    public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Logits.Scale * Side.Back(outer, depth) * Side.Shrink[depth];
 }
 
 /// <summary>Subtracts a product from what is there.</summary>

@@ -137,8 +137,8 @@ internal sealed class GramStepGpu : StepFormGpu
         stream.Multiply(isStrict ? all : 1, product, Settings.Precision);
         if (!isStrict)
         {
-            product.A.FirstGroup = 1;
-            product.B.Left.FirstGroup = 1;
+            product.A.Product = 1;
+            product.B.Left.Product = 1;
             product.C.FirstGroup = 1;
             stream.Multiply(all - 1, product);
         }
