@@ -111,7 +111,7 @@ internal sealed class GpuGemmTests
     {
         TestGpu.NeedsEmulation();       // the bundle for GPU machines has no assembler
         using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132);
-        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingComponents, CouplingVectors, StridedMatrix>
+        DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingComponents, CouplingVectors, CouplingResult>
         {
             Rows = 768, Columns = 768, Depth = 8192,
         }, default);

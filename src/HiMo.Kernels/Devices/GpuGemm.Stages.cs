@@ -83,8 +83,8 @@ internal static partial class GpuGemm
         StageShare shareA = LoadShare<TA, TTile>(a, placeA, firstDepth, next - 1);
         StageShare shareB = LoadShare<TB, TTile>(b, placeB, firstDepth, next - 1);
         shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, firstDepth, next - 1);
-        shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, firstDepth, next - 1);
         StoreShare<TA, TTile>(shared, 0, a, Inside(shareA, placeA, inside), placeA);
+        shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, firstDepth, next - 1);
         StoreShare<TB, TTile>(shared, OperandLength, b, Inside(shareB, placeB, inside), placeB);
         Group.Barrier(); // the first stage is complete
         int stage = 0;
@@ -96,8 +96,8 @@ internal static partial class GpuGemm
             MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
             stage = (2 * OperandLength) - stage; // its last readers are a barrier away
             shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, next, int.MaxValue);
-            shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, next, int.MaxValue);
             StoreShare<TA, TTile>(shared, stage, a, shareA, placeA);
+            shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, next, int.MaxValue);
             StoreShare<TB, TTile>(shared, stage + OperandLength, b, shareB, placeB);
             Group.Barrier(); // the next stage is complete
         }

@@ -21,6 +21,12 @@ internal struct ColumnSumArguments<T>
 
     /// <summary>Receives y.</summary>
     public BatchView<float> Result;
+
+    /// <summary>A line to add to y; empty: none.</summary>
+    public BatchView<float> Line;
+
+    /// <summary>Receives y and the line.</summary>
+    public BatchView<float> WithLine;
     public int Rows;
     public int Columns;
     public int RowsPerChunk;
@@ -43,13 +49,14 @@ internal static class ColumnSumGpu
 
     /// <summary>Enqueues both kernels.</summary>
     public static void Run<T>(
-        BatchStream stream, T data, int rows, int columns, double factor, BatchView<double> partial, BatchView<float> result, DeviceLimit limit = default)
+        BatchStream stream, T data, int rows, int columns, double factor, BatchView<double> partial, BatchView<float> result, DeviceLimit limit = default,
+        BatchView<float> line = default, BatchView<float> withLine = default)
         where T : struct, IGemmOperand
     {
         int chunks = Chunks(rows);
         ColumnSumArguments<T> arguments = new()
         {
-            Data = data, Partial = partial, Result = result, Rows = rows, Columns = columns, RowsPerChunk = (rows + chunks - 1) / chunks, Limit = limit, Factor = factor,
+            Data = data, Partial = partial, Result = result, Line = line, WithLine = withLine, Rows = rows, Columns = columns, RowsPerChunk = (rows + chunks - 1) / chunks, Limit = limit, Factor = factor,
         };
         stream.Elements(ChunkKernel, columns, arguments, chunks);
         stream.Elements(FinishKernel, columns, arguments);
@@ -107,6 +114,11 @@ internal static class ColumnSumGpu
             sum += p.Partial[((long)chunk * p.Columns) + column];
         }
 
-        p.Result[column] = (float)(p.Factor * sum);
+        float result = (float)(p.Factor * sum);
+        p.Result[column] = result;
+        if (!p.Line.IsEmpty)
+        {
+            p.WithLine[column] = p.Line[column] + result;
+        }
     }
 }

@@ -66,13 +66,13 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         long square = (long)Columns * Columns;
         Decompositions.Layout(arena);
         _partial = arena.EachBatch<double>(ColumnSumGpu.PartialLength(Rows, 2 * Columns));
-        _parts = arena.EachBatch(Math.Max(DepthPartsGpu.ScratchLength(Columns, Columns, (2 * Rows) + 1), basisGradient == BasisGradient.Exact ? square : 0));
+        _parts = arena.EachBatch(Math.Max(DepthPartsGpu.ScratchLength(Columns, Columns, 2 * Rows), basisGradient == BasisGradient.Exact ? square : 0));
         _coupled = _parts;
         _sums = arena.EachBatch(2L * Columns);
         _constant = arena.EachBatch(Columns);
         for (int side = 0; side < sides; side++)
         {
-            _sides[side].Rows = new CentredRows { Delta = arena.EachBatch(Columns), Columns = Columns };
+            _sides[side].Rows = new CentredRows { Delta = arena.EachBatch(Columns), Mean = arena.EachBatch(Columns), Columns = Columns };
             _sides[side].Coordinates = arena.EachBatch((long)Rows * Pitch);
             _sides[side].Gradient = arena.EachBatch((long)Rows * Pitch);
         }
@@ -94,7 +94,8 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     /// <summary>Enqueues mu and C of a side.</summary>
     public void Covariance(BatchStream stream, CovarianceSide side)
     {
-        ColumnSumGpu.Run(stream, new ShiftedRows { Rows = side.Rows }, Rows, Columns, 1.0 / Rows, _partial, side.Rows.Delta);
+        ColumnSumGpu.Run(
+            stream, new ShiftedRows { Rows = side.Rows }, Rows, Columns, 1.0 / Rows, _partial, side.Rows.Delta, line: side.Rows.Unit, withLine: side.Rows.Mean);
         DepthPartsGpu.Run(stream, new GemmArguments<CentredRows, CentredRows, SymmetricResult>
         {
             A = side.Rows, B = side.Rows, C = new() { Data = side.Matrix, Size = Columns }, Rows = Columns, Columns = Columns, Depth = Rows, IsSymmetric = 1,
@@ -133,10 +134,10 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         GradientOfCoordinates(stream, side, side.Coordinates, gradRows, sum, default, gradient, isAdded);
     }
 
-    /// <summary>Enqueues T = first^T second + L^T X, Z, F, c, and the rows' gradient dX + 1 c^T.</summary>
+    /// <summary>Enqueues T = first^T second + L^T X + h^T mu, Z, F, c, and the rows' gradient dX + 1 c^T.</summary>
     /// <param name="stream">Orders the launches.</param>
     /// <param name="side">The side, Y and L included.</param>
-    /// <param name="first">N rows of d + 1 or, with <paramref name="shrunk"/>, and that behind them.</param>
+    /// <param name="first">N rows of d + 1.</param>
     /// <param name="second">N x d.</param>
     /// <param name="weighted">What adds up to N times the gradient of the mean: G, or the rows J_i0 q_i; N x d.</param>
     /// <param name="shrunk">h, d + 1; empty: 0.</param>
@@ -153,7 +154,7 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         bool isExact = basisGradient == BasisGradient.Exact;
         if (isExact)
         {
-            Couple(stream, side, first, second, hasShrunk: !shrunk.IsEmpty);
+            Couple(stream, side, first, second, shrunk);
         }
 
         stream.Lines(CovarianceRowsGpu.ConstantKernel, Columns, new MeanGradientArguments
@@ -174,14 +175,14 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
         ColumnSumGpu.Run(stream, data, Rows, columns, 1.0, _partial, result, limit);
 
     // T^T, Z^T, A^T, and F in the place of L: columns are kept vectors
-    private void Couple(BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, bool hasShrunk)
+    private void Couple(BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, BatchView<float> shrunk)
     {
         DeviceLimit kept = new() { Kept = side.Decomposition.Kept };
         StridedMatrix coupled = StridedMatrix.Columns(_coupled, Columns);
-        DepthPartsGpu.Run(stream, new GemmArguments<CouplingComponents, CouplingVectors, StridedMatrix>
+        DepthPartsGpu.Run(stream, new GemmArguments<CouplingComponents, CouplingVectors, CouplingResult>
         {
             A = new() { Queries = second, Keys = side.Rows, Rows = Rows }, B = new() { First = first, Second = side.Gradient, Rows = Rows, Pitch = Pitch },
-            C = StridedMatrix.Rows(_coupled, Columns), Rows = Columns, Columns = Columns, Depth = (2 * Rows) + (hasShrunk ? 1 : 0), ColumnLimit = kept,
+            C = new() { Data = _coupled, Mean = side.Rows.Mean, Shrunk = shrunk, Size = Columns }, Rows = Columns, Columns = Columns, Depth = 2 * Rows, ColumnLimit = kept,
         }, _parts);
         stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, CoupledResult>
         {

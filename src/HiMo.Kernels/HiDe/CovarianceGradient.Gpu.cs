@@ -5,7 +5,7 @@ using ILGPU;
 
 namespace HiMo.Kernels;
 
-/// <summary>One factor of T = J^T q + L^T X, with cosines + h^T mu: depth runs over the rows of q, of X, then mu. Outer index: component.</summary>
+/// <summary>One factor of J^T q + L^T X: depth runs over the rows of q, then of X. Outer index: component.</summary>
 internal struct CouplingComponents : IGemmOperand
 {
     /// <summary>q, N x d.</summary>
@@ -27,24 +27,21 @@ internal struct CouplingComponents : IGemmOperand
     public readonly float Load(int outer, int depth)
     {
         ArrayView<float> rows = depth < Rows ? Queries.Own : Keys.Unit.Own;
-        int row = depth < Rows ? depth : depth < 2 * Rows ? depth - Rows : 0; // mu is the keys' first row and its delta
-        return rows[MatrixIndex.Of(row, Keys.Columns, outer)];
+        return rows[MatrixIndex.Of(depth < Rows ? depth : depth - Rows, Keys.Columns, outer)];
     }
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth)
     {
         float centred = Keys.Centred(value, outer);
-        float mean = Keys.Mean(outer);
-        float key = depth < 2 * Rows ? centred : mean;
-        return depth < Rows ? value : key;
+        return depth < Rows ? value : centred;
     }
 }
 
-/// <summary>The other factor: the rows of J, of L, then, with cosines, the row h behind those of J. Outer index: vector.</summary>
+/// <summary>The other factor: the rows of J, then of L. Outer index: vector.</summary>
 internal struct CouplingVectors : IGemmOperand
 {
-    /// <summary>J, N or N + 1 rows of d + 1.</summary>
+    /// <summary>J, N rows of d + 1.</summary>
     public BatchView<float> First;
 
     /// <summary>L, N rows of d + 1.</summary>
@@ -70,10 +67,36 @@ internal struct CouplingVectors : IGemmOperand
     /// <inheritdoc/>
     public readonly float Load(int outer, int depth)
     {
-        bool isSecond = depth >= Rows & depth < 2 * Rows; // no branch around a load
-        int row = depth < Rows ? depth : depth - Rows;
-        ArrayView<float> rows = isSecond ? Second.Own : First.Own;
-        return rows[MatrixIndex.Of(row, Pitch, outer + 1)];
+        ArrayView<float> rows = depth < Rows ? First.Own : Second.Own;
+        return rows[MatrixIndex.Of(depth < Rows ? depth : depth - Rows, Pitch, outer + 1)];
+    }
+}
+
+/// <summary>Stores T^T, component by vector, from their product: with cosines plus mu h^T.</summary>
+internal struct CouplingResult : IGemmResult
+{
+    /// <summary>T, d x d.</summary>
+    public BatchView<float> Data;
+
+    /// <summary>mu, d.</summary>
+    public BatchView<float> Mean;
+
+    /// <summary>h, d + 1, column 0 not used; empty: 0.</summary>
+    public BatchView<float> Shrunk;
+    public int Size;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => Mean[row];
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    {
+        if (!Shrunk.IsEmpty)
+        {
+            value += rowValue * Shrunk[column + 1];
+        }
+
+        Data[MatrixIndex.Of(row, Size, column)] = value;
     }
 }
 
@@ -112,11 +135,18 @@ internal struct GradientCoordinates : IGemmOperand
     /// <summary>m, which <see cref="Select"/> finds.</summary>
     public int Kept;
 
+    /// <inheritdoc cref="Decomposition.Floor"/>
+    public float Floor;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public void Select(int group) => Kept = Decomposition.Kept[0];
+    public void Select(int group)
+    {
+        Kept = Decomposition.Kept[0];
+        Floor = Decomposition.Floor;
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int outer, int depth)
@@ -130,7 +160,7 @@ internal struct GradientCoordinates : IGemmOperand
     {
         if (IsStopped != 0)
         {
-            value = Decomposition.IsDefined(depth) ? value : 0.0f;
+            value = Decomposition.Values[depth] > Floor ? value : 0.0f; // all are kept
         }
 
         return value;

@@ -25,6 +25,13 @@ internal struct Decomposition
     /// <summary>n.</summary>
     public int Size;
 
+    /// <summary>The smallest lambda whose vector has a row of P.</summary>
+    public readonly float Floor
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => RelativeFloor * Values[0];
+    }
+
     /// <summary>W_ji where vector i is kept, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float KeptVector(int component, int i)
@@ -35,7 +42,7 @@ internal struct Decomposition
 
     /// <summary>Whether vector i is kept and has a row of P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly bool IsDefined(int i) => i < Kept[0] & Values[i] > RelativeFloor * Values[0];
+    public readonly bool IsDefined(int i) => i < Kept[0] & Values[i] > Floor;
 
     /// <summary>1 / lambda_i where vector i is kept and has a row of P, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -48,7 +55,7 @@ internal struct Decomposition
         int first = i < j ? i : j;
         int last = i < j ? j : i;
         float difference = Values[first] - Values[last];
-        bool isAcross = first < Kept[0] && last >= Kept[0] && difference > RelativeFloor * Values[0];
+        bool isAcross = first < Kept[0] && last >= Kept[0] && difference > Floor;
         return isAcross ? 0.5f / difference : 0.0f;
     }
 }

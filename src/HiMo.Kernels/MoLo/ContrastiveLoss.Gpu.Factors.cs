@@ -51,7 +51,7 @@ internal struct FactorOperand : IGemmOperand
     }
 }
 
-/// <summary>The rows from one on.</summary>
+/// <summary>Rows of Q, which are not scaled, from one on.</summary>
 internal struct ShiftedFactorOperand : IGemmOperand
 {
     public FactorOperand Factors;
@@ -67,7 +67,7 @@ internal struct ShiftedFactorOperand : IGemmOperand
     public readonly float Load(int outer, int depth) => Factors.Load(FirstRow + outer, depth);
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => Factors.Finish(value, FirstRow + outer, depth);
+    public readonly float Finish(float value, int outer, int depth) => value;
 }
 
 /// <summary>The same matrices with row and column exchanged.</summary>

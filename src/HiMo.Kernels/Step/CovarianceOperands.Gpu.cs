@@ -16,6 +16,9 @@ internal struct CentredRows : IGemmOperand
 
     /// <summary>mean_j (x_j - x_0), d.</summary>
     public BatchView<float> Delta;
+
+    /// <summary>mu, d.</summary>
+    public BatchView<float> Mean;
     public int Columns;
 
     /// <inheritdoc/>
@@ -39,10 +42,6 @@ internal struct CentredRows : IGemmOperand
     /// <summary>X from x.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Centred(float value, int column) => value - Unit[column] - Delta[column];
-
-    /// <summary>mu.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Mean(int column) => Unit[column] + Delta[column];
 }
 
 /// <summary>x_i - x_0: outer index row, depth column.</summary>
@@ -83,16 +82,12 @@ internal struct BasisOperand : IGemmOperand
     public readonly float Load(int outer, int depth)
     {
         bool isMean = outer == 0;
-        ArrayView<float> data = isMean ? Rows.Unit.Own : Decomposition.Vectors.Own;
+        ArrayView<float> data = isMean ? Rows.Mean.Own : Decomposition.Vectors.Own;
         return data[MatrixIndex.Of(depth, isMean ? 1 : Decomposition.Size, isMean ? 0 : outer - 1, 1)];
     }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth)
-    {
-        float delta = Rows.Delta[depth];
-        return outer == 0 ? value + delta : value;
-    }
+    public readonly float Finish(float value, int outer, int depth) => value;
 }
 
 /// <summary>The same basis: outer index component, depth vector.</summary>
@@ -112,7 +107,7 @@ internal struct TransposedBasisOperand : IGemmOperand
     public readonly float Load(int outer, int depth) => Basis.Load(depth, outer);
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => Basis.Finish(value, depth, outer);
+    public readonly float Finish(float value, int outer, int depth) => value;
 }
 
 /// <summary>What is expressed in the basis. Group 0: the queries, whose row N is of no use; group 1: the centred keys, with mu behind them as row N.</summary>
@@ -128,18 +123,22 @@ internal struct ProjectedRows : IGemmOperand
     /// <summary>Added to the group that is asked for.</summary>
     public int Group;
 
+    /// <summary>What <see cref="Select"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public void Select(int group) => Group += group;
+    public void Select(int group)
+    {
+        Group += group;
+        Selected = Group == 0 ? Queries.Own : Keys.Unit.Own;
+    }
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth)
-    {
-        ArrayView<float> data = Group == 0 ? Queries.Own : Keys.Unit.Own;
-        return data[MatrixIndex.Of(outer < Rows ? outer : 0, Keys.Columns, depth)]; // mu is the keys' first row and its delta
-    }
+    public readonly float Load(int outer, int depth) =>
+        Selected[MatrixIndex.Of(outer < Rows ? outer : 0, Keys.Columns, depth)]; // mu is the keys' first row and its delta
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth)

@@ -141,7 +141,7 @@ internal static class CovarianceRowsGpu
                 weight += p.Shrunk[k];
             }
 
-            sum += weight * p.Basis.Finish(p.Basis.Load(k, component), k, component);
+            sum += weight * p.Basis.Load(k, component);
         }
 
         sum = GroupSum.Warp(sum);

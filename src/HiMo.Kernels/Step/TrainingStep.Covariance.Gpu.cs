@@ -3,7 +3,7 @@
 //            C = X^T X = W Lambda W^T,   Y = [1, X W_m],   V = [q . mu, q W_m],   logits s q k^T and s V Y^T diag(r)
 // Backward   J = D_c diag(r) Y,  L = D_c^T V,   dq = D_g k + J [mu, W_m]^T,   dk = D_g^T q + dX + 1 c^T,  c as in CovarianceRows.Gpu.cs
 //            dX from L and T = J^T q + L^T X as in CovarianceBasis.Gpu.cs:  the dropped vectors meet d x d matrices only
-//   cosine   L loses what lies along the rows, and J gets a row N, h, that meets mu as row N of q
+//   cosine   L loses what lies along the rows, and T gets h^T mu
 //   both     the queries of the component branch are v' = Y_v [mu_v, W_v]^T, scaled with cosines, and J [mu, W]^T goes back through them:
 //            G_v W_v takes the place of L, T_v = Y_v^T G_v + (G_v W_v)^T X_v
 //   without gatherWithGrad, D is its row part in dq and its column part in dk, T and c.
