@@ -53,7 +53,7 @@ internal sealed record GpuModel(string Name, double Bf16, double Bandwidth)
     /// <summary>From the second-level cache to all multiprocessors by bulk copies, bytes/s. Fitted.</summary>
     public const double CacheBandwidth = 8.8e12;
 
-    /// <summary>Cycles of a warp for one element's way from global to shared memory: index, bounds, load, operand, index again, store. Fitted.</summary>
+    /// <summary>Cycles of a warp for one element's way from global to shared memory: index, bounds, load, operand, index again, store. Fitted; the kernels that were measured had more instructions for it than there are now (GpuTileCost).</summary>
     public const int LoadCycles = 52;
 
     /// <summary>Cycles of a warp for one element of a tile of 128 x 128 that is multiplied already: exponentials, sums, exchanges, stores. Fitted.</summary>

@@ -2,7 +2,7 @@
 // Products by mma.sync: GpuGemm, and the forward pass that multiplies as it does.
 // A stage of 16   a thread loads its elements of both operands, brings them to shared memory, and its warp multiplies. The groups of a multiprocessor share
 //                 its issue slots; a group alone also waits for its loads:  max(groups x issue, issue + a load).
-// Issue           each of four warps has a scheduler, so a group's cycles are one warp's: elements x LoadCycles, and the product's instructions.
+// Issue           each of four warps has a scheduler, so a group's cycles are one warp's: elements x LoadCycles x what is left of their instructions, and the product's.
 // Waits           what makes D or g . y on the fly waits for loads: how often is no matter of the source, where they do not depend on each other, but of the order that the
 //                 assembler leaves them in, and was set by the measured times of these kernels (Combine, FeatureGradient, the strip of D).
 using System.Reflection;
@@ -15,6 +15,9 @@ namespace HiMo.Trainer;
 /// <param name="kept">m.</param>
 internal sealed class GpuTileCost(GpuModel device, int kept)
 {
+    // Instructions for an element of those that there were when LoadCycles was fitted, as docs/performance.md counts them: 154 of 354 a stage of 64, in small tiles 0.67 of what they were.
+    private const double LargeShare = 0.44;
+    private const double SmallShare = 0.67;
     private const int StageCycles = 48;                 // fragments from shared memory, barrier, loop
     private const int StrictCycles = 26;                // of 16 x 8 of C: 6 products, 4 additions, splitting both operands
     private const int Tf32Cycles = 6;                   // 2 products, rounding
@@ -27,7 +30,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
     public KernelCost Product(LaunchEntry launch)
     {
         Type[] types = launch.Kernel.GetGenericArguments();
-        int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth"), batches = launch.Groups.Z;
+        int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth"), partDepth = Field<int>(launch, "PartDepth"), batches = launch.Groups.Z;
         DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
         Tiles tiles = new() { Block = types[3] == typeof(SmallTile) ? 2 * SmallTile.Rows : GpuGemm.Block };
         double exponentials = 0.0;
@@ -35,6 +38,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         for (int group = 0; group < launch.Groups.X / (int)tiles.Blocks(columns); group++)
         {
             double across = GpuCostModel.Limit(columnLimit, group, columns, kept), along = GpuCostModel.Limit(depthLimit, group, depth, kept);
+            along = partDepth > 0 ? Math.Clamp(depth - (group * partDepth), 0, partDepth) : along;
             tiles.Add(rows, across, along, batches, Field<int>(launch, "IsSymmetric") != 0);
             exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(across) : 0.0) + (isSoftmaxResult ? across : 0.0));
         }
@@ -44,7 +48,8 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         double waits = isSoftmaxResult ? elements                               // one for each
             : types[2] == typeof(FeatureGradient) ? 3.0 * depth / 8.0           // g . y: depth / 2 terms, three for each four
             : 0.0;
-        return Finish(launch, tiles, types[4], exponentials, 1.0, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
+        double share = isSoftmaxOperand ? 1.0 : types[3] == typeof(SmallTile) ? SmallShare : LargeShare; // elements of D are made, not only loaded
+        return Finish(launch, tiles, types[4], exponentials, 1.0, share, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
     }
 
     /// <summary>The forward pass over logits.</summary>
@@ -61,16 +66,16 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         double tilesOfAGroup = tiles.Blocks(pass.RegionRows) * tiles.Blocks(pass.RegionColumns);
         double lines = tilesOfAGroup * 2.0 * LogitPassGpu.Tile * LineCycles / GpuModel.Clock;
         return Finish(
-            launch, tiles, launch.Kernel.GetGenericArguments()[0], SoftmaxPair * (double)launch.Groups.Z * rows * columns, tilesOfAGroup, GroupsOfLogits, 0, lines);
+            launch, tiles, launch.Kernel.GetGenericArguments()[0], SoftmaxPair * (double)launch.Groups.Z * rows * columns, tilesOfAGroup, LargeShare, GroupsOfLogits, 0, lines);
     }
 
     // beside: seconds of a group outside of its stages.
     private KernelCost Finish(
-        LaunchEntry launch, Tiles tiles, Type precision, double exponentials, double tilesOfAGroup, int resident, int stageWaits, double beside)
+        LaunchEntry launch, Tiles tiles, Type precision, double exponentials, double tilesOfAGroup, double loadShare, int resident, int stageWaits, double beside)
     {
         bool isStrict = precision == typeof(StrictPrecision), isBf16 = precision == typeof(Bf16Precision);
         double instructionTiles = tiles.Block * tiles.Block / 512.0;            // of 16 x 8, for each of four warps
-        double issue = ((tiles.LoadsOfAThread * GpuModel.LoadCycles) + StageCycles + (instructionTiles * (isStrict ? StrictCycles : isBf16 ? Bf16Cycles : Tf32Cycles)))
+        double issue = ((tiles.LoadsOfAThread * loadShare * GpuModel.LoadCycles) + StageCycles + (instructionTiles * (isStrict ? StrictCycles : isBf16 ? Bf16Cycles : Tf32Cycles)))
             / GpuModel.Clock;
         double tensor = 2.0 * tiles.Block * tiles.Block * GpuGemm.DepthStep * (isStrict ? 3.0 : 1.0) / (isBf16 ? device.Bf16OfOne : device.Tf32OfOne);
         double alone = issue + ((1 + stageWaits) * GpuModel.LoadLatency);
