@@ -131,7 +131,7 @@ internal struct ReconstructedSide
 
     /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[((long)row * Size) + column];
+    public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[MatrixIndex.Of(row, Size, column)];
 
     /// <summary>(g M x x^T)_ij.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -277,11 +277,10 @@ internal struct QuerySideLeft : IGemmOperand
     public void Select(int group) => Group = group;
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => value;
+    public readonly float Finish(float value, int outer, int depth) => Group == 0 & Queries.IsStopped != 0 ? 1.0f / Queries.Size : value;
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) =>
-        Group == 0 ? Queries.Back(outer, depth) : Queries.Reconstruction[((long)outer * Queries.Size) + depth];
+    public readonly float Load(int outer, int depth) => Queries.Reconstruction[MatrixIndex.Of(outer, Queries.Size, depth)];
 }
 
 /// <summary>First operand of what the lengths take out of E2: s times the way back to the rows times g.</summary>
