@@ -18,9 +18,6 @@ internal static class TestGpu
     /// <summary>Group sizes: the emulation pays for every lane.</summary>
     public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = 2 * Gpu.WarpSize };
 
-    /// <summary>The same with as few lanes as there may be, for many steps whose eigenproblems are tested elsewhere.</summary>
-    public static GpuStepSettings FewLanes { get; } = IsReal ? new() : new() { EigenThreads = Gpu.WarpSize };
-
     /// <summary>Skips the running test on a real device, whose memory the process cannot see.</summary>
     public static void NeedsEmulation()
     {

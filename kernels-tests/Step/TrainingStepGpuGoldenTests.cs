@@ -32,7 +32,7 @@ internal sealed class TrainingStepGpuGoldenTests
         IGrouping<(bool Gather, BasisGradient Basis), GoldenGradient> chosen = groups[id.Length % groups.Length];
         MoLoOptions options = golden.Options with { GatherWithGrad = chosen.Key.Gather, BasisGradient = chosen.Key.Basis };
 
-        GpuStepRun run = GpuStepRun.Of(_gpu, golden.Images(), golden.Texts(), golden.Rows, golden.Columns, golden.LogitScale, options, TestGpu.FewLanes);
+        GpuStepRun run = GpuStepRun.Of(_gpu, golden.Images(), golden.Texts(), golden.Rows, golden.Columns, golden.LogitScale, options);
 
         Assert.Multiple(() =>
         {
@@ -63,7 +63,7 @@ internal sealed class TrainingStepGpuGoldenTests
         bool gather = name.Length % 2 == 0;
         BasisGradient basis = name.Length % 3 == 0 ? BasisGradient.Stopped : BasisGradient.Exact;
         MoLoOptions options = golden.Options with { GatherWithGrad = gather, BasisGradient = basis };
-        GpuStepRun run = GpuStepRun.Of(_gpu, golden.Images(), golden.Texts(), golden.Rows, golden.Columns, golden.LogitScale, options, TestGpu.FewLanes);
+        GpuStepRun run = GpuStepRun.Of(_gpu, golden.Images(), golden.Texts(), golden.Rows, golden.Columns, golden.LogitScale, options);
         bool loosely = rule.HasFlag(Comparable.SingleLoosely);
         bool onlyFinite = loosely && basis == BasisGradient.Stopped && name.StartsWith("tiny_variance", StringComparison.Ordinal);
         double lossTolerance = loosely ? LooseLossTolerance : LossTolerance;

@@ -55,7 +55,7 @@ internal sealed class TrainingStepGpuPairTests
                 ComponentNormalization = (ComponentNormalization)choice[5], BasisGradient = (BasisGradient)choice[6], GatherWithGrad = choice[7] == 0,
                 LabelSmoothing = choice[8] == 0 ? 0.1 : 0.0, Tau = choice[9] == 0 ? 0.9 : 0.7,
             };
-            GpuStepSettings settings = TestGpu.FewLanes with
+            GpuStepSettings settings = TestGpu.Settings with
             {
                 LargestGroupProblem = choice[10] == 0 ? EigenSymmetricGpu.MaxSize : 1, StripRows = choice[11] == 0 ? 1024 : 64, Groups = 1 + choice[12],
             };
