@@ -3,7 +3,7 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-/// <summary>The device of the tests: ILGPU's emulation, or, with HIMO_TEST_GPU=1, the first CUDA device.</summary>
+/// <summary>The device of the tests: ILGPU's emulation, or, with HIMO_TEST_GPU=1 or opencl, the first CUDA or OpenCL device.</summary>
 internal static class TestGpu
 {
     /// <summary>
@@ -15,13 +15,16 @@ internal static class TestGpu
     /// <summary>Whether a real device was asked for.</summary>
     public static bool IsReal { get; } = Environment.GetEnvironmentVariable("HIMO_TEST_GPU") == "1";
 
+    /// <summary>Whether an OpenCL device was asked for.</summary>
+    public static bool IsOpenCl { get; } = Environment.GetEnvironmentVariable("HIMO_TEST_GPU") == "opencl";
+
     /// <summary>Group sizes: the emulation pays for every lane.</summary>
-    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = 2 * Gpu.WarpSize };
+    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = IsOpenCl ? Gpu.WarpSize : 2 * Gpu.WarpSize };
 
     /// <summary>Skips the running test on a real device, whose memory the process cannot see.</summary>
     public static void NeedsEmulation()
     {
-        if (IsReal)
+        if (IsReal || IsOpenCl)
         {
             Assert.Ignore("Needs the emulation.");
         }
@@ -40,7 +43,7 @@ internal static class TestGpu
     /// <param name="warps">Most warps of a group in emulation.</param>
     public static Gpu Open(int warps = 8)
     {
-        Gpu gpu = IsReal ? Gpu.OpenCuda() : Gpu.OpenEmulated(warps);
+        Gpu gpu = IsReal ? Gpu.OpenCuda() : IsOpenCl ? Gpu.OpenOpenCl() : Gpu.OpenEmulated(warps);
         gpu.Log.IsRecording = true;
         return gpu;
     }

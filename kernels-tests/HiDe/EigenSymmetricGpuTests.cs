@@ -180,7 +180,7 @@ internal sealed class EigenSymmetricGpuTests
             gpu,
             gpu.Accelerator.DefaultStream,
             problems,
-            Math.Min(gpu.Accelerator.MaxNumThreadsPerGroup, new GpuStepSettings().EigenThreads),
+            Math.Min(gpu.Accelerator.MaxNumThreadsPerGroup, gpu.IsOpenCl ? TestGpu.Settings.EigenThreads : new GpuStepSettings().EigenThreads),
             largest,
             new EigenArguments
             {

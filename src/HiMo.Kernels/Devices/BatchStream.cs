@@ -10,8 +10,6 @@ namespace HiMo.Kernels;
 /// <param name="Batches">Extent of Grid.Z, see <see cref="BatchView{T}"/>.</param>
 internal readonly record struct BatchStream(Gpu Gpu, AcceleratorStream Stream, int Batches)
 {
-    private const int Threads = 128;
-
     /// <summary>Most batches of a launch: what Grid.Z can count.</summary>
     public const int MaxBatches = 65535;
 
@@ -23,7 +21,7 @@ internal readonly record struct BatchStream(Gpu Gpu, AcceleratorStream Stream, i
     /// <summary>Enqueues a kernel that works a thread an element, in each of some parts.</summary>
     public void Elements<TArguments>(Action<TArguments> kernel, int elements, TArguments arguments, int parts = 1)
         where TArguments : struct =>
-        Gpu.Launch(Stream, kernel, new Index3D((elements + Threads - 1) / Threads, parts, Batches), Threads, arguments);
+        Gpu.Launch(Stream, kernel, new Index3D((elements + Gpu.LineThreads - 1) / Gpu.LineThreads, parts, Batches), Gpu.LineThreads, arguments);
 
     /// <summary>Enqueues a product with the error of float32.</summary>
     /// <param name="groups">Products of a batch.</param>
@@ -50,6 +48,9 @@ internal readonly record struct BatchStream(Gpu Gpu, AcceleratorStream Stream, i
                 break;
             case GpuPrecision.Bf16:
                 GpuGemm.Run<TA, TB, TC, Bf16Precision>(Gpu, Stream, groups, product, Batches);
+                break;
+            case GpuPrecision.Strict when Gpu.IsOpenCl:
+                GpuGemm.Run<TA, TB, TC, PortablePrecision>(Gpu, Stream, groups, product, Batches);
                 break;
             default:
                 GpuGemm.Run<TA, TB, TC, StrictPrecision>(Gpu, Stream, groups, product, Batches);

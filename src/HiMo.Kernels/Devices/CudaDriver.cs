@@ -21,7 +21,7 @@ internal static partial class CudaDriver
 
     /// <summary>
     /// ILGPU imports <c>cuda</c>, which is <c>libcuda.so</c> and comes with development files; the driver itself installs
-    /// <c>libcuda.so.1</c>. To be called before ILGPU looks for devices.
+    /// <c>libcuda.so.1</c>; <c>OpenCL</c> likewise. To be called before ILGPU looks for devices.
     /// </summary>
     public static void Resolve() => RuntimeHelpers.RunClassConstructor(typeof(Resolver).TypeHandle);
 
@@ -169,7 +169,15 @@ internal static partial class CudaDriver
             }
         }
 
-        private static nint Find(string name, Assembly assembly, DllImportSearchPath? path) =>
-            name == Library && NativeLibrary.TryLoad(OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1", out nint library) ? library : 0;
+        private static nint Find(string name, Assembly assembly, DllImportSearchPath? path)
+        {
+            string? file = name switch
+            {
+                Library => OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1",
+                "OpenCL" when OperatingSystem.IsLinux() => "libOpenCL.so.1",
+                _ => null,
+            };
+            return file is not null && NativeLibrary.TryLoad(file, out nint library) ? library : 0;
+        }
     }
 }

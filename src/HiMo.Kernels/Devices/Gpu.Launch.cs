@@ -2,8 +2,10 @@
 using System.Collections.Concurrent;
 using System.Reflection;
 using ILGPU;
+using ILGPU.Backends.EntryPoints;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
 
 namespace HiMo.Kernels;
 
@@ -118,6 +120,12 @@ public sealed partial class Gpu
                     residency != Residency.None
                         ? CooperativeLaunch.For<TArguments>((CudaKernel)onCuda, cuda, method, residency)
                         : onCuda.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
+            }
+
+            if (accelerator is CLAccelerator openCl)
+            {
+                Kernel onOpenCl = LoadOpenCl(openCl, EntryPointDescription.FromExplicitlyGroupedKernel(method), threads);
+                return new LoadedKernel(onOpenCl, onOpenCl.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>());
             }
 
             Kernel emulated = accelerator.LoadKernel(Emulation.Compile(accelerator, method, threads));

@@ -12,7 +12,7 @@ public sealed partial class Gpu
     private static readonly ConcurrentDictionary<int, Lazy<Gpu>> s_cuda = new();
 
     // One buffer from address 0 on: a foreign pointer is an index into it, so that wrapping one makes no object.
-    private readonly MemoryBuffer _addressSpace;
+    private readonly MemoryBuffer? _addressSpace;
     private readonly ConcurrentDictionary<nint, AcceleratorStream> _foreignStreams = new();
 
     /// <summary>A stream of somebody else, for example libtorch's current one; it is never destroyed here.</summary>
@@ -25,7 +25,7 @@ public sealed partial class Gpu
             return Accelerator.DefaultStream;
         }
 
-        Guard.That(Accelerator is CudaAccelerator, stream, "must be 0 on an emulated device");
+        Guard.That(Accelerator is CudaAccelerator, stream, "must be 0 on a device that is not CUDA's");
         return _foreignStreams.GetOrAdd(stream, static (handle, accelerator) => ((CudaAccelerator)accelerator).CreateStream(handle, responsible: false), Accelerator);
     }
 
@@ -61,11 +61,12 @@ public sealed partial class Gpu
     /// </example>
     public GpuMatrix Wrap(nint elements, int rows, int columns, GpuElement element = GpuElement.Float32, long rowStride = 0)
     {
+        Guard.That(_addressSpace is not null, elements, "cannot be wrapped: memory of an OpenCL device has no addresses, use the accelerator's buffers");
         Guard.That(Enum.IsDefined(element), element, "is no GpuElement");
         int size = GpuMatrix.SizeOf(element);
         Guard.That(elements != 0 || (long)rows * columns == 0, elements, "must be the address of device memory");
         Guard.That(elements % size == 0, elements, $"must be a multiple of {size}");
-        return new GpuMatrix(new ArrayView<byte>(_addressSpace, elements, long.MaxValue - elements), element, rows, columns, rowStride);
+        return new GpuMatrix(new ArrayView<byte>(_addressSpace!, elements, long.MaxValue - elements), element, rows, columns, rowStride);
     }
 
     /// <summary>Device memory for <paramref name="length"/> elements; its contents are undefined.</summary>
@@ -85,7 +86,7 @@ public sealed partial class Gpu
     }
 
     /// <summary>A view of memory that is not there, for a device that only records launches.</summary>
-    internal ArrayView<byte> PretendMemory(long bytes) => new(_addressSpace, 1 << 20, bytes);
+    internal ArrayView<byte> PretendMemory(long bytes) => new(_addressSpace!, 1 << 20, bytes);
 
     /// <summary>Copies a few elements to the host and waits for the stream.</summary>
     internal void Read<T>(AcceleratorStream stream, ArrayView<T> source, Span<T> target)

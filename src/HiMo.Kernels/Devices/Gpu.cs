@@ -55,9 +55,12 @@ public sealed partial class Gpu : IDisposable
     {
         Accelerator = accelerator;
         Description = description;
-        _addressSpace = IsEmulated
-            ? CPUMemoryBuffer.Create(accelerator, IntPtr.Zero, long.MaxValue, elementSize: 1)
-            : new CudaAddressSpace(accelerator);
+        _addressSpace = accelerator switch
+        {
+            CPUAccelerator => CPUMemoryBuffer.Create(accelerator, IntPtr.Zero, long.MaxValue, elementSize: 1),
+            CudaAccelerator => new CudaAddressSpace(accelerator),
+            _ => null, // OpenCL has buffers, not addresses
+        };
         Log.IsRecording = IsEmulated;
         SharedBytes = accelerator is CudaAccelerator cuda ? cuda.MaxSharedMemoryPerMultiprocessor - 1024 : 0;
         MostOfCluster = description.HasClusters ? LargestCluster : 1;
@@ -143,7 +146,7 @@ public sealed partial class Gpu : IDisposable
     /// <summary>Frees an emulated device with its memory. Does nothing to a CUDA device: its context belongs to the process.</summary>
     public void Dispose()
     {
-        if (IsEmulated)
+        if (Accelerator is not CudaAccelerator)
         {
             Accelerator.Dispose();
         }

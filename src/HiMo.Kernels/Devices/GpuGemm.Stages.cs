@@ -239,6 +239,12 @@ internal static partial class GpuGemm
         where TPrecision : struct, IProductPrecision
         where TTile : struct, IGemmTile
     {
+        if (!TPrecision.HasMatrixInstructions)
+        {
+            MultiplyStageByLanes<TTile>(ref sums, shared, stage);
+            return;
+        }
+
         int lane = Group.IdxX & (Gpu.WarpSize - 1);
         int own = stage + Word(lane / 4, lane & 3);     // rows that differ by a multiple of 8 have their words in the same order
         const int Eight = 8 * WordsOfRow;

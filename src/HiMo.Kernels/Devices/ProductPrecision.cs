@@ -6,6 +6,9 @@ namespace HiMo.Kernels;
 /// <summary>How products of 16 x 16 by 16 x 32, and by 16 x 16, are made of matrix instructions.</summary>
 internal interface IProductPrecision
 {
+    /// <summary>Whether <see cref="MultiplyAdd(TileRow, FragmentA, FragmentB)"/> is there; otherwise lanes add up products of what they read themselves.</summary>
+    static abstract bool HasMatrixInstructions { get; }
+
     /// <summary>What an element of an operand becomes on its way into shared memory.</summary>
     static abstract float Rounded(float value);
 
@@ -22,6 +25,9 @@ internal interface IProductPrecision
 /// </summary>
 internal readonly struct StrictPrecision : IProductPrecision
 {
+    /// <inheritdoc/>
+    public static bool HasMatrixInstructions => true;
+
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Rounded(float value) => value;
@@ -63,6 +69,9 @@ internal readonly struct StrictPrecision : IProductPrecision
 internal readonly struct Tf32Precision : IProductPrecision
 {
     /// <inheritdoc/>
+    public static bool HasMatrixInstructions => true;
+
+    /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Rounded(float value) => ILGPU.Interop.IntAsFloat(Rounding.ToTf32(value));
 
@@ -78,6 +87,9 @@ internal readonly struct Tf32Precision : IProductPrecision
 /// <summary>Operands rounded to bf16: a relative error of 2^-8 each.</summary>
 internal readonly struct Bf16Precision : IProductPrecision
 {
+    /// <inheritdoc/>
+    public static bool HasMatrixInstructions => true;
+
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Rounded(float value) => value;
@@ -122,4 +134,21 @@ internal readonly struct Bf16Precision : IProductPrecision
         words.B1 = Rounding.ToBf16Pair(b.Z, b.W);
         return Mma.Bf16(c, words);
     }
+}
+
+/// <summary>The error of float32 where there are no matrix instructions: on OpenCL devices.</summary>
+internal readonly struct PortablePrecision : IProductPrecision
+{
+    /// <inheritdoc/>
+    public static bool HasMatrixInstructions => false;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Rounded(float value) => value;
+
+    /// <summary>Never called.</summary>
+    public static TileRow MultiplyAdd(TileRow c, FragmentA a, FragmentB b) => c;
+
+    /// <summary>Never called.</summary>
+    public static TilePair MultiplyAdd(TilePair c, FragmentA a, FragmentPair b) => c;
 }

@@ -66,6 +66,19 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means, two of p and of u.</summary>
     public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * (Pitch(size) + 4));
 
+    /// <summary>Largest n that one thread group solves in some bytes of shared memory, at most <see cref="MaxSize"/>; 0: none.</summary>
+    public static int LargestWithin(int bytes)
+    {
+        int fixedBytes = (((2 * MaxSize) + SumsTogether) * sizeof(double)) + (PointsOfAThread * MostThreads) + (2 * MaxSize * 4 * sizeof(double)) + 1024;
+        int size = MaxSize;
+        while (size > 0 && fixedBytes + (sizeof(float) * SharedLength(size)) > bytes)
+        {
+            size--;
+        }
+
+        return size;
+    }
+
     /// <summary>Doubles of workspace for one problem.</summary>
     /// <param name="size">n.</param>
     /// <param name="largest">Largest n that one thread group solves.</param>

@@ -12,7 +12,7 @@ public sealed partial class HiDe
     /// <param name="groups">Number G of groups, 1 to 65535.</param>
     /// <exception cref="ArgumentException">A size is out of range.</exception>
     /// <exception cref="NotSupportedException">The GPU does not have this shape; the message says what it has.</exception>
-    public long WorkspaceBytes(MatrixShape shape, int groups = 1) => OnGpu(shape, groups, isEmulated: false).Bytes;
+    public long WorkspaceBytes(MatrixShape shape, int groups = 1) => OnGpu(shape, groups, gpu: null).Bytes;
 
     /// <summary>Allocates device memory for passes of one shape: for G groups G times that of one, because they share launches.</summary>
     /// <param name="gpu">The device.</param>
@@ -26,7 +26,7 @@ public sealed partial class HiDe
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         ArgumentNullException.ThrowIfNull(gpu);
-        return new HiDeGpuWorkspace(this, gpu, shape, groups, OnGpu(shape, groups, gpu.IsEmulated));
+        return new HiDeGpuWorkspace(this, gpu, shape, groups, OnGpu(shape, groups, gpu));
     }
 
     /// <summary>
@@ -95,7 +95,7 @@ public sealed partial class HiDe
         Enqueue(workspace, () => workspace.Backward(stream ?? workspace.Gpu.Accelerator.DefaultStream, texts, gradComponents, gradTexts));
     }
 
-    private HiDeGpu OnGpu(MatrixShape shape, int groups, bool isEmulated)
+    private HiDeGpu OnGpu(MatrixShape shape, int groups, Gpu? gpu)
     {
         Guard.That(shape.Rows >= 1 && shape.Columns >= 1, shape, "must have at least one row and one column");
         Guard.That(groups is >= 1 and <= BatchStream.MaxBatches, groups, $"must be from 1 to {BatchStream.MaxBatches}");
@@ -105,7 +105,9 @@ public sealed partial class HiDe
             throw new NotSupportedException($"HiDe on a GPU does not have shape {shape} (it has min(N, d) up to {EigenSymmetricGpu.LargeMaxSize}); the CPU has.");
         }
 
-        return new HiDeGpu(shape, groups, _tau, _basisGradient, GpuStepSettings.For(GpuPrecision.Strict, isEmulated));
+        GpuStepSettings settings = GpuStepSettings.For(GpuPrecision.Strict, gpu);
+        gpu?.CheckOpenCl(settings, Math.Min(shape.Rows, shape.Columns));
+        return new HiDeGpu(shape, groups, _tau, _basisGradient, settings);
     }
 
     private void Check(HiDeGpuWorkspace workspace)

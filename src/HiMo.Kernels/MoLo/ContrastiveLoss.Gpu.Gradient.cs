@@ -176,6 +176,9 @@ internal static class ContrastiveFactorsGpu
             case GpuPrecision.Bf16:
                 Run<Bf16Precision>(gpu, stream, loss);
                 break;
+            case GpuPrecision.Strict when gpu.IsOpenCl:
+                Run<PortablePrecision>(gpu, stream, loss);
+                break;
             default:
                 Run<StrictPrecision>(gpu, stream, loss);
                 break;

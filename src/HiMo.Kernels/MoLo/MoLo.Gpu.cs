@@ -45,8 +45,6 @@ internal struct MoLoGpuBuffers
 /// <summary>The dual loss in device memory; memory is allocated by the constructor.</summary>
 internal sealed class MoLoGpu : IDisposable
 {
-    private const int Threads = 128;
-
     private readonly Gpu _gpu;
     private readonly MatrixShape _local;
     private readonly int _gatheredRows;
@@ -81,6 +79,7 @@ internal sealed class MoLoGpu : IDisposable
         _options = options;
         _settings = settings ?? new GpuStepSettings();
         _settings = _settings with { Warpgroups = _settings.Warpgroups && gpu.HasWarpgroups };
+        gpu.CheckOpenCl(_settings, problem: 0);
         DeviceArena counting = new();
         Layout(counting);
         _memory = gpu.Allocate<byte>(counting.Used);
@@ -212,7 +211,7 @@ internal sealed class MoLoGpu : IDisposable
 
     private ArrayView<float> Normalize(AcceleratorStream stream, ArrayView<float> rows, ArrayView<float> unit, ArrayView<float> inverse, int count)
     {
-        _gpu.Launch(stream, L2NormalizeGpu.Kernel, Groups(count), Threads, new L2NormalizeArguments
+        _gpu.Launch(stream, L2NormalizeGpu.Kernel, Groups(count), _gpu.LineThreads, new L2NormalizeArguments
         {
             Images = rows, Texts = rows, Unit = unit, InverseNorm = inverse, Rows = count, TotalRows = count, Columns = _local.Columns,
         });
@@ -220,10 +219,10 @@ internal sealed class MoLoGpu : IDisposable
     }
 
     private void Back(AcceleratorStream stream, ArrayView<float> gradient, ArrayView<float> unit, ArrayView<float> inverse, int count) =>
-        _gpu.Launch(stream, L2NormalizeGpu.BackwardKernel, Groups(count), Threads, new L2NormalizeBackwardArguments
+        _gpu.Launch(stream, L2NormalizeGpu.BackwardKernel, Groups(count), _gpu.LineThreads, new L2NormalizeBackwardArguments
         {
             First = gradient, Second = gradient, Unit = unit, InverseNorm = inverse, Rows = count, TotalRows = count, Columns = _local.Columns,
         });
 
-    private static Index3D Groups(int rows) => new(((rows * Gpu.WarpSize) + Threads - 1) / Threads, 1, 1);
+    private Index3D Groups(int rows) => new(((rows * Gpu.WarpSize) + _gpu.LineThreads - 1) / _gpu.LineThreads, 1, 1);
 }

@@ -29,10 +29,15 @@ internal sealed record GpuStepSettings
     public int StripRows { get; init; } = 1024;
 
     /// <summary>Settings for a device.</summary>
-    public static GpuStepSettings For(GpuPrecision precision, bool isEmulated)
+    public static GpuStepSettings For(GpuPrecision precision, Gpu? gpu)
     {
         const int EmulatedEigenThreads = 64;        // a barrier costs by the thread there
         GpuStepSettings settings = new() { Precision = precision };
-        return isEmulated ? settings with { EigenThreads = EmulatedEigenThreads } : settings;
+        return gpu switch
+        {
+            { IsEmulated: true } => settings with { EigenThreads = EmulatedEigenThreads },
+            { IsOpenCl: true } => settings with { EigenThreads = Gpu.WarpSize, LargestGroupProblem = EigenSymmetricGpu.LargestWithin(gpu.Accelerator.MaxSharedMemoryPerGroup) },
+            _ => settings,
+        };
     }
 }

@@ -34,7 +34,7 @@ public sealed class GpuWorkspace : IDisposable
         Shape = shape;
         Bytes = BytesOf(shape, options, precision);
         using PrimaryContext.Scope scope = PrimaryContext.Enter(gpu.Accelerator);
-        _step = new TrainingStepGpu(gpu, shape, options, GpuStepSettings.For(precision, gpu.IsEmulated));
+        _step = new TrainingStepGpu(gpu, shape, options, GpuStepSettings.For(precision, gpu));
         _summary = gpu.Allocate<float>(StepSummary.Length);
         _copies = new DenseCopies(gpu, shape.Length, count: 4);
     }
@@ -105,7 +105,7 @@ public sealed class GpuWorkspace : IDisposable
 
     /// <summary>What a workspace will take.</summary>
     internal static long BytesOf(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
-        TrainingStepGpu.WorkspaceBytes(shape, options, GpuStepSettings.For(precision, isEmulated: false)) + (StepSummary.Length * sizeof(float));
+        TrainingStepGpu.WorkspaceBytes(shape, options, GpuStepSettings.For(precision, gpu: null)) + (StepSummary.Length * sizeof(float));
 
     /// <summary>The device's numbers as the other forms of the step report them.</summary>
     /// <param name="numbers">The words of <see cref="CopyResult"/>.</param>

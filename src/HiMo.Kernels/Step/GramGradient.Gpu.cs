@@ -167,7 +167,7 @@ internal struct StepSummary
     public readonly void Write(LogitStatistics logits, int row)
     {
         int n = logits.Size;
-        int threads = n >= Gpu.WarpSize ? Gpu.WarpSize : 1;
+        int threads = GroupSum.WarpsMayPart && n >= Gpu.WarpSize ? Gpu.WarpSize : 1;
         if (row >= threads)
         {
             return; // a whole warp leaves

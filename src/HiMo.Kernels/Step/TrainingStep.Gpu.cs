@@ -40,6 +40,7 @@ internal sealed class TrainingStepGpu : IDisposable
         _shape = shape;
         _settings = settings ?? new GpuStepSettings();
         _settings = _settings with { Warpgroups = _settings.Warpgroups && gpu.HasWarpgroups };
+        gpu.CheckOpenCl(_settings, options.Lambda == 0.0 ? 0 : Math.Min(shape.Rows, shape.Columns));
         if (!gpu.OnlyRecords)
         {
             CheckSupported(shape, options, _settings);

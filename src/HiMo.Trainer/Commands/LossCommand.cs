@@ -19,6 +19,7 @@ internal static class LossCommand
         Cpu,
         Gpu,
         GpuEmulated,
+        GpuOpencl,
     }
 
     /// <summary>The command with its options.</summary>
@@ -33,7 +34,7 @@ internal static class LossCommand
             Required = true,
         };
         Option<Backend> backend = ChoiceOption.Create(
-            "--backend", Backend.Cpu, "float64 as the equations are written, float32 SIMD, a CUDA device, or its emulation on the CPU (small shapes).");
+            "--backend", Backend.Cpu, "float64 as the equations are written, float32 SIMD, a CUDA device, its emulation on the CPU (small shapes), or an OpenCL device (strict, min(N, d) up to 176).");
         Option<GpuPrecision> precision = ChoiceOption.Create("--precision", GpuPrecision.Strict, "Of the contrastive products on a GPU; strict has float32's error.");
         Option<double> logitScale = new("--logit-scale")
         {
@@ -68,7 +69,7 @@ internal static class LossCommand
             {
                 Backend.Reference => RunReference(v, u, scale, chosen, folder),
                 Backend.Cpu => RunCpu(v, u, scale, chosen, folder, error),
-                _ => RunGpu(form == Backend.GpuEmulated, v, u, scale, chosen, operands, folder, error),
+                _ => RunGpu(form, v, u, scale, chosen, operands, folder, error),
             };
             AtomicFile.WriteText(Path.Combine(folder, "loss.json"), ToJson(result, chosen));
         });
@@ -119,7 +120,7 @@ internal static class LossCommand
     }
 
     private static MoLoResult RunGpu(
-        bool isEmulated, NpyArray<double> images, NpyArray<double> texts, double logitScale, MoLoOptions options, GpuPrecision precision, string folder, TextWriter error)
+        Backend form, NpyArray<double> images, NpyArray<double> texts, double logitScale, MoLoOptions options, GpuPrecision precision, string folder, TextWriter error)
     {
         Guard.That(logitScale is >= TrainingStep.MinLogitScale and <= TrainingStep.MaxLogitScale, logitScale, "must be from -100 to 80, a natural logarithm");
         MatrixShape shape = new(images.Shape[0], images.Shape[1]);
@@ -128,12 +129,17 @@ internal static class LossCommand
         {
             using TrainingStep step = new(options, threads: 1);
             _ = step.WorkspaceBytes(shape, precision);      // refuses what the GPU does not have, before a device is asked for
-            if (isEmulated && shape.Length > 1 << 15)
+            if (form == Backend.GpuEmulated && shape.Length > 1 << 15)
             {
                 error.WriteLine($"himo: warning: emulation is for small batches, {shape} can take many minutes; Ctrl-C stops it");
             }
 
-            using Gpu gpu = isEmulated ? Gpu.OpenEmulated(warps: 4) : Gpu.OpenCuda();
+            using Gpu gpu = form switch
+            {
+                Backend.GpuEmulated => Gpu.OpenEmulated(warps: 4),
+                Backend.GpuOpencl => Gpu.OpenOpenCl(),
+                _ => Gpu.OpenCuda(),
+            };
             using GpuWorkspace workspace = step.CreateWorkspace(gpu, shape, precision);
             using MemoryBuffer1D<float, Stride1D.Dense> imageRows = gpu.Accelerator.Allocate1D(v);
             using MemoryBuffer1D<float, Stride1D.Dense> textRows = gpu.Accelerator.Allocate1D(u);

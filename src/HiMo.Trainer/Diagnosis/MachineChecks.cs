@@ -3,8 +3,6 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using HiMo.Kernels;
-using ILGPU;
-using ILGPU.Runtime;
 
 namespace HiMo.Trainer;
 
@@ -68,13 +66,12 @@ internal static class MachineChecks
             : Finding.Absent("GPU", "no NVIDIA card or driver", "none is needed: everything here runs on the CPU");
     }
 
-    /// <summary>Devices that ILGPU finds, CUDA's in the driver's order.</summary>
+    /// <summary>Devices that ILGPU finds, in the drivers' order.</summary>
     public static Finding IlgpuDevices()
     {
         IReadOnlyList<GpuDescription> cuda = HiMo.Kernels.Gpu.FindCuda();
-        using Context context = Context.Create(builder => builder.AllAccelerators());
-        IEnumerable<string> others = context.Devices.Where(device => device.AcceleratorType != AcceleratorType.Cuda).Select(Describe);
-        string text = string.Join("; ", cuda.Select(Describe).Concat(others));
+        IEnumerable<string> openCl = HiMo.Kernels.Gpu.FindOpenCl().Select(device => Describe("opencl", device));
+        string text = string.Join("; ", [.. cuda.Select(device => Describe("cuda", device)), .. openCl, "CPU accelerator (emulation, for tests)"]);
         return cuda.Any(device => !device.IsSupported)
             ? Finding.Absent("ILGPU", text, "use the CPU, or a GPU of sm_80 or later, which has the matrix instructions that the kernels use")
             : Finding.Works("ILGPU", text);
@@ -86,11 +83,7 @@ internal static class MachineChecks
         ? FormattableString.Invariant($"{bytes / Gibibyte:0.0} GiB")
         : FormattableString.Invariant($"{bytes / (1 << 20):0} MiB");
 
-    private static string Describe(GpuDescription device) => $"cuda:{device.Index} {device}{(device.IsSupported ? "" : ", too old for the kernels")}";
-
-    private static string Describe(Device device) => device.AcceleratorType == AcceleratorType.CPU
-        ? "CPU accelerator (emulation, for tests)"   // its memory size is a placeholder
-        : $"{device.AcceleratorType} {device.Name} ({Size(device.MemorySize)})";
+    private static string Describe(string kind, GpuDescription device) => $"{kind}:{device.Index} {device}{(device.IsSupported ? "" : ", too old for the kernels")}";
 
     private static int VectorBits() => Vector512.IsHardwareAccelerated ? 512
         : Vector256.IsHardwareAccelerated ? 256
