@@ -15,7 +15,7 @@ namespace HiMo.Kernels;
 /// <para>It has run on an H200; other devices from sm_80 on take the same kernels, but for those that need Hopper's own instructions.</para>
 /// <para>Work is enqueued on a stream of ILGPU: the <see cref="Accelerator"/>'s default stream, one that it creates, or
 /// <see cref="WrapStream"/> of a foreign one. One device serves several threads at once, each with a workspace of its own.</para>
-/// <para>CUDA devices stay open for the life of the process, one per number; <see cref="Dispose"/> frees an emulated one.</para>
+/// <para>CUDA devices stay open for the life of the process, one per number; <see cref="Dispose"/> frees an emulated or OpenCL one.</para>
 /// </remarks>
 /// <example>
 /// With ILGPU's own buffers; <see cref="Wrap"/> shows memory and a stream of somebody else.
@@ -143,12 +143,17 @@ public sealed partial class Gpu : IDisposable
         };
     }
 
-    /// <summary>Frees an emulated device with its memory. Does nothing to a CUDA device: its context belongs to the process.</summary>
+    /// <summary>Frees an emulated or OpenCL device with its memory. Does nothing to a CUDA device: its context belongs to the process.</summary>
     public void Dispose()
     {
         if (Accelerator is not CudaAccelerator)
         {
+            Context context = Accelerator.Context;
             Accelerator.Dispose();
+            if (IsOpenCl)
+            {
+                context.Dispose(); // emulated devices share one
+            }
         }
     }
 
