@@ -56,7 +56,7 @@ internal sealed class GpuTests
     {
         TestGpu.NeedsEmulation();
         Assert.That(_gpu.WrapStream(0), Is.SameAs(_gpu.Accelerator.DefaultStream));
-        Assert.That(() => _gpu.WrapStream(8), Throws.ArgumentException.With.Message.Contains("must be 0 on an emulated device"));
+        Assert.That(() => _gpu.WrapStream(8), Throws.ArgumentException.With.Message.Contains("must be 0 on a device that is not CUDA"));
     }
 
     [Test]
