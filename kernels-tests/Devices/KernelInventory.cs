@@ -28,6 +28,19 @@ internal sealed class KernelInventory : IDisposable
         return Combinations([.. shapes.Select(shape => (shape, EigenSymmetricGpu.MaxSize))], gather: [true, false], weights: [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)], groups: 2);
     }
 
+    /// <summary>What some configurations and the faces launch.</summary>
+    public static KernelInventory Of(IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> configurations)
+    {
+        KernelInventory inventory = new();
+        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in configurations)
+        {
+            inventory.Add(shape, options, settings);
+        }
+
+        inventory.AddFaces();
+        return inventory;
+    }
+
     /// <summary>Adds what a configuration launches, on every device.</summary>
     public void Add(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
     {

@@ -31,13 +31,7 @@ internal sealed class KernelPtxTests
     [OneTimeSetUp]
     public void FindKernels()
     {
-        using KernelInventory inventory = new();
-        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in KernelInventory.Few())
-        {
-            inventory.Add(shape, options, settings);
-        }
-
-        inventory.AddFaces();
+        using KernelInventory inventory = KernelInventory.Of(KernelInventory.Few());
         _kernels = inventory.Kernels;
         foreach (((string Name, string Target) key, string ptx) in _kernels
             .SelectMany(pair => Targets(pair.Value).Select(target => (Key: (pair.Key, target), pair.Value)))
@@ -62,13 +56,7 @@ internal sealed class KernelPtxTests
     [Test]
     public void Whatever_is_launched_is_in_the_budget()
     {
-        using KernelInventory inventory = new();
-        foreach ((MatrixShape shape, MoLoOptions options, GpuStepSettings settings) in KernelInventory.Many())
-        {
-            inventory.Add(shape, options, settings);
-        }
-
-        inventory.AddFaces();
+        using KernelInventory inventory = KernelInventory.Of(KernelInventory.Many());
         string[] budgeted = [.. Budget().Select(line => line.Kernel).Distinct()];
         Assert.That(inventory.Kernels.Keys, Is.SubsetOf(budgeted));
         Assert.That(_kernels.Keys, Is.EqualTo(budgeted), "a kernel of the budget is not launched any more, or one is not in it");

@@ -12,7 +12,6 @@ namespace HiMo.Kernels.Tests;
 internal sealed record ComponentNoise(double Images, double Texts)
 {
     private const int Draws = 4;
-    private const double Narrow = 1.0 / 32;
 
     public static ComponentNoise Of(NarrowCut batch, double logitScale, MoLoOptions options, int seed)
     {
@@ -44,7 +43,7 @@ internal sealed record ComponentNoise(double Images, double Texts)
         public double Rounding => Math.ScaleB(Expect.Norm(Components.Elements) / Math.Sqrt(Components.Elements.Length), -24);
 
         /// <summary>Of the components, in roundings; a narrower cut is refined.</summary>
-        public double Error => _state is null ? 1.0 : 1.0 / Math.Max(_state.Result.RelativeGap, Narrow);
+        public double Error => _state is null ? 1.0 : 1.0 / Math.Max(_state.Result.RelativeGap, CutRefinementCpu.Narrow);
 
         public double Noise(double rounding, BasisGradient basis, int seed)
         {

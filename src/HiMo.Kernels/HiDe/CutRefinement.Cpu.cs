@@ -15,11 +15,13 @@ namespace HiMo.Kernels;
 // Determinism  independent of the number of threads.
 internal static unsafe class CutRefinementCpu
 {
+    /// <summary>A cut narrower than this is refined, in lambda_1: beyond it float32 keeps five digits.</summary>
+    public const double Narrow = 1.0 / 32;
+
     /// <summary>Most vectors taken on one side of the cut; a long flat spectrum has more of them near.</summary>
     private const int MostOnASide = 2;
 
     private const int Most = 2 * MostOnASide;             // what the two products below hold in registers
-    private const double Narrow = 1.0 / 32;               // of lambda_1: beyond it float32 keeps five digits
     private const int Chunk = 64;
 
     /// <summary>The vectors that the cut's width asks for: the first and how many; none where the cut is wide or lies in rounding noise.</summary>
