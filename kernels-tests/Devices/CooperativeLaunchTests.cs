@@ -21,7 +21,7 @@ internal sealed class CooperativeLaunchTests
     [Test]
     public void Hands_over_the_one_parameter_that_the_kernel_declares()
     {
-        MethodInfo kernel = typeof(EigenSymmetricGpu).GetMethod(nameof(EigenSymmetricGpu.ColumnsKernel))!.MakeGenericMethod(typeof(EigenSymmetricGpu.SharedRows), typeof(EigenSymmetricGpu.GlobalInboxes));
+        MethodInfo kernel = typeof(EigenSymmetricGpu).GetMethod(nameof(EigenSymmetricGpu.ColumnsKernel))!.MakeGenericMethod(typeof(EigenSymmetricGpu.SharedRows));
         using Context context = Context.Create(builder => builder.Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics());
         using PTXBackend backend = new(context, CudaArchitecture.SM_80, CudaInstructionSet.ISA_84, nvvmAPI: null!);
         Action<AcceleratorStream, KernelConfig, LargeEigenArguments> launch = CooperativeLaunch.Bind<LargeEigenArguments>(

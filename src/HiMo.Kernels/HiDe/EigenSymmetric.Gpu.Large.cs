@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eigensystem of a symmetric matrix that is too large for one group: the same steps as in EigenSymmetric.Gpu.cs, each spread over the chip.
 // Shapes     as there; n up to LargeMaxSize. Grid.Y is the problem.
-// Launches   8: means; centre and scale; all columns of the tridiagonalisation (EigenSymmetric.Gpu.LargeColumns.cs), in as many turns as there are times
+// Launches   8: means; centre and scale; all columns of the tridiagonalisation (EigenSymmetric.Gpu.LargePlan.cs), in as many turns as there are times
 //            more problems than multiprocessors; perturb; eigenvalues; vectors; back-transformation; rank.
 // Mapping    eigenvalues: a warp each; solutions of the tridiagonal equations: a thread each; back-transformation: a warp two.
 // Work       4/3 n^3 operations for the columns; 2 n^3 for the back-transformation.
 // Precision  as there: float32 for the matrix, float64 for the tridiagonal problem.
-// Failure    none: no iteration waits for convergence. Deterministic, whatever the number of groups.
+// Failure    none: no iteration waits for convergence. Deterministic.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -30,15 +30,6 @@ internal struct LargeEigenArguments
 
     /// <summary>What the groups of the tridiagonalisation hand to each other: see <see cref="Inbox"/>.</summary>
     public ArrayView<long> Records;
-
-    /// <summary>Inboxes of a column, each with all its records.</summary>
-    public int Copies;
-
-    /// <summary>Binary logarithm of the number of groups whose records an inbox keeps apart; 0 if it does not.</summary>
-    public int RankBits;
-
-    /// <summary>Places in an inbox for the records of one such group; of all rows if they are not kept apart.</summary>
-    public int RankPitch;
 
     /// <summary>The tridiagonal matrix, 2 n rows a problem.</summary>
     public ArrayView<TridiagonalRow> Rows;
@@ -90,17 +81,10 @@ internal struct LargeEigenArguments
         return Matrix.SubView(Index * room, room);
     }
 
-    /// <summary>Places of an inbox.</summary>
-    public readonly int InboxLength => RankPitch << RankBits;
-
     /// <summary>The records of a column, each a row's product with the column before and its element of the column itself; one of the copies.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly ArrayView<long> Inbox(int column, int copy) =>
-        Records.SubView(((((Index * 2L) + (column % 2)) * Copies) + copy) * InboxLength, InboxLength);
-
-    /// <summary>Where the record of row j lies: by row, or by group, so that what a group sends lies together.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly int Place(int j) => ((j & ((1 << RankBits) - 1)) * RankPitch) + (j >> RankBits);
+        Records.SubView(((((Index * 2L) + (column % 2)) * EigenSymmetricGpu.InboxCopies) + copy) * Problem.Size, Problem.Size);
 
     /// <summary>v_k and what lies behind it, all the problem's further reflectors.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -166,9 +150,6 @@ internal static partial class EigenSymmetricGpu
             Matrix = Take(MatrixRoom(n) / 2).Cast<float>(),
             Values = Take(n),
             Records = Take((long)LargeRecords * n).Cast<long>(),
-            Copies = columns.Copies,
-            RankBits = columns.RankBits,
-            RankPitch = columns.RankPitch,
         };
         ArrayView<float> floats = problem.Scratch.SubView(used, problem.Scratch.Length - used).Cast<float>();
         arguments.Solutions = arguments.Matrix;
@@ -267,10 +248,10 @@ internal static partial class EigenSymmetricGpu
                 a[((long)i * n) + j] = value;
                 if (j == 0)
                 {
-                    for (int copy = 0; copy < p.Copies; copy++)
+                    for (int copy = 0; copy < InboxCopies; copy++)
                     {
-                        p.Inbox(0, copy)[p.Place(i)] = Record(0.0f, value, 0);
-                        p.Inbox(1, copy)[p.Place(i)] = Record(0.0f, 0.0f, 3); // not that of column 1: its tag is the other one
+                        p.Inbox(0, copy)[i] = Record(0.0f, value, 0);
+                        p.Inbox(1, copy)[i] = Record(0.0f, 0.0f, 3); // not that of column 1: its tag is the other one
                     }
                 }
             }

@@ -6,9 +6,9 @@
 //            norm, the reflector; update of the own rows, A -= v w^T + w v^T with w = p - (beta / 2) dot v, and their products with the new
 //            reflector in the same pass; send both. Every group computes the reflector for itself, with the same operations in the same order.
 // Exchange   EigenSymmetric.Gpu.LargeExchange.cs. Only groups with rows below k take part in column k, which are those that send records for k + 1.
-// Groups     EigenSymmetric.Gpu.LargePlan.cs: a cluster where there is one and the rows fit into its shared memory, else the whole chip.
+// Groups     the whole chip. Where a cluster has room for the rows, EigenSymmetric.Gpu.ClusterColumns.cs is taken: EigenSymmetric.Gpu.LargePlan.cs.
 // Latency    a column is one exchange and three barriers; nothing unrolls a loop for us, so loads stand together by hand.
-// Launch     all groups of a problem must run at the same time: as one cluster, or a cooperative launch with one group a multiprocessor at most.
+// Launch     all groups of a problem must run at the same time: a cooperative launch with one group a multiprocessor at most.
 // Precision  float32. Deterministic: no sum depends on the number of groups.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -53,9 +53,8 @@ internal static partial class EigenSymmetricGpu
     }
 
     /// <summary>All columns.</summary>
-    public static void ColumnsKernel<TRows, TInboxes>(LargeEigenArguments p)
+    public static void ColumnsKernel<TRows>(LargeEigenArguments p)
         where TRows : struct, IRowMemory
-        where TInboxes : struct, IInboxes
     {
         int n = p.Problem.Size;
         int owned = (n - 1 - Grid.IdxX + Grid.DimX) / Grid.DimX;
@@ -70,9 +69,7 @@ internal static partial class EigenSymmetricGpu
         int pitch = PartPitch(warps);
         ArrayView<float> parts = shared.SubView(3 * n, room * pitch);
         ArrayView<float> matrix = p.CentredMatrix();
-        int inboxes = Even((3 * n) + (room * pitch));
-        ArrayView<float> rows = TRows.Rows(shared, inboxes + TInboxes.SharedWords(p), matrix, n);
-        ArrayView<long> own = TInboxes.Own(p, shared, inboxes);
+        ArrayView<float> rows = TRows.Rows(shared, (3 * n) + (room * pitch), matrix, n);
         int stride = TRows.Stride(n);
         for (int j = Group.IdxX; j < n; j += Group.DimX)
         {
@@ -94,7 +91,6 @@ internal static partial class EigenSymmetricGpu
             tailScratch[i] = 0.0f;
         }
 
-        TInboxes.Begin(p, own);
         int next = 0;                                   // first of the group's rows below row k
         int mine = Group.IdxX;                          // first of the thread's columns from k on, and behind k
         float beta = 0.0f;
@@ -104,7 +100,7 @@ internal static partial class EigenSymmetricGpu
             ArrayView<float> v = shared.SubView(((k + 1) % 2) * n, n);
             mine += mine < k ? Group.DimX : 0;
             int behind = mine == k ? mine + Group.DimX : mine;
-            float half = 0.5f * beta * SumOnce(Receive<TInboxes>(p, TInboxes.Inbox(p, own, k), u, v, product, mine, k, n), dotScratch);
+            float half = 0.5f * beta * SumOnce(Receive(p.Inbox(k, Grid.IdxX % InboxCopies), u, v, product, mine, k, n), dotScratch);
             float tail = SumOnce(UpdateColumn(u, v, product, half, mine, k, n), tailScratch);
 
             float corner = u[k];
@@ -121,7 +117,7 @@ internal static partial class EigenSymmetricGpu
             }
 
             Group.Barrier(); // sums of the warps and column k + 1 are there; nobody reads the first element of u any more
-            Send<TInboxes>(p, own, rows, parts, beta, next, owned, stride, pitch, k);
+            Send(p, rows, parts, beta, next, owned, stride, pitch, k);
             if (behind == k + 1 && behind < n)
             {
                 u[behind] = first - alpha;              // and u is the reflector
@@ -132,8 +128,6 @@ internal static partial class EigenSymmetricGpu
                 Keep(p, u, corner, alpha, beta, behind, k, n); // by one of those who take part
             }
         }
-
-        TInboxes.End(p);
     }
 
     // The sum over a group, in every thread; the scratch is free again behind the caller's next barrier.

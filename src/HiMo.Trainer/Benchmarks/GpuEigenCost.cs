@@ -64,7 +64,7 @@ internal static class GpuEigenCost
         {
             "MeanKernel" => (square, 4.0 * square, Loads(n / TogetherInMean)),
             "CentreKernel" => (4.0 * square, 12.0 * square, Loads((2 * n / launch.Threads) + (n / Gpu.WarpSize * Math.Ceiling(n / (launch.Groups.X * warps))))),
-            "ColumnsKernel" when IsCluster(launch) => (4.0 / 3.0 * square * n, 12.0 * square, Waves(launch) * Columns(n, launch.Groups.X, GpuModel.ClusterExchange + ClusterRecords(n))),
+            "ClusterColumnsKernel" => (4.0 / 3.0 * square * n, 12.0 * square, Waves(launch) * n * GpuModel.ClusterColumn),
             "ColumnsKernel" => (4.0 / 3.0 * square * n, 8.0 * square * launch.Groups.X, Columns(n, launch.Groups.X, GpuModel.Exchange)),
             "PerturbKernel" => (0.0, 72.0 * n, Loads(n / Gpu.WarpSize)),
             "ValuesKernel" => (0.0, 72.0 * n, Links(ChipRounds * n / 2.0 * CountLinks)),
@@ -76,13 +76,8 @@ internal static class GpuEigenCost
         return KernelCost.Of(launch, problems * flops, problems * bytes, 0.0, (seconds, Chain), (problems * bytes / GpuModel.CacheBandwidth, "cache"));
     }
 
-    private static bool IsCluster(LaunchEntry launch) => launch.Kernel.GetGenericArguments().Contains(typeof(EigenSymmetricGpu.ClusterInboxes));
-
     // Clusters that do not fit side by side wait for others to end.
     private static double Waves(LaunchEntry launch) => Math.Ceiling(launch.Groups.Y / Math.Floor(GpuModel.Multiprocessors / (double)launch.Groups.X));
-
-    // Every group of a cluster gets a record of every row below the column, half of n on average.
-    private static double ClusterRecords(int n) => n / 2.0 * sizeof(long) / GpuModel.ClusterBytes / GpuModel.Clock;
 
     // An exchange a column, and the rows' work in shared memory: a third of n^3 elements, read and written, and three vectors for four rows of them.
     private static double Columns(int n, double groups, double exchange)

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the groups of a cluster hand to each other, once a column: a record of each row, and one of each group. Record, tag and turns of two inboxes are those
+// of EigenSymmetric.Gpu.LargeExchange.cs; an inbox lies in the shared memory of every group, which all write to, so that looking costs next to nothing.
+// Places     what a group sends lies together, and a warp sends to one group: it goes in a few pieces. Groups are an odd number of places apart, so that
+//            neighbouring rows, which belong to different groups, lie in different banks.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+internal static partial class EigenSymmetricGpu
+{
+    private const int RankPitch = MostOwnRows + 1;
+    private const int DotPlaces = MostRanks * RankPitch;
+    private const int ClusterInbox = DotPlaces + MostRanks;
+
+    /// <summary>A component of all vectors that a thread has.</summary>
+    internal struct ClusterComponent
+    {
+        /// <summary>Its row; less than that of the first column, if there is none.</summary>
+        public int Row;
+
+        /// <summary>Where its record lies.</summary>
+        public int Place;
+
+        /// <summary>Where it lies among those of the group's rows; -1: nowhere.</summary>
+        public int Own;
+    }
+
+    /// <summary>Which rows and columns are whose.</summary>
+    internal struct ClusterPlan
+    {
+        public int Size;
+        public int Lane;
+        public int Warp;
+
+        /// <summary>Groups of the cluster, a power of two, and which one this is.</summary>
+        public int Ranks;
+        public int Rank;
+        public int RankBits;
+
+        /// <summary>Warps of a group that share its rows, a power of two, and which one this is.</summary>
+        public int RowWarps;
+        public int RowWarp;
+        public int RowBits;
+
+        /// <summary>First column of the matrix.</summary>
+        public int Start;
+
+        /// <summary>A row's number less that of the place where it lies among those of the cluster.</summary>
+        public int RowOffset;
+
+        /// <summary>Rows of the slots that are finished together.</summary>
+        public int PhaseRows;
+
+        /// <summary>The thread's components: of the last rows, as many as there are threads, and of as many before.</summary>
+        public ClusterComponent Low;
+        public ClusterComponent High;
+
+        /// <summary>The rows that the lane sends, in places Lane and Lane + 32 of <see cref="Own"/>; -1: none.</summary>
+        public int SentRow0;
+        public int SentRow1;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static ClusterPlan OfThread(int n)
+        {
+            ClusterPlan plan = default;
+            plan.Size = n;
+            plan.Lane = Group.IdxX % Gpu.WarpSize;
+            plan.Warp = Group.IdxX / Gpu.WarpSize;
+            plan.Ranks = Grid.DimX;
+            plan.Rank = Grid.IdxX;
+            plan.RankBits = XMath.PopCount(Grid.DimX - 1);
+            plan.RowWarps = Group.DimX / SlotColumns;
+            plan.RowWarp = plan.Warp / ColumnWarps;
+            plan.RowBits = XMath.PopCount(plan.RowWarps - 1);
+            plan.Start = ClusterColumns - n;
+            plan.RowOffset = ClusterColumns - (RowSlots * plan.Ranks * plan.RowWarps);
+            plan.PhaseRows = SlotsOfAPhase * plan.Ranks * plan.RowWarps;
+            plan.Low = plan.Component(ClusterColumns - (2 * Group.DimX) + Group.IdxX);
+            plan.High = plan.Component(ClusterColumns - Group.DimX + Group.IdxX);
+            plan.SentRow0 = plan.Lane < RowSlots * plan.RowWarps ? plan.Row(plan.Lane / RowSlots, plan.Lane % RowSlots) : -1;
+            int second = plan.Lane + Gpu.WarpSize;
+            plan.SentRow1 = second < RowSlots * plan.RowWarps ? plan.Row(second / RowSlots, second % RowSlots) : -1;
+            return plan;
+        }
+
+        /// <summary>Whether the row is one of the group's.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly bool IsOwn(int row) => ((row - RowOffset) & (Ranks - 1)) == Rank;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly ClusterComponent Component(int row)
+        {
+            ClusterComponent component = default;
+            component.Row = row >= Start ? row : -1;
+            int known = XMath.Max(row, Start);
+            component.Place = Place(known);
+            component.Own = row >= Start && IsOwn(row) ? Own(row) : -1;
+            return component;
+        }
+
+        /// <summary>Where a row lies among those of its group: slots of a warp together.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly int Own(int row)
+        {
+            int local = (row - RowOffset) >> RankBits;
+            return ((local & (RowWarps - 1)) * RowSlots) + (local >> RowBits);
+        }
+
+        /// <summary>Where a row's record lies.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly int Place(int row) => (((row - RowOffset) & (Ranks - 1)) * RankPitch) + Own(row);
+
+        /// <summary>The group's row in a slot of a warp.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly int Row(int rowWarp, int slot) => RowOffset + Rank + (((slot << RowBits) + rowWarp) << RankBits);
+    }
+
+    /// <summary>What a thread has of a column that was received.</summary>
+    private struct Received
+    {
+        /// <summary>Squares of the components below the reflector's first.</summary>
+        public float Tail;
+
+        /// <summary>The diagonal element, of the thread whose row it is.</summary>
+        public float Corner;
+    }
+
+    // Records for the first column, and such as are not for the second one; nobody sends before everybody has them.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void FillInboxes(ClusterMemoryOfGroup memory, ClusterPlan plan, ArrayView<float> matrix)
+    {
+        for (int i = Group.IdxX; i < ClusterInbox; i += Group.DimX)
+        {
+            memory.Inbox(plan.Start)[i] = Record(0.0f, 0.0f, plan.Start);
+            memory.Inbox(plan.Start + 1)[i] = Record(0.0f, 0.0f, plan.Start + 3);
+        }
+
+        Group.Barrier(); // all are there, which the rows now replace
+        for (int j = plan.Start + Group.IdxX; j < ClusterColumns; j += Group.DimX)
+        {
+            memory.Inbox(plan.Start)[plan.Place(j)] = Record(0.0f, matrix[j - plan.Start], plan.Start);
+        }
+    }
+
+    // The thread's components of u and w, and its share of the tail.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Received ReceiveColumn(ClusterMemoryOfGroup memory, ClusterPlan plan, ArrayView<float> u, ArrayView<float> v, float head, float beta, int k)
+    {
+        ArrayView<long> inbox = memory.Inbox(k);
+        int corner = plan.Place(k);
+        int low = plan.Low.Row >= k ? plan.Low.Place : corner; // finished rows have no record
+        int high = plan.High.Row >= k ? plan.High.Place : corner;
+        int dots = DotPlaces + (plan.Lane & (plan.Ranks - 1));
+        Records records = PeekCluster(inbox, low, high, corner, dots);
+        while (!IsComplete(records, k))
+        {
+            RelaxedMemory.Pause();
+            records = PeekCluster(inbox, low, high, corner, dots);
+        }
+
+        float half = 0.5f * beta * GroupSum.Warp(plan.Lane < plan.Ranks ? ProductOf(records.Record3) : 0.0f);
+        float wk = ProductOf(records.Record2) - (half * head);
+        Received received = default;
+        received.Tail = TakeComponent(memory, plan.Low, u, v, records.Record0, half, head, wk, k);
+        received.Tail += TakeComponent(memory, plan.High, u, v, records.Record1, half, head, wk, k);
+        received.Corner = ElementOf(records.Record2) - (2.0f * head * wk);
+        return received;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Records PeekCluster(ArrayView<long> inbox, int place0, int place1, int place2, int place3)
+    {
+        Records records = default;
+        records.Record0 = ClusterMemory.Load(ref inbox[place0]);
+        records.Record1 = ClusterMemory.Load(ref inbox[place1]);
+        records.Record2 = ClusterMemory.Load(ref inbox[place2]);
+        records.Record3 = ClusterMemory.Load(ref inbox[place3]);
+        return records;
+    }
+
+    // One component; returns its square if it is below the reflector's first. That of row k is 0 from now on, and that of row k - 1, which was the last
+    // reflector's first, in this turn's vector too.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float TakeComponent(
+        ClusterMemoryOfGroup memory, ClusterComponent component, ArrayView<float> u, ArrayView<float> v, long record, float half, float head, float wk, int k)
+    {
+        int row = component.Row;
+        float square = 0.0f;
+        if (row >= k - 1 && row >= 0)
+        {
+            float vj = v[row];
+            float wj = ProductOf(record) - (half * vj);
+            float uj = row <= k ? 0.0f : ElementOf(record) - (vj * wk) - (wj * head);
+            u[row] = uj;
+            memory.W()[row] = wj;
+            if (component.Own >= 0)
+            {
+                memory.OwnU(k)[component.Own] = uj;
+                memory.OwnW()[component.Own] = wj;
+            }
+
+            square = row >= k + 2 ? uj * uj : 0.0f;
+        }
+
+        return square;
+    }
+
+    // Records of the group's rows below row k for column k + 1, and of its part of dot: a warp sends to a group, its lanes have a row each.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SendColumn(LargeEigenArguments p, ClusterMemoryOfGroup memory, ClusterPlan plan, float beta, int k)
+    {
+        ArrayView<long> inbox = memory.Inbox(k + 1);
+        long dot = Record(beta * SumOfWarps(memory.Dots), 0.0f, k + 1);
+        for (int target = plan.Warp; target < plan.Ranks; target += Group.DimX / Gpu.WarpSize)
+        {
+            SendRow(p, memory, inbox, plan, plan.SentRow0, plan.Lane, target, beta, k);
+            SendRow(p, memory, inbox, plan, plan.SentRow1, plan.Lane + Gpu.WarpSize, target, beta, k);
+            if (plan.Lane == 0)
+            {
+                ClusterMemory.Store(ref p.Records[0], ref inbox[DotPlaces + plan.Rank], target, dot);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SendRow(
+        LargeEigenArguments p, ClusterMemoryOfGroup memory, ArrayView<long> inbox, ClusterPlan plan, int row, int own, int target, float beta, int k)
+    {
+        if (row > k)
+        {
+            long record = Record(beta * Total(memory.Parts.Cast<Float4>()[own]), memory.Elements[own], k + 1);
+            ClusterMemory.Store(ref p.Records[0], ref inbox[(plan.Rank * RankPitch) + own], target, record);
+        }
+    }
+}
