@@ -19,9 +19,17 @@ internal static partial class CudaKernels
         EntryPointDescription description = EntryPointDescription.FromExplicitlyGroupedKernel(method);
         KernelSpecialization specialization = Specialize(method, threads);
         string key = PtxCache.KeyOf(method, threads, $"{backend.Architecture} {backend.InstructionSet}");
-        string ptx = cache.Get(key, () => Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly));
+        string ptx = cache.Get(key, () => Translate(backend, description, specialization));
         bool isDynamic = ptx.Contains(".extern .shared", StringComparison.Ordinal);
         return New(backend.Context, new EntryPoint(description, new SharedMemorySpecification(0, isDynamic), specialization), null, ptx);
+    }
+
+    // In a context of its own: the text does not depend on kernels before, and several kernels can be translated at the same time.
+    private static string Translate(PTXBackend backend, EntryPointDescription description, KernelSpecialization specialization)
+    {
+        using Context context = Context.Create(Gpu.Configure);
+        using PTXBackend own = new(context, backend.Architecture, backend.InstructionSet, nvvmAPI: null!);
+        return Retarget(((PTXCompiledKernel)own.Compile(description, specialization)).PTXAssembly);
     }
 
     /// <summary>The group size, and groups that fit a multiprocessor: promises to the assembler, which fits the registers to them.</summary>
