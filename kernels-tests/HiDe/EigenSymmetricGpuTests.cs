@@ -12,11 +12,13 @@ internal sealed class EigenSymmetricGpuTests
     private Gpu _gpu = null!;
     private Gpu _chip = null!;
     private Gpu _cluster = null!;
+    private Gpu _wide = null!;
 
     [OneTimeSetUp]
     public void Open()
     {
         _gpu = TestGpu.Open(warps: 2);
+        _wide = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 16);
         _chip = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 2);
         _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 4, multiprocessors: 2, mostOfCluster: 2);
     }
@@ -26,6 +28,7 @@ internal sealed class EigenSymmetricGpuTests
     {
         _gpu.Dispose();
         _chip.Dispose();
+        _wide.Dispose();
         _cluster.Dispose();
     }
 
@@ -42,6 +45,17 @@ internal sealed class EigenSymmetricGpuTests
         yield return new TestCaseData(9, Random(3, 12, 1.0f).Chunk(12).SelectMany(row => Enumerable.Repeat(row, 3)).SelectMany(row => row).ToArray()).SetArgDisplayNames("three rows, three times each");
         yield return new TestCaseData(6, Enumerable.Range(0, 6).SelectMany(i => new[] { (float)i, 2.0f * i }).ToArray()).SetArgDisplayNames("rank 1");
     }
+
+    // Sizes that begin in each block of 32, and end within and with one; and columns without a reflector.
+    private static IEnumerable<TestCaseData> RegisterBatches()
+    {
+        int[] sizes = TestGpu.IsReal || TestLength.IsLong ? [1, 2, 3, 6, 31, 32, 33, 64, 65, 96, 97, 127, 128] : [1, 6, 100];
+        return sizes.Select(n => new TestCaseData(n, Random(n, n + 7, 1.0f)).SetArgDisplayNames($"random {n} x {n + 7}"))
+            .Concat(Batches().Where(each => each.ArgDisplayNames![0] is "equal rows" or "rank 1"));
+    }
+
+    [TestCaseSource(nameof(RegisterBatches))]
+    public void Decomposes_the_centred_gram_in_registers(int n, float[] rows) => Check(_wide, n, rows, EigenSymmetricGpu.MaxSize);
 
     [TestCaseSource(nameof(Batches))]
     public void Decomposes_the_centred_gram_in_one_group(int n, float[] rows) => Check(_gpu, n, rows, EigenSymmetricGpu.MaxSize);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps 1 and 2: A = H K H / trace in shared memory, and Householder's reduction to tridiagonal form with one barrier a column. A warp owns
-// rows; lane l has columns 4 l to 4 l + 3 of them, and of the vectors that all rows need, and from 128 on four more.
+// Steps 1 and 2: A = H K H / trace in shared memory, and Householder's reduction to tridiagonal form with one barrier a column, in shared
+// memory where registers do not hold the matrix (EigenSymmetric.Gpu.RegisterReduction.cs): n > 128, or few warps. A warp owns rows; lane l has columns 4 l to 4 l + 3 of them, and of the vectors that all rows need, and from 128 on four more.
 // Column k   every warp for itself: w of the reflector before from its product p, the updated column k, its reflector u. Then for the rows
 //            that it owns, in one pass over them: update A -= v w^T + w v^T, and p = beta A u. What a warp hands to the others (u, p)
 //            lies in two buffers that take turns; row k takes its reflector one column later, when everybody has read it.

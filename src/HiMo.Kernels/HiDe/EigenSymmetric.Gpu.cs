@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.  K' = H K H,  K' = W diag(lambda) W^T
 // Shapes     K: n x n a group, n from 1 to 176 (beyond: EigenSymmetric.Gpu.Large.cs); lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
-// Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in shared memory (EigenSymmetric.Gpu.Reduction.cs)   3 eigenvalues
-//            by counts   4 solutions of the tridiagonal equations from both ends, a thread each (TridiagonalEigen.Gpu.cs)   5 their
-//            join, and back through the reflectors (EigenSymmetric.Gpu.BackTransformation.cs)   6 rank m by prefix sum, beside step 4
+// Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in registers up to n = 128 (EigenSymmetric.Gpu.RegisterReduction.cs),
+//            else in shared memory (EigenSymmetric.Gpu.Reduction.cs)   3 eigenvalues by counts   4 solutions of the tridiagonal equations
+//            from both ends, a thread each (TridiagonalEigen.Gpu.cs)   5 their join, and back through the reflectors
+//            (EigenSymmetric.Gpu.BackTransformation.cs)   6 rank m by prefix sum, beside step 4
 // Mapping    any number of warps; the matrix lies in dynamic shared memory with a row pitch of 4 modulo 32: rows begin at 16 bytes, and a
 //            column lies in 8 banks. ILGPU unrolls no loop, so what shall be under way together stands written out, in structures.
 // Precision  1, 2, 5 in float32, 3 and 4 in float64: a tridiagonal matrix with gaps above 1e-8 of its norm then gives vectors that are
@@ -124,7 +125,15 @@ internal static partial class EigenSymmetricGpu
         tridiagonal.Size = n;
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
-        Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * span), vectors.SubView((4 * pitch) + (2 * span), 2 * span), n, pitch, span);
+        if (n <= Narrow && Group.DimX > WarpsOfRows * Gpu.WarpSize)
+        {
+            TridiagonaliseInRegisters(a, d, e, beta, vectors.SubView(4 * pitch, 4 * span), n, pitch);
+        }
+        else
+        {
+            Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * span), vectors.SubView((4 * pitch) + (2 * span), 2 * span), n, pitch, span);
+        }
+
         Group.Barrier(); // d and e are there
         double norm = tridiagonal.Fill(d, e);
         Group.Barrier(); // T is there

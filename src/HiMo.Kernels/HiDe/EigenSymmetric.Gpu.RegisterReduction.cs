@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// Step 2 where n <= 128 and a group has more than eight warps: Householder's reduction to tridiagonal form of a matrix that lies in registers.
+// Mapping    component 32 b + l of a vector is with lane l, in place b of four, and in shared memory in place b of quad l. Eight warps have
+//            the rows: warp w has 32 b + 4 w + t for all b and t below 4. A ninth one has the reflectors; further ones only come to
+//            barriers. Where n <= 96 the first blocks of 32 stay empty: k and all indices of rows are shifted here by a multiple of 32.
+// Phases     until column 32 b - 1 rows and columns before block b are finished. Four phases leave them out; b is a constant in each, so
+//            what is left out costs nothing, and only in block b anything is masked.
+// Column k   its reflector is u = c + head e_{k+1} with c, the updated column behind row k + 1. The warps that have rows do not wait for
+//            head: they form q = A c and S = c . q while the ninth one forms head and beta. Behind the barrier everybody has
+//            p = beta A u = beta (q + head r), where r is row k + 1 of A, which is about to become the next column anyhow, and
+//            u . p = beta (S + 2 head q_{k+1} + head^2 r_{k+1}). One barrier a column; what is handed over takes turns in two buffers.
+// Update     A -= v w^T + w v^T needs v and w of a warp's rows in all of its lanes: lanes 4 w to 4 w + 3 have them for the others.
+// Order      lane l has its rows t in the order t XOR l / 8: where sums over lanes are folded, what a lane gives away then lies in the same
+//            registers in all of them, and needs no choice.
+// Zeros      c is 0 up to row k + 1 and past the end, v leaves out head: that changes only rows and columns that are finished and that
+//            nobody reads; later reflectors keep their norms.
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Algorithms;
+
+namespace HiMo.Kernels;
+
+internal static partial class EigenSymmetricGpu
+{
+    private const int WarpsOfRows = 8;
+
+    // Floats of a buffer: q, r, the warps' shares of S, head and beta.
+    private const int PlaceOfRow = Narrow;
+    private const int PlaceOfShares = 2 * Narrow;
+    private const int PlaceOfHead = PlaceOfShares + WarpsOfRows;
+    private const int BufferLength = PlaceOfHead + 8;
+
+    // Of what the lanes of each warp share: w, then c.
+    private const int OwnLength = 2 * Narrow;
+
+    /// <summary>A warp's rows, and a lane's components of the last column's c.</summary>
+    private struct OwnRows
+    {
+        public BlockRows T0;
+        public BlockRows T1;
+        public BlockRows T2;
+        public BlockRows T3;
+        public Float4 V;
+    }
+
+    /// <summary>Where things are.</summary>
+    private struct RegisterReduction
+    {
+        public ArrayView<float> A;
+        public ArrayView<float> D;
+        public ArrayView<float> E;
+        public ArrayView<float> Beta;
+
+        /// <summary>Two buffers of the group.</summary>
+        public ArrayView<float> Exchange;
+
+        /// <summary>A part of it belongs to each warp.</summary>
+        public ArrayView<Float4> Own;
+        public int Pitch;
+
+        /// <summary>The multiple of 32 that moves the last row into the last block.</summary>
+        public int Shift;
+
+        /// <summary>n - 1, shifted.</summary>
+        public int Last;
+    }
+
+    /// <summary>What every warp knows of a column: its c, and the update by the reflector before.</summary>
+    private struct ColumnStart
+    {
+        public Float4 V;
+        public Float4 W;
+        public Float4 Column;
+
+        /// <summary>The lane's element in the pivot's block, whether finished or not.</summary>
+        public float Element;
+        public float Diagonal;
+    }
+
+    /// <summary>Where a column finds what the one before handed over.</summary>
+    private struct ColumnWords
+    {
+        public ArrayView<Float4> Own;
+        public ArrayView<Float4> Shares;
+        public ArrayView<float> Pivot;
+    }
+
+    // d, e, and row k = the reflector of column k, I - beta v v^T, from the block of its first component on. Exchange: two buffers.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TridiagonaliseInRegisters(ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> exchange, int n, int pitch)
+    {
+        int warp = Group.IdxX / Gpu.WarpSize;
+        int lane = Group.IdxX % Gpu.WarpSize;
+        RegisterReduction p = default;
+        p.A = a;
+        p.D = d;
+        p.E = e;
+        p.Beta = beta;
+        p.Exchange = exchange;
+        p.Own = a.SubView(n * pitch, OwnLength).Cast<Float4>();
+        p.Pitch = pitch;
+        p.Shift = (Narrow - n) / Gpu.WarpSize * Gpu.WarpSize;
+        p.Last = p.Shift + n - 1;
+        Group.Barrier(); // the matrix is there
+        for (int i = Group.IdxX; i < BufferLength; i += Group.DimX)
+        {
+            int j = i - PlaceOfRow;
+            int column = ((j & 3) * Gpu.WarpSize) + (j >> 2) - p.Shift;
+            exchange[i] = j >= 0 && j < Narrow && column >= 0 && column < n ? a[column] : 0.0f;
+        }
+
+        if (warp < WarpsOfRows)
+        {
+            OwnRows rows = default;
+            p.Own[Gpu.WarpSize + (4 * warp) + (lane & 3)] = default;
+            ILGPU.Warp.Barrier(); // v before the first column is there
+            rows.T0 = FromShared(p, (4 * warp) + Order(0, lane), lane);
+            rows.T1 = FromShared(p, (4 * warp) + Order(1, lane), lane);
+            rows.T2 = FromShared(p, (4 * warp) + Order(2, lane), lane);
+            rows.T3 = FromShared(p, (4 * warp) + Order(3, lane), lane);
+            rows = RowsOfPhase(p, rows, warp, lane, 0);
+            rows = RowsOfPhase(p, rows, warp, lane, 1);
+            rows = RowsOfPhase(p, rows, warp, lane, 2);
+            _ = RowsOfPhase(p, rows, warp, lane, 3);
+        }
+        else if (warp == WarpsOfRows)
+        {
+            Float4 v = ReflectorsOfPhase(p, default, lane, 0);
+            v = ReflectorsOfPhase(p, v, lane, 1);
+            v = ReflectorsOfPhase(p, v, lane, 2);
+            _ = ReflectorsOfPhase(p, v, lane, 3);
+        }
+        else
+        {
+            for (int k = p.Shift; k < p.Last; k++)
+            {
+                Group.Barrier(); // as the warps that have rows
+            }
+        }
+
+        Group.Barrier(); // the last row is there
+        if (Group.IdxX == 0)
+        {
+            d[n - 1] = exchange[((p.Last & 1) * BufferLength) + PlaceOfRow + Place(p.Last)];
+        }
+    }
+
+    // The columns whose pivot k + 1 lies in block `first`, which is a constant once this is inlined; by a warp that has rows.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static OwnRows RowsOfPhase(RegisterReduction p, OwnRows rows, int warp, int lane, int first)
+    {
+        ArrayView<Float4> place = p.Own.SubView(lane, Gpu.WarpSize + 1);
+        ArrayView<Float4> own0 = p.Own.SubView((4 * warp) + Order(0, lane), Gpu.WarpSize + 1);
+        ArrayView<Float4> own1 = p.Own.SubView((4 * warp) + Order(1, lane), Gpu.WarpSize + 1);
+        ArrayView<Float4> own2 = p.Own.SubView((4 * warp) + Order(2, lane), Gpu.WarpSize + 1);
+        ArrayView<Float4> own3 = p.Own.SubView((4 * warp) + Order(3, lane), Gpu.WarpSize + 1);
+        int end = XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, p.Last);
+        for (int k = XMath.Max((Gpu.WarpSize * first) - 1, p.Shift); k < end; k++)
+        {
+            ColumnWords words = WordsOf(p, k, lane);
+            ArrayView<float> target = p.Exchange.SubView((1 - (k & 1)) * BufferLength, BufferLength);
+            Float4 v0 = own0[Gpu.WarpSize]; // c of the column before
+            Float4 v1 = own1[Gpu.WarpSize];
+            Float4 v2 = own2[Gpu.WarpSize];
+            Float4 v3 = own3[Gpu.WarpSize];
+            Group.Barrier(); // q, r, S and the reflector are there, and v is read
+            ColumnStart start = StartColumn(words, rows.V, k, lane, first);
+            if (lane >> 2 == warp)
+            {
+                place[0] = start.W;
+                place[Gpu.WarpSize] = start.Column;
+            }
+
+            rows.T2 = Minus(rows.T2, v2, start.W, first);
+            rows.T0 = Minus(rows.T0, v0, start.W, first);
+            rows.T3 = Minus(rows.T3, v3, start.W, first);
+            rows.T1 = Minus(rows.T1, v1, start.W, first);
+            ILGPU.Warp.Barrier(); // w and c of the warp's rows are there
+            RowProducts p2 = Pass(rows.T2, start, own2, first);
+            RowProducts p0 = Pass(rows.T0, start, own0, first);
+            RowProducts p3 = Pass(rows.T3, start, own3, first);
+            RowProducts p1 = Pass(rows.T1, start, own1, first);
+            Folded folded = Fold(p0.Sums, p1.Sums, p2.Sums, p3.Sums, p0.Share + p1.Share + (p2.Share + p3.Share), lane, first);
+            if ((lane & 1) == 0)
+            {
+                target[(16 * warp) + (lane >> 1)] = folded.Product;
+            }
+
+            if (lane == 0)
+            {
+                target[PlaceOfShares + warp] = folded.Share;
+            }
+
+            int pivot = k + 1 - (Gpu.WarpSize * first);
+            if (pivot >> 2 == warp)
+            {
+                int t = Order(pivot & 3, lane);
+                Float4 lower = t == 0 ? Block(p0.Rows, first) : Block(p1.Rows, first);
+                Float4 upper = t == 2 ? Block(p2.Rows, first) : Block(p3.Rows, first);
+                target.Cast<Float4>()[(PlaceOfRow / 4) + lane] = t < 2 ? lower : upper;
+            }
+
+            rows.T0 = p0.Rows;
+            rows.T1 = p1.Rows;
+            rows.T2 = p2.Rows;
+            rows.T3 = p3.Rows;
+            rows.V = start.Column;
+        }
+
+        return rows;
+    }
+
+    // The same columns, by the warp that has the reflectors.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 ReflectorsOfPhase(RegisterReduction p, Float4 v, int lane, int first)
+    {
+        int end = XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, p.Last);
+        for (int k = XMath.Max((Gpu.WarpSize * first) - 1, p.Shift); k < end; k++)
+        {
+            ColumnWords words = WordsOf(p, k, lane);
+            Group.Barrier(); // as the warps that have rows
+            ColumnStart start = StartColumn(words, v, k, lane, first);
+            v = start.Column;
+            int pivot = k + 1 - (Gpu.WarpSize * first);
+            float tail = GroupSum.Warp(Dot(v, v, first));
+            float element = ILGPU.Warp.Shuffle(start.Element, pivot);
+            bool isNeeded = tail > LeastTail;
+            float norm = XMath.Sqrt((element * element) + tail);
+            float opposite = element > 0.0f ? -norm : norm;
+            float alpha = isNeeded ? opposite : element;
+            float head = element - alpha;
+            float factor = isNeeded ? 2.0f * XMath.Rcp((head * head) + tail) : 0.0f; // of what u is, not what it should be: a reflector whatever alpha's error
+            int row = k - p.Shift;
+            if (lane == 0)
+            {
+                ArrayView<float> target = p.Exchange.SubView(((1 - (k & 1)) * BufferLength) + PlaceOfHead, 2);
+                target[0] = head;
+                target[1] = factor;
+                p.D[row] = start.Diagonal;
+                p.E[row] = alpha;
+                p.Beta[row] = factor;
+            }
+
+            ArrayView<float> u = p.A.SubView((row * p.Pitch) + lane + (Gpu.WarpSize * first) - p.Shift, Narrow - (Gpu.WarpSize * first) - lane);
+            u[0] = lane == pivot ? head : Component(v, first);
+            if (first <= 0)
+            {
+                u[32] = v.Y;
+            }
+
+            if (first <= 1)
+            {
+                u[64 - (Gpu.WarpSize * first)] = v.Z;
+            }
+
+            if (first <= 2)
+            {
+                u[96 - (Gpu.WarpSize * first)] = v.W;
+            }
+        }
+
+        return v;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ColumnWords WordsOf(RegisterReduction p, int k, int lane)
+    {
+        ArrayView<float> buffer = p.Exchange.SubView((k & 1) * BufferLength, BufferLength);
+        ColumnWords words = default;
+        words.Own = buffer.Cast<Float4>().SubView(lane, Gpu.WarpSize + 1);
+        words.Shares = buffer.SubView(PlaceOfShares, WarpsOfRows + 4).Cast<Float4>();
+        words.Pivot = buffer.SubView(Place(k), PlaceOfRow + 1);
+        return words;
+    }
+
+    // w of the reflector before, and the updated column k; every warp has the same bits.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ColumnStart StartColumn(ColumnWords words, Float4 v, int k, int lane, int first)
+    {
+        Float4 q = words.Own[0];
+        Float4 r = words.Own[PlaceOfRow / 4];
+        Float4 shares = words.Shares[0];
+        Float4 more = words.Shares[1];
+        float head = words.Shares[2].X;
+        float factor = words.Shares[2].Y;
+        float qk = words.Pivot[0];
+        float rk = words.Pivot[PlaceOfRow];
+        float across = head * rk;
+        float product = Total(shares) + Total(more) + (head * (qk + (qk + across)));
+        float half = 0.5f * factor * (factor * product);
+        float wk = (factor * (qk + across)) - (half * head);
+        Float4 w = Add(Scaled(factor, Add(q, head, r)), -half, v);
+        Float4 column = Add(Add(r, -head, w), -wk, v);
+        ColumnStart start = default;
+        start.V = v;
+        start.W = w;
+        start.Element = Component(column, first);
+        start.Diagonal = rk - (2.0f * head * wk);
+        bool isBehind = lane > k + 1 - (Gpu.WarpSize * first);
+        start.Column.X = first == 0 && isBehind ? column.X : 0.0f;
+        start.Column.Y = first < 1 || (first == 1 && isBehind) ? column.Y : 0.0f;
+        start.Column.Z = first < 2 || (first == 2 && isBehind) ? column.Z : 0.0f;
+        start.Column.W = first < 3 || isBehind ? column.W : 0.0f;
+        return start;
+    }
+
+    // Where component j of a vector lies in shared memory.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Place(int j) => ((j & 31) * 4) + (j >> 5);
+}
