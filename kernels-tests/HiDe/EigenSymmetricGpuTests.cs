@@ -51,7 +51,7 @@ internal sealed class EigenSymmetricGpuTests
     {
         int[] sizes = TestGpu.IsReal || TestLength.IsLong ? [1, 2, 3, 6, 31, 32, 33, 64, 65, 96, 97, 127, 128] : [1, 6, 100];
         return sizes.Select(n => new TestCaseData(n, Random(n, n + 7, 1.0f)).SetArgDisplayNames($"random {n} x {n + 7}"))
-            .Concat(Batches().Where(each => each.ArgDisplayNames![0] is "equal rows" or "rank 1"));
+            .Concat(Batches().Where(each => each.Arguments[0] is 6 or 8));
     }
 
     [TestCaseSource(nameof(RegisterBatches))]
