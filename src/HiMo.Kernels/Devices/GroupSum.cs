@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 using System.Runtime.CompilerServices;
 using ILGPU;
-using ILGPU.IR.Intrinsics;
 
 namespace HiMo.Kernels;
 
 /// <summary>Sums over a warp and over a group, in an order that depends on the number of threads only.</summary>
 internal static class GroupSum
 {
-    /// <summary>Whether warps of a group may come to sums at different times, or some not at all; a constant on every device.</summary>
-    public static bool WarpsMayPart
-    {
-        [IntrinsicImplementation]
-        get => true;
-    }
-
     /// <summary>Words of shared memory that <see cref="All"/> needs: one a warp, for groups of up to 1,024 threads.</summary>
     public const int ScratchLength = 32;
 

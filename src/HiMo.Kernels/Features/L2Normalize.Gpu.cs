@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of two matrices scaled to unit length, y = x / max(|x|, 1e-12).        HiMo-CLIP (arXiv:2511.06653), features before HiDe
 // Shapes     x, y: 2 x N x d, the second matrix after the first; inverseNorm: 2 N, 0 where a row is at the clamp: its gradient is 0.
-// Mapping    a warp a row, four loads of a lane at a time; two passes over the row, the second from cache.
+// Mapping    a warp a row, eight loads of a lane at a time; two passes over the row, the second from cache.
 // Precision  float64 until the unit row is rounded, as on the CPU: no square overflows or vanishes, and HiDe's eigenvalues begin with one rounding.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -82,28 +82,27 @@ internal static class L2NormalizeGpu
         long target = (long)row * p.Columns;
         BatchView<float> rows = isImage ? p.Images : p.Texts;
         double sum = 0.0;
-        for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
+        for (int k = lane; k < p.Columns; k += 8 * Gpu.WarpSize)
         {
             Float4 values = Four(rows, start, k, p.Columns);
-            sum += (((double)values.X * values.X) + ((double)values.Y * values.Y)) + (((double)values.Z * values.Z) + ((double)values.W * values.W));
+            Float4 others = Four(rows, start, k + (4 * Gpu.WarpSize), p.Columns);
+            sum += Square(values) + Square(others);
         }
 
         double norm = XMath.Sqrt(GroupSum.Warp(sum));
         bool isClamped = norm <= MinNorm;
-        double divisor = isClamped ? MinNorm : norm;
-        for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
+        double factor = 1.0 / (isClamped ? MinNorm : norm); // a division for each element would take longer than its load
+        for (int k = lane; k < p.Columns; k += 8 * Gpu.WarpSize)
         {
             Float4 values = Four(rows, start, k, p.Columns);
-            values.X = Scaled(values.X, divisor);
-            values.Y = Scaled(values.Y, divisor);
-            values.Z = Scaled(values.Z, divisor);
-            values.W = Scaled(values.W, divisor);
-            Put(p.Unit, target, k, p.Columns, values);
+            Float4 others = Four(rows, start, k + (4 * Gpu.WarpSize), p.Columns);
+            Put(p.Unit, target, k, p.Columns, Scaled(values, factor));
+            Put(p.Unit, target, k + (4 * Gpu.WarpSize), p.Columns, Scaled(others, factor));
         }
 
         if (lane == 0)
         {
-            p.InverseNorm[row] = isClamped ? 0.0f : (float)(1.0 / norm);
+            p.InverseNorm[row] = isClamped ? 0.0f : (float)factor;
         }
     }
 
@@ -149,7 +148,18 @@ internal static class L2NormalizeGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Scaled(double value, double divisor) => (float)(value / divisor);
+    private static double Square(Float4 values) =>
+        (((double)values.X * values.X) + ((double)values.Y * values.Y)) + (((double)values.Z * values.Z) + ((double)values.W * values.W));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Scaled(Float4 values, double factor)
+    {
+        values.X = (float)(values.X * factor);
+        values.Y = (float)(values.Y * factor);
+        values.Z = (float)(values.Z * factor);
+        values.W = (float)(values.W * factor);
+        return values;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Across(float gradient, float unit, float along, double factor)
@@ -163,10 +173,11 @@ internal static class L2NormalizeGpu
     private static Float4 Four(BatchView<float> data, long start, int first, int count)
     {
         Float4 values = default;
-        values.X = data[start + first];
+        values.X = data[start + XMath.Min(first, count - 1)];
         values.Y = data[start + XMath.Min(first + Gpu.WarpSize, count - 1)];
         values.Z = data[start + XMath.Min(first + (2 * Gpu.WarpSize), count - 1)];
         values.W = data[start + XMath.Min(first + (3 * Gpu.WarpSize), count - 1)];
+        values.X = first < count ? values.X : 0.0f;
         values.Y = first + Gpu.WarpSize < count ? values.Y : 0.0f;
         values.Z = first + (2 * Gpu.WarpSize) < count ? values.Z : 0.0f;
         values.W = first + (3 * Gpu.WarpSize) < count ? values.W : 0.0f;
@@ -176,7 +187,7 @@ internal static class L2NormalizeGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Put(BatchView<float> data, long start, int first, int count, Float4 values)
     {
-        data[start + first] = values.X;
+        Put(data, start, first, count, values.X);
         Put(data, start, first + Gpu.WarpSize, count, values.Y);
         Put(data, start, first + (2 * Gpu.WarpSize), count, values.Z);
         Put(data, start, first + (3 * Gpu.WarpSize), count, values.W);

@@ -61,24 +61,26 @@ internal struct LogitStatistics
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Exp(float x) => Exp2.Approximate(x * Log2E);
 
-    /// <summary>D_ij of a branch as it reaches the images (the row half, and the column half with <see cref="GatherWithGrad"/>).</summary>
+    /// <summary>C_ij of a branch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float ImageShare(int branch, int row, int column, float scale) => Share(branch, row, column, scale, 1.0f, GatherWithGrad);
+    public readonly float Cosine(int branch, int row, int column) => Cosines[MatrixIndex.Of((branch * Size) + row, Size, column)];
 
-    /// <summary>D_ij of a branch as it reaches the texts (the column half, and the row half with <see cref="GatherWithGrad"/>).</summary>
+    /// <summary>
+    /// D_ij of a branch, given C_ij, as it reaches the images (the row half, and the column half with <see cref="GatherWithGrad"/>) or the texts (the
+    /// column half, and the row half with it).
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float TextShare(int branch, int row, int column, float scale) => Share(branch, row, column, scale, GatherWithGrad, 1.0f);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly float Share(int branch, int row, int column, float scale, float rowHalf, float columnHalf)
+    public readonly float Share(int branch, float cosine, int row, int column, float scale, bool isOfImages)
     {
-        float logit = Rounding.Product(scale, Cosines[((long)branch * Size * Size) + ((long)row * Size) + column]);
+        float logit = Rounding.Product(scale, cosine);
         int rows = 2 * branch * Size;
         int columns = rows + Size;
         float target = ((row == column ? 1.0f : 0.0f) * (1.0f - LabelSmoothing)) + (LabelSmoothing * InverseSize);
         float softmaxRow = Exp(logit - Largest[rows + row]) * Inverse[rows + row];
         float softmaxColumn = Exp(logit - Largest[columns + column]) * Inverse[columns + column];
         float weight = branch == 0 ? GlobalWeight : Lambda;
+        float rowHalf = isOfImages ? 1.0f : GatherWithGrad;
+        float columnHalf = isOfImages ? GatherWithGrad : 1.0f;
         return weight * 0.5f * InverseSize * ((rowHalf * (softmaxRow - target)) + (columnHalf * (softmaxColumn - target)));
     }
 }

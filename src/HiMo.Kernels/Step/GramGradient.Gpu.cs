@@ -2,6 +2,7 @@
 // The last product of the N x N form, and the step's numbers (docs of the form: TrainingStep.Gram.Gpu.cs).
 using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
@@ -18,30 +19,43 @@ internal struct FeatureLeft : IGemmOperand
     /// <summary>Sides that are reconstructed.</summary>
     public int Sides;
 
-    /// <summary>What <see cref="Select"/> was asked for.</summary>
-    public int Group;
+    /// <summary>The group's E1 and E2, which <see cref="Select"/> has chosen; the host leaves them empty.</summary>
+    public ArrayView<float> SelectedFirst;
+
+    /// <inheritdoc cref="SelectedFirst"/>
+    public ArrayView<float> SelectedSecond;
+
+    /// <summary>1: E1 is read by its columns.</summary>
+    public int IsTransposed;
+
+    /// <summary>1: E2 is not there.</summary>
+    public int HasNoSecond;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public void Select(int group) => Group = group;
+    public void Select(int group)
+    {
+        long square = (long)Size * Size;
+        long first = group == 1 ? square : 0;
+        long second = group == 0 & Sides == 2 ? square : 0;
+        SelectedFirst = First.Own.SubView(first, First.Own.Length - first);
+        SelectedSecond = Second.Own.SubView(second, Second.Own.Length - second);
+        IsTransposed = group;
+        HasNoSecond = group == 0 & Sides == 1 ? 1 : 0;
+    }
 
     /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => value;
+    public readonly float Finish(float value, int outer, int depth) => depth >= Size & HasNoSecond != 0 ? 0.0f : value;
 
     /// <inheritdoc/>
     public readonly float Load(int outer, int depth)
     {
-        bool isFirst = depth < Size;
-        int across = isFirst ? depth : depth - Size;
-        bool isTransposed = isFirst & Group == 1; // no branch around a load
-        bool isLower = isTransposed | (!isFirst & Group == 0 & Sides == 2);
-        int row = (isLower ? Size : 0) + (isTransposed ? across : outer);
-        int column = isTransposed ? outer : across;
-        BatchView<float> data = isFirst ? First : Second;
-        float value = data[MatrixIndex.Of(row, Size, column)];
-        return isFirst | Group == 1 | Sides == 2 ? value : 0.0f;
+        bool isFirst = depth < Size; // no branch around a load
+        bool isColumn = isFirst & IsTransposed != 0;
+        ArrayView<float> data = isFirst ? SelectedFirst : SelectedSecond;
+        return data[MatrixIndex.Of(outer, isColumn ? 1 : Size, isFirst ? depth : depth - Size, isColumn ? Size : 1)];
     }
 }
 
@@ -74,62 +88,24 @@ internal struct FeatureRight : IGemmOperand
     }
 }
 
-/// <summary>
-/// Takes the gradient of unit rows back through the normalisation: (g - (g . y) y) / |x|, where g . y comes from N x N matrices. The
-/// first row's group also adds up the losses.
-/// </summary>
+/// <summary>Takes the gradient of unit rows back through the normalisation: (g - (g . y) y) / |x|, where g . y comes from <see cref="GramRowsGpu.AlongKernel"/>.</summary>
 internal struct FeatureGradient : IGemmResult
 {
-    public FeatureLeft Left;
     public FeatureRight Right;
-    public LogitStatistics Logits;
-    public StepSummary Summary;
 
-    /// <summary>x x^T of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
-    public BatchView<float> Gram;
+    /// <summary>g . y of the unit queries, then of the unit keys; N each.</summary>
+    public BatchView<float> Along;
     public BatchView<float> InverseNorm;
     public BatchView<float> GradQueries;
     public BatchView<float> GradKeys;
 
     /// <inheritdoc/>
-    public readonly float Prepare(int group, int row)
-    {
-        int n = Left.Size;
-        if (group == 0 && Grid.IdxX == 0)
-        {
-            Summary.Write(Logits, row);
-        }
-
-        FeatureLeft left = Left;
-        left.Select(group);
-        double dot = 0.0;
-        bool hasSecond = group == 1 | Left.Sides == 2;
-        for (int k = 0; k < n; k += 4)
-        {
-            dot += Product(left, row, k, n, hasSecond) + Product(left, row, k + 1, n, hasSecond)
-                + (Product(left, row, k + 2, n, hasSecond) + Product(left, row, k + 3, n, hasSecond));
-        }
-
-        return (float)dot;
-    }
-
-    // One step of g . y, 0 behind the end; no branch around a load, so that four steps wait together.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly double Product(FeatureLeft left, int row, int step, int n, bool hasSecond)
-    {
-        int k = step < n ? step : n - 1;
-        double first = left.Load(row, k);
-        double second = left.Load(row, n + k);
-        double cosine = Logits.Cosines[left.Group == 0 ? MatrixIndex.Of(row, n, k) : MatrixIndex.Of(k, n, row)];
-        double gram = Gram[MatrixIndex.Of((hasSecond ? (1 - left.Group) * n : 0) + row, n, k)];
-        double product = (first * cosine) + (hasSecond ? second * gram : 0.0);
-        return step < n ? product : 0.0;
-    }
+    public readonly float Prepare(int group, int row) => Along[(group * Right.Size) + row];
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue)
     {
-        int n = Left.Size;
+        int n = Right.Size;
         float unit = Right.Unit[((long)((group * n) + row) * Right.Columns) + column];
         float inverse = InverseNorm[(group * n) + row];
         float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * unit)) * inverse;
@@ -161,36 +137,27 @@ internal struct StepSummary
     /// <summary>Explained variance and relative gap as the eigensystem leaves them.</summary>
     public BatchView<float> Rank;
 
-    /// <summary>
-    /// Adds up the rows' losses in float64. Called for every row by a thread of its own; those of the first warp share the work where there are enough.
-    /// </summary>
-    public readonly void Write(LogitStatistics logits, int row)
+    /// <summary>Adds up the rows' losses in float64; all lanes of one warp call it.</summary>
+    public readonly void Write(LogitStatistics logits, int lane)
     {
         int n = logits.Size;
-        int threads = GroupSum.WarpsMayPart && n >= Gpu.WarpSize ? Gpu.WarpSize : 1;
-        if (row >= threads)
-        {
-            return; // a whole warp leaves
-        }
-
         double global = 0.0;
         double component = 0.0;
         double gradScale = 0.0;
-        for (int i = row; i < 2 * n; i += threads)
+        for (int i = lane; i < 2 * n; i += 2 * Gpu.WarpSize)
         {
-            global += logits.Loss[i];
-            component += logits.Loss[(2 * n) + i];
-            gradScale += ((double)logits.GlobalWeight * logits.GradScale[i]) + ((double)logits.Lambda * logits.GradScale[(2 * n) + i]);
+            int next = XMath.Min(i + Gpu.WarpSize, (2 * n) - 1);
+            double weight = i + Gpu.WarpSize < 2 * n ? 1.0 : 0.0; // no branch around a load, so that both wait together
+            global += logits.Loss[i] + (weight * logits.Loss[next]);
+            component += logits.Loss[(2 * n) + i] + (weight * logits.Loss[(2 * n) + next]);
+            gradScale += ((double)logits.GlobalWeight * (logits.GradScale[i] + (weight * logits.GradScale[next])))
+                + ((double)logits.Lambda * (logits.GradScale[(2 * n) + i] + (weight * logits.GradScale[(2 * n) + next])));
         }
 
-        if (threads > 1)
-        {
-            global = GroupSum.Warp(global);
-            component = GroupSum.Warp(component);
-            gradScale = GroupSum.Warp(gradScale);
-        }
-
-        if (row == 0)
+        global = GroupSum.Warp(global);
+        component = GroupSum.Warp(component);
+        gradScale = GroupSum.Warp(gradScale);
+        if (lane == 0)
         {
             double half = 0.5 / n;
             Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));

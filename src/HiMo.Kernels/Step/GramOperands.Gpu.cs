@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operands and results of the step's own products in the N x N form (docs of the form: TrainingStep.Gram.Gpu.cs).
 using System.Runtime.CompilerServices;
+using ILGPU;
 
 namespace HiMo.Kernels;
 
@@ -21,29 +22,34 @@ internal struct GramLeft : IGemmOperand
     /// <summary>Number of the product; the group is added to it.</summary>
     public int Product;
 
+    /// <summary>The product's rows, which <see cref="Select"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public void Select(int group) => Product += group;
+    public void Select(int group) => SelectSide(group, 1);
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Row(Side(1), outer, depth);
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, Columns, depth)];
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth)
     {
-        float first = Row((Product - 1) & (Sides - 1), 0, depth);
+        float first = Selected[depth];
         return Product > 0 & Product <= Sides ? value - first : value;
     }
 
-    /// <summary>The product's side, given that of the first one.</summary>
+    /// <summary>Chooses the keys (side 0) or queries (side 1), given the side of the first product.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly int Side(int first) => Product == 0 ? first : (Product - 1) & (Sides - 1); // 1 or 2 sides
-
-    /// <summary>An element of the keys (side 0) or queries (side 1).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Row(int side, int row, int column) => Unit[MatrixIndex.Of(((1 - side) * Size) + row, Columns, column)];
+    public void SelectSide(int group, int first)
+    {
+        Product += group;
+        int side = Product == 0 ? first : (Product - 1) & (Sides - 1); // 1 or 2 sides
+        long start = (1L - side) * Size * Columns;
+        Selected = Unit.Own.SubView(start, Unit.Own.Length - start);
+    }
 }
 
 /// <summary>Second operands of the Gram products: k, then the same as the first.</summary>
@@ -55,10 +61,10 @@ internal struct GramRight : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public void Select(int group) => Left.Select(group);
+    public void Select(int group) => Left.SelectSide(group, 0);
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Left.Row(Left.Side(0), outer, depth);
+    public readonly float Load(int outer, int depth) => Left.Load(outer, depth);
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => Left.Finish(value, outer, depth);
@@ -129,6 +135,15 @@ internal struct ReconstructedSide
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float RowScale(int row) => !Scale.IsEmpty ? Scale[row] : 1.0f;
 
+    /// <summary>r_i without a branch around the load: where there is no r, it falls on another array of N or more.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float RowScale(int row, BatchView<float> other)
+    {
+        ArrayView<float> data = Scale.IsEmpty ? other.Own : Scale.Own;
+        float value = data[row];
+        return Scale.IsEmpty ? 1.0f : value;
+    }
+
     /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[MatrixIndex.Of(row, Size, column)];
@@ -166,24 +181,36 @@ internal struct CombineLeft : IGemmOperand
     /// <summary>What <see cref="Select"/> was asked for.</summary>
     public int Group;
 
+    /// <summary>s, which <see cref="Select"/> finds.</summary>
+    public float Scale;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public void Select(int group) => Group = group;
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => value;
-
-    /// <inheritdoc/>
-    public readonly float Load(int outer, int depth)
+    public void Select(int group)
     {
-        int row = Group == 2 ? depth : outer;
-        int column = Group == 2 ? outer : depth;
-        float scale = Logits.Scale;
-        float share = Group is 0 or 3 ? Logits.ImageShare(1, row, column, scale) : Logits.TextShare(1, row, column, scale);
-        return Queries.RowScale(row) * Keys.RowScale(column) * share;
+        Group = group;
+        Scale = Logits.Scale;
     }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Logits.Cosine(1, Row(outer, depth), Column(outer, depth));
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth)
+    {
+        int row = Row(outer, depth);
+        int column = Column(outer, depth);
+        float share = Logits.Share(1, value, row, column, Scale, isOfImages: Group == 0 | Group == 3);
+        return Queries.RowScale(row, Logits.Largest) * Keys.RowScale(column, Logits.Largest) * share;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly int Row(int outer, int depth) => Group == 2 ? depth : outer;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly int Column(int outer, int depth) => Group == 2 ? outer : depth;
 }
 
 /// <summary>Second operands: M of the keys; what takes a gradient back to them; M_q A; (A M_k)^T.</summary>
@@ -197,27 +224,35 @@ internal struct CombineRight : IGemmOperand
     /// <summary>A from the right by the keys' M.</summary>
     public BatchView<float> FromRight;
 
-    /// <summary>What <see cref="Select"/> was asked for.</summary>
-    public int Group;
+    /// <summary>What <see cref="Select"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
+    /// <summary>Elements from one outer index to the next, of what was chosen.</summary>
+    public int OuterStride;
+
+    /// <summary>Elements from one depth index to the next.</summary>
+    public int DepthStride;
+
+    /// <summary>1: every element is 1 / N.</summary>
+    public int IsMean;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public void Select(int group) => Group = group;
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => value;
-
-    /// <inheritdoc/>
-    public readonly float Load(int outer, int depth)
+    public void Select(int group)
     {
-        bool isTransposed = Group == 3;
-        long index = MatrixIndex.Of(isTransposed ? outer : depth, Keys.Size, isTransposed ? depth : outer);
-        BatchView<float> data = Group < 2 ? Keys.Reconstruction : Group == 2 ? FromLeft : FromRight;
-        float value = data[index];
-        return Group == 1 & Keys.IsStopped != 0 ? 1.0f / Keys.Size : value;
+        Selected = group < 2 ? Keys.Reconstruction.Own : group == 2 ? FromLeft.Own : FromRight.Own;
+        OuterStride = group == 3 ? Keys.Size : 1;
+        DepthStride = group == 3 ? 1 : Keys.Size;
+        IsMean = group == 1 & Keys.IsStopped != 0 ? 1 : 0;
     }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, OuterStride, depth, DepthStride)];
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => IsMean != 0 ? 1.0f / Keys.Size : value;
 }
 
 /// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s (product - g M x x^T) for both T.</summary>
@@ -257,7 +292,7 @@ internal struct CombineResult : IGemmResult
         }
         else
         {
-            Data[index] = rowValue * (value + (group == 0 ? Logits.ImageShare(0, row, column, rowValue) : Logits.TextShare(0, row, column, rowValue)));
+            Data[index] = rowValue * (value + Logits.Share(0, Logits.Cosine(0, row, column), row, column, rowValue, isOfImages: group == 0));
         }
     }
 }

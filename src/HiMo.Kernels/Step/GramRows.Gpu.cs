@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lengths of reconstructed rows in the N x N form, and their share of the gradient.
+// Lengths of reconstructed rows in the N x N form, their share of the gradient, and what a row's gradient has along the row itself.
 //            r_j = 1 / |u'_j|,  |u'_j|^2 = (M x x^T M)_jj,      g_j = r_j^2 sum_i D_ij C_ij, C the scaled cosines
-// Mapping    a warp a row of a side.  Precision  sums over a warp, lengths in float64.
+//            g . y = sum_k E1_ik A_ik + sum_k E2_ik (y y^T)_ik for a unit query y; a unit key's likewise, with columns of E1 and A
+// Mapping    a warp a row of a side; one more adds up the losses.  Precision  sums over a warp, lengths and g . y in float64.
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
 
@@ -15,6 +17,20 @@ internal struct GramRowsArguments
 
     /// <summary>1: the side is the keys, whose rows are the logits' columns.</summary>
     public int IsKeys;
+}
+
+/// <summary>Arguments of <see cref="GramRowsGpu.AlongKernel"/>.</summary>
+internal struct GramAlongArguments
+{
+    public FeatureLeft Left;
+    public LogitStatistics Logits;
+    public StepSummary Summary;
+
+    /// <summary>x x^T of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
+    public BatchView<float> Gram;
+
+    /// <summary>Receives g . y of the unit queries, then of the unit keys; N each.</summary>
+    public BatchView<float> Along;
 }
 
 /// <summary>Row kernels of the N x N form.</summary>
@@ -63,8 +79,8 @@ internal static class GramRowsGpu
         {
             int row = p.IsKeys != 0 ? k : own;
             int column = p.IsKeys != 0 ? own : k;
-            float share = p.IsKeys != 0 ? p.Logits.TextShare(1, row, column, scale) : p.Logits.ImageShare(1, row, column, scale);
-            sum += share * p.Logits.Cosines[((long)(n + row) * n) + column];
+            float cosine = p.Logits.Cosine(1, row, column);
+            sum += cosine * p.Logits.Share(1, cosine, row, column, scale, isOfImages: p.IsKeys == 0);
         }
 
         sum = GroupSum.Warp(sum);
@@ -72,5 +88,55 @@ internal static class GramRowsGpu
         {
             p.Side.Shrink[own] = p.Side.Scale[own] * p.Side.Scale[own] * sum;
         }
+    }
+
+    /// <summary>g . y of a row a warp; the first warp behind the 2 N rows adds up the losses.</summary>
+    public static void AlongKernel(GramAlongArguments p)
+    {
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int line = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
+        int n = p.Left.Size;
+        if (line > 2 * n)
+        {
+            return; // a whole warp leaves
+        }
+
+        if (line == 2 * n)
+        {
+            p.Summary.Write(p.Logits, lane);
+            return; // a whole warp leaves
+        }
+
+        int group = line < n ? 0 : 1;
+        FeatureLeft left = p.Left;
+        left.Select(group);
+        double sum = 0.0;
+        for (int k = lane; k < n; k += 4 * Gpu.WarpSize)
+        {
+            sum += Along(p, left, group, line, k) + Along(p, left, group, line, k + Gpu.WarpSize)
+                + (Along(p, left, group, line, k + (2 * Gpu.WarpSize)) + Along(p, left, group, line, k + (3 * Gpu.WarpSize)));
+        }
+
+        sum = GroupSum.Warp(sum);
+        if (lane == 0)
+        {
+            p.Along[line] = (float)sum;
+        }
+    }
+
+    // One step of g . y, 0 behind the end; no branch around a load, so that four steps wait together.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double Along(GramAlongArguments p, FeatureLeft left, int group, int line, int step)
+    {
+        int n = left.Size;
+        int row = line - (group * n);
+        int k = XMath.Min(step, n - 1);
+        int side = p.Left.Sides == 2 ? 1 - group : 0;
+        double first = left.Load(row, k);
+        double second = left.Finish(left.Load(row, n + k), row, n + k);
+        double cosine = p.Logits.Cosine(0, group == 0 ? row : k, group == 0 ? k : row);
+        double gram = p.Gram[MatrixIndex.Of((side * n) + row, n, k)];
+        double product = (first * cosine) + (second * gram);
+        return step < n ? product : 0.0;
     }
 }

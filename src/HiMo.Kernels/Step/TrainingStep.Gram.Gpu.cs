@@ -7,7 +7,7 @@
 //            E2 from T as in GramBasis.Gpu.cs, less s M* diag(g) M
 //            dq = E1 k + E2_q q,  dk = E1^T q + E2_k k,  then back through the normalisation
 // Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B  6 softmax statistics  7 both E1, T
-//            8 (T + T^T) W  9 Z  10 W Z  11 E2  12 gradients and loss;  stopped: 8 T W_m Lambda^-1  9 H of it  10 E2  11 gradients and loss.
+//            8 (T + T^T) W  9 Z  10 W Z  11 E2  12 g . y and loss  13 gradients;  stopped: 8 T W_m Lambda^-1  9 H of it  10 E2  11 g . y and loss  12 gradients.
 //            One more in lower precisions, four more a side with cosines, eight more for the second side; N + 6 more for N > 176. As many for any number of batches.
 // Precision  A and the last product as the settings say, everything else with the error of float32. Deterministic: every sum has one order.
 // Memory     of a batch about 15 N^2 floats, 28 for both sides, one more a side with cosines: N is at most d.
@@ -27,6 +27,7 @@ internal sealed class GramStepGpu : StepFormGpu
     private BatchView<float> _bare;             // D M_k, D M*_k before the queries' M
     private BatchView<float> _second;           // E2 of each side
     private BatchView<float> _statistics;
+    private BatchView<float> _along;            // g . y of both sides
 
     public GramStepGpu(MatrixShape shape, MoLoOptions options, GpuStepSettings settings)
         : base(shape, options, settings) =>
@@ -49,6 +50,7 @@ internal sealed class GramStepGpu : StepFormGpu
         _combined = arena.EachBatch((2 + Sides) * Square);
         _second = arena.EachBatch(Sides * Square);
         _statistics = arena.EachBatch(16 * n);
+        _along = arena.EachBatch(2 * n);
         _fromRight = Sides == 2 ? arena.EachBatch(Square) : default;
         _fromLeft = Sides == 2 ? arena.EachBatch(Square) : default;
         _bare = Sides == 2 ? arena.EachBatch(2 * Square) : default;
@@ -109,16 +111,16 @@ internal sealed class GramStepGpu : StepFormGpu
 
         FeatureLeft left = new() { First = _combined, Second = _second, Size = n, Sides = Sides };
         FeatureRight right = new() { Unit = step.Unit, Size = n, Columns = Columns };
+        stream.Lines(GramRowsGpu.AlongKernel, (2 * n) + 1, new GramAlongArguments
+        {
+            Left = left, Logits = logits, Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Decompositions.Rank }, Gram = _grams, Along = _along,
+        });
         stream.Multiply(
             2,
             new GemmArguments<FeatureLeft, FeatureRight, FeatureGradient>
             {
                 A = left, B = right, Rows = n, Columns = Columns, Depth = 2 * n,
-                C = new()
-                {
-                    Left = left, Right = right, Logits = logits, Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Decompositions.Rank },
-                    Gram = _grams, InverseNorm = step.InverseNorm, GradQueries = step.GradQueries, GradKeys = step.GradKeys,
-                },
+                C = new() { Right = right, Along = _along, InverseNorm = step.InverseNorm, GradQueries = step.GradQueries, GradKeys = step.GradKeys },
             },
             Settings.Precision);
     }

@@ -50,7 +50,6 @@ internal static partial class OpenClEmitter
         manager.RegisterWarpShuffle(ShuffleKind.Xor, New(nameof(EmitExchange), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(typeof(Rounding).GetMethod(nameof(Rounding.Product))!, New(nameof(Product), IntrinsicImplementationMode.Redirect));
         manager.RegisterMethod(typeof(Exp2).GetMethod(nameof(Exp2.Approximate))!, New(nameof(Power), IntrinsicImplementationMode.Redirect));
-        manager.RegisterMethod(typeof(GroupSum).GetProperty(nameof(GroupSum.WarpsMayPart))!.GetMethod!, New(nameof(WarpsMayPart), IntrinsicImplementationMode.Redirect));
         return builder;
 
         static CLIntrinsic New(string method, IntrinsicImplementationMode mode) => new(typeof(OpenClEmitter).GetMethod(method)!, mode);
@@ -74,9 +73,6 @@ internal static partial class OpenClEmitter
 
         return new CLCompiledKernel(kernel.Context, (SeparateViewEntryPoint)EntryPointOf(kernel), kernel.Info, Prelude + source, kernel.CVersion);
     }
-
-    /// <summary>What <see cref="GroupSum.WarpsMayPart"/> is: a sum has barriers of the group.</summary>
-    public static bool WarpsMayPart() => false;
 
     /// <summary>What <see cref="Rounding.Product"/> is.</summary>
     public static float Product(float a, float b) => a * b;

@@ -36,16 +36,11 @@ internal static class PtxEmitter
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Load), nameof(ClusterMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Store), nameof(ClusterMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.End), nameof(ClusterMemory.EmitEnd), IntrinsicImplementationMode.GenerateCode);
-        manager.RegisterMethod(
-            typeof(GroupSum).GetProperty(nameof(GroupSum.WarpsMayPart))!.GetMethod!, new PTXIntrinsic(typeof(PtxEmitter).GetMethod(nameof(WarpsMayPart))!, IntrinsicImplementationMode.Redirect));
         return builder;
 
         void Register(Type type, string method, string handler, IntrinsicImplementationMode mode) =>
             manager.RegisterMethod(type.GetMethod(method)!, new PTXIntrinsic(type.GetMethod(handler)!, mode));
     }
-
-    /// <summary>What <see cref="GroupSum.WarpsMayPart"/> is.</summary>
-    public static bool WarpsMayPart() => true;
 
     /// <summary>PTX names of a register, or of the fields of a structure in order; a constant gets a register first.</summary>
     public static string[] Leaves(PTXCodeGenerator generator, PTXRegisterAllocator.Register register) =>
