@@ -32,8 +32,21 @@ internal sealed class GpuGemmTests
     public void Strict_product_in_small_tiles_has_the_error_of_float32(int rows, int columns, int depth) =>
         Check<SmallTile, StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth));
 
-    [TestCase(128, 704, 1, "SmallTile", 22, 4)]
+    [TestCase(33, 31, 17)]
+    [TestCase(3, 33, 64)]
+    [TestCase(32, 1, 65)]
+    [TestCase(1, 32, 143)]
+    public void Strict_product_by_teams_has_the_error_of_float32(int rows, int columns, int depth)
+    {
+        using Gpu gpu = TestGpu.Open(warps: 4 * DeepTile.Parts);
+        Check<DeepTile, StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth), gpu);
+    }
+
+    [TestCase(128, 1056, 1, "DeepTile", 33, 4)]
+    [TestCase(128, 1057, 1, "SmallTile", 34, 4)]
     [TestCase(64, 8448, 1, "LargeTile", 132, 1)]
+    [TestCase(128, 128, 8, "DeepTile", 4, 4)]
+    [TestCase(128, 128, 32, "SmallTile", 4, 4)]
     [TestCase(128, 128, 33, "LargeTile", 2, 2)]
     public void Results_too_small_for_the_chip_are_made_in_small_tiles(int rows, int columns, int batches, string tile, int across, int down)
     {
@@ -43,6 +56,7 @@ internal sealed class GpuGemmTests
         LaunchEntry launch = gpu.Log.Launches.Single();
         Assert.That(launch.Name, Does.Contain($",{tile},"));
         Assert.That(launch.Groups, Is.EqualTo(new Index3D(across, down, batches)));
+        Assert.That(launch.Threads, Is.EqualTo(tile == "DeepTile" ? 512 : 128));
     }
 
     [TestCase(17, 9, 20)]
@@ -239,14 +253,14 @@ internal sealed class GpuGemmTests
         Check<SmallTile, TPrecision>(rows, columns, depth, tolerance);
     }
 
-    private void Check<TTile, TPrecision>(int rows, int columns, int depth, double tolerance)
+    private void Check<TTile, TPrecision>(int rows, int columns, int depth, double tolerance, Gpu? gpu = null)
         where TTile : struct, IGemmTile
         where TPrecision : struct, IProductPrecision
     {
         Random random = new(rows + (100 * columns) + depth);
         float[] a = [.. Enumerable.Range(0, 2 * rows * depth).Select(_ => (2 * random.NextSingle()) - 1)];
         float[] b = [.. Enumerable.Range(0, 2 * depth * columns).Select(_ => (2 * random.NextSingle()) - 1)];
-        float[] c = Multiply<TTile, TPrecision>(a, b, rows, columns, depth);
+        float[] c = Multiply<TTile, TPrecision>(a, b, rows, columns, depth, gpu);
         for (int group = 0; group < 2; group++)
         {
             for (int i = 0; i < rows * columns; i++)
@@ -263,15 +277,16 @@ internal sealed class GpuGemmTests
     }
 
     // C of every group; behind it a guard.
-    private float[] Multiply<TTile, TPrecision>(float[] a, float[] b, int rows, int columns, int depth)
+    private float[] Multiply<TTile, TPrecision>(float[] a, float[] b, int rows, int columns, int depth, Gpu? gpu = null)
         where TTile : struct, IGemmTile
         where TPrecision : struct, IProductPrecision
     {
+        gpu ??= _gpu;
         int groups = a.Length / (rows * depth);
-        using MemoryBuffer1D<float, Stride1D.Dense> left = _gpu.Accelerator.Allocate1D(a);
-        using MemoryBuffer1D<float, Stride1D.Dense> right = _gpu.Accelerator.Allocate1D(b);
-        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (groups * rows * columns) + 16).ToArray());
-        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TTile, TPrecision>(_gpu, _gpu.Accelerator.DefaultStream, groups, new()
+        using MemoryBuffer1D<float, Stride1D.Dense> left = gpu.Accelerator.Allocate1D(a);
+        using MemoryBuffer1D<float, Stride1D.Dense> right = gpu.Accelerator.Allocate1D(b);
+        using MemoryBuffer1D<float, Stride1D.Dense> result = gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (groups * rows * columns) + 16).ToArray());
+        GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, TTile, TPrecision>(gpu, gpu.Accelerator.DefaultStream, groups, new()
         {
             A = StridedMatrix.Rows(left.View.BaseView, depth, rows * depth),
             B = StridedMatrix.Columns(right.View.BaseView, columns, depth * columns),
@@ -280,7 +295,7 @@ internal sealed class GpuGemmTests
             Columns = columns,
             Depth = depth,
         });
-        _gpu.Accelerator.Synchronize();
+        gpu.Accelerator.Synchronize();
         float[] c = result.GetAsArray1D();
         Assert.That(c[^16..], Is.All.NaN, "guard behind the result");
         return c[..^16];

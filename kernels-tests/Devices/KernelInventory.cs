@@ -7,10 +7,12 @@ namespace HiMo.Kernels.Tests.Devices;
 /// <summary>The kernels that steps, HiDe, the dual loss and conversions launch, found out by devices that only record.</summary>
 internal sealed class KernelInventory : IDisposable
 {
-    // One group at a time, many at a time, as on a GPU, one without shared memory for an eigenproblem's rows, and one with clusters.
+    // One group at a time, many at a time, as on a GPU, few (three and six: small tiles that every multiprocessor has more than one of), one without shared memory for an
+    // eigenproblem's rows, and one with clusters.
     private readonly Gpu[] _devices =
     [
         Gpu.OpenEmulated(warps: 8, onlyRecords: true), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 132),
+        Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 3), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 6),
         Gpu.OpenEmulated(warps: 8, onlyRecords: true, sharedBytes: 0), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 132, mostOfCluster: 2),
     ];
 
@@ -19,7 +21,7 @@ internal sealed class KernelInventory : IDisposable
 
     /// <summary>Shapes, options and settings that launch every kernel there is.</summary>
     public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Few() =>
-        Combinations([(new(4, 8), EigenSymmetricGpu.MaxSize), (new(8, 4), 2), (new(1030, 4), 2)], gather: [true], weights: [(1.0, 1.0)], groups: 1); // the others span the chip, the last with a depth in parts
+        Combinations([(new(40, 64), EigenSymmetricGpu.MaxSize), (new(64, 40), 2), (new(100, 96), 2), (new(1030, 4), 2)], gather: [true], weights: [(1.0, 1.0)], groups: 1); // the others span the chip, the last with a depth in parts
 
     /// <summary>Many more, among them real ones.</summary>
     public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Many()

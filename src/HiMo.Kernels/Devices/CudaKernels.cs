@@ -34,7 +34,7 @@ internal static partial class CudaKernels
 
     /// <summary>The group size, and groups that fit a multiprocessor: promises to the assembler, which fits the registers to them.</summary>
     public static KernelSpecialization Specialize(MethodInfo method, int threads) =>
-        new(threads, method.GetCustomAttribute<ResidentGroupsAttribute>()?.Count ?? 1);
+        new(threads, method.GetCustomAttribute<ResidentGroupsAttribute>()?.Of(threads) ?? 1);
 
     /// <summary>
     /// ILGPU knows no target newer than sm_80; kernels with Hopper's warpgroup instructions, or with clusters, get the one that has them.
@@ -52,8 +52,15 @@ internal static partial class CudaKernels
 }
 
 /// <summary>How many thread groups of a kernel a multiprocessor holds at least; the assembler keeps to the registers that this leaves.</summary>
+/// <param name="count">Groups.</param>
+/// <param name="threads">Of so many threads; of larger ones as many threads, but one at least. 0: however large.</param>
 [AttributeUsage(AttributeTargets.Method)]
-internal sealed class ResidentGroupsAttribute(int count) : Attribute
+internal sealed class ResidentGroupsAttribute(int count, int threads = 0) : Attribute
 {
     public int Count => count;
+
+    public int Threads => threads;
+
+    /// <summary>Groups of a launch's size.</summary>
+    public int Of(int launched) => threads == 0 ? count : Math.Max(1, count * threads / launched);
 }

@@ -42,7 +42,7 @@ internal static class DepthPartsGpu
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        long groups = GpuGemm.WorkingGroups(1, product, stream.Batches);
+        long groups = GpuGemm.WorkingGroups<TA, TB, TC, LargeTile>(1, product, stream.Batches);
         int parts = (int)Math.Min(MaxParts, GpuGemm.GroupsPerMultiprocessor * stream.Gpu.Description.Multiprocessors / Math.Max(groups, 1));
         if (product.Depth < LeastDepth || parts < 2)
         {
@@ -96,6 +96,6 @@ internal static class DepthPartsGpu
             sum += p.Parts[((long)part * length) + element];
         }
 
-        p.C.Store(0, row, column, sum, p.C.Prepare(0, row));
+        p.C.Store(0, row, column, sum, p.C.Prepare(0, row), p.C.Load(0, row, column));
     }
 }

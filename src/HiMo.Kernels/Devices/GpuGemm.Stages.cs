@@ -54,7 +54,7 @@ internal static partial class GpuGemm
     public const int SharedLength = 4 * OperandLength;
 
     private const int WordsOfRow = DepthStep / 4;
-    private const int OperandLength = 2 * LargeTile.Rows * WordsOfRow;      // the small tile leaves half of it
+    private const int OperandLength = 2 * LargeTile.Rows * WordsOfRow;      // the small tile leaves half of it, but for teams
     private const int RowsOfThreads = Threads / DepthStep;      // rows between two elements of a thread, where lanes run along the depth
 
     /// <summary>
@@ -74,31 +74,42 @@ internal static partial class GpuGemm
             return; // the whole group
         }
 
+        int end = firstDepth + depthCount;
+        if (TTile.Teams > 1)
+        {
+            depthCount = (depthCount + (TTile.Teams * DepthStep) - 1) / (TTile.Teams * DepthStep) * DepthStep;
+            firstDepth += Team<TTile>() * depthCount;
+            shared = shared.SubView(Team<TTile>() * 4 * LengthOf<TTile>(), 4 * LengthOf<TTile>());
+        }
+
         a.Select(group);
         b.Select(group);
         StagePlace placeA = Place<TA, TTile>(a, firstRow, rows);
         StagePlace placeB = Place<TB, TTile>(b, firstColumn, columns);
         int inside = ((depthCount - 1) & (DepthStep - 1)) + 1;      // of the first stage
         int next = firstDepth + inside;
-        StageShare shareA = LoadShare<TA, TTile>(a, placeA, firstDepth, next - 1);
-        StageShare shareB = LoadShare<TB, TTile>(b, placeB, firstDepth, next - 1);
-        shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, firstDepth, next - 1);
+        int last = TTile.Teams > 1 ? end - 1 : next - 1;
+        inside = TTile.Teams > 1 ? end - firstDepth : inside;
+        StageShare shareA = LoadShare<TA, TTile>(a, placeA, firstDepth, last);
+        StageShare shareB = LoadShare<TB, TTile>(b, placeB, firstDepth, last);
+        shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, firstDepth, last);
         StoreShare<TA, TTile>(shared, 0, a, Inside(shareA, placeA, inside), placeA);
-        shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, firstDepth, next - 1);
-        StoreShare<TB, TTile>(shared, OperandLength, b, Inside(shareB, placeB, inside), placeB);
+        shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, firstDepth, last);
+        StoreShare<TB, TTile>(shared, LengthOf<TTile>(), b, Inside(shareB, placeB, inside), placeB);
+        last = TTile.Teams > 1 ? last : int.MaxValue;
         Group.Barrier(); // the first stage is complete
         int stage = 0;
-        for (int end = firstDepth + depthCount; next < end; next += DepthStep)
+        for (int behind = firstDepth + depthCount; next < behind; next += DepthStep)
         {
-            shareA = LoadShare<TA, TTile>(a, placeA, next, int.MaxValue);
-            shareB = LoadShare<TB, TTile>(b, placeB, next, int.MaxValue);
+            shareA = LoadShare<TA, TTile>(a, placeA, next, last);
+            shareB = LoadShare<TB, TTile>(b, placeB, next, last);
             Warp.Barrier(); // holds the loads here: the assembler would move them behind the products
             MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
-            stage = (2 * OperandLength) - stage; // its last readers are a barrier away
-            shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, next, int.MaxValue);
-            StoreShare<TA, TTile>(shared, stage, a, shareA, placeA);
-            shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, next, int.MaxValue);
-            StoreShare<TB, TTile>(shared, stage + OperandLength, b, shareB, placeB);
+            stage = (2 * LengthOf<TTile>()) - stage; // its last readers are a barrier away
+            shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, next, last);
+            StoreShare<TA, TTile>(shared, stage, a, TTile.Teams > 1 ? Inside(shareA, placeA, end - next) : shareA, placeA);
+            shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, next, last);
+            StoreShare<TB, TTile>(shared, stage + LengthOf<TTile>(), b, TTile.Teams > 1 ? Inside(shareB, placeB, end - next) : shareB, placeB);
             Group.Barrier(); // the next stage is complete
         }
 
@@ -113,8 +124,9 @@ internal static partial class GpuGemm
         where TTile : struct, IGemmTile
     {
         StagePlace place = default;
-        place.Row = operand.IsDepthContiguous ? Group.IdxX / DepthStep : Group.IdxX & ((2 * TTile.WarpBlock) - 1);
-        place.Depth = operand.IsDepthContiguous ? Group.IdxX & (DepthStep - 1) : Group.IdxX / (2 * TTile.WarpBlock) * (TTile.WarpBlock / 4);
+        int thread = ThreadOfTeam<TTile>();
+        place.Row = operand.IsDepthContiguous ? thread / DepthStep : thread & ((2 * TTile.WarpBlock) - 1);
+        place.Depth = operand.IsDepthContiguous ? thread & (DepthStep - 1) : thread / (2 * TTile.WarpBlock) * (TTile.WarpBlock / 4);
         place.Outer = firstOuter + place.Row;
         place.LastOuter = outerCount - 1;
         place.OuterStep = operand.IsDepthContiguous ? RowsOfThreads : 0;
@@ -186,7 +198,7 @@ internal static partial class GpuGemm
         if (operand.IsDepthContiguous)
         {
             const int Step = RowsOfThreads * DepthStep;         // 8 rows further a word has the same place in its row
-            ArrayView<float> words = shared.Cast<float>().SubView((4 * (start + Word(place.Row, place.Depth / 4))) + (place.Depth & 3), (7 * Step) + 1);
+            ArrayView<float> words = shared.Cast<float>().SubView((4 * (start + Word(place.Row, place.Depth / 4))) + (place.Depth & 3), (((TTile.WarpBlock / 4) - 1) * Step) + 1);
             words[0] = share.First.X;
             words[Step] = share.First.Y;
             words[2 * Step] = share.First.Z;
@@ -230,6 +242,12 @@ internal static partial class GpuGemm
         return values;
     }
 
+    // Words of an operand's stage.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int LengthOf<TTile>()
+        where TTile : struct, IGemmTile =>
+        TTile.Teams == 1 ? OperandLength : 2 * SmallTile.Rows * WordsOfRow;
+
     // Where a word of a row lies within an operand's stage.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Word(int row, int word) => (row * WordsOfRow) + (word ^ ((row >> 1) & (WordsOfRow - 1)));
@@ -250,7 +268,7 @@ internal static partial class GpuGemm
         const int Eight = 8 * WordsOfRow;
         int words = ((TTile.WarpBlock / 8) - 1) * Eight;
         ArrayView<Float4> wordsA = shared.SubView(own + (WarpRow<TTile>() * WordsOfRow), words + 1);
-        ArrayView<Float4> wordsB = shared.SubView(own + OperandLength + (WarpColumn<TTile>() * WordsOfRow), words + 1);
+        ArrayView<Float4> wordsB = shared.SubView(own + LengthOf<TTile>() + (WarpColumn<TTile>() * WordsOfRow), words + 1);
         FragmentA upper = default;
         if (TTile.WarpBlock == LargeTile.Rows)
         {

@@ -2,7 +2,8 @@
 // C = A B for operands that are read, and results that are stored, by small structures: a strided matrix, a softmax made on the fly.
 // Shapes     A: rows x depth, B: depth x columns, C: rows x columns, in each of some groups and batches; any size of 0 or more.
 // Mapping    Grid.X: blocks of columns of one group after the other, Grid.Y: blocks of rows, Grid.Z: batches; thread group of 4 warps = 64 x 64 of C;
-//            warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; where these are too few groups for the chip, 32 x 32 and 16 x 16 = 1 x 2; depth in stages of 16 through shared memory (GpuGemm.Stages.cs).
+//            warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; where these are too few groups for the chip, 32 x 32 and 16 x 16 = 1 x 2; where these are too few still,
+//            four teams of 4 warps, each with a quarter of the depth (GpuGemm.Teams.cs); depth in stages of 16 through shared memory (GpuGemm.Stages.cs).
 // Precision  operands as IProductPrecision says, sums in float32, in the same order at every call.
 // Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
 using System.Runtime.CompilerServices;
@@ -37,8 +38,14 @@ internal interface IGemmResult
     /// <summary>A number that every element of a row needs; asked once a row and block of columns, before the product.</summary>
     float Prepare(int group, int row);
 
+    /// <summary>
+    /// What memory holds that an element needs; asked for some elements together, before the first of them is stored, and at places within C. As with
+    /// <see cref="IGemmOperand.Load"/>, no branch around a load.
+    /// </summary>
+    float Load(int group, int row, int column);
+
     /// <summary>Stores one element; each is given once, those above the diagonal of a symmetric result not at all or for nothing.</summary>
-    void Store(int group, int row, int column, float value, float rowValue);
+    void Store(int group, int row, int column, float value, float rowValue, float loaded);
 }
 
 /// <summary>A size that only the device knows: the number m of kept components. The default is no limit.</summary>
@@ -120,26 +127,31 @@ internal static partial class GpuGemm
     /// <param name="groups">Products of a batch; operands and results are asked by their number.</param>
     /// <param name="arguments">Sizes, operands and result.</param>
     /// <param name="batches">Independent batches; operands and results find theirs by <see cref="BatchView{T}"/>.</param>
-    /// <exception cref="GpuException">An operand, or two sides of it, have more elements than <see cref="MatrixIndex.MaxLength"/>.</exception>
+    /// <exception cref="GpuException">The result, an operand, or two sides of it, have more elements than <see cref="MatrixIndex.MaxLength"/>.</exception>
     public static void Run<TA, TB, TC, TPrecision>(Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments, int batches = 1)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
     {
-        if (2L * Math.Max(arguments.Rows, arguments.Columns) * (arguments.Depth + 1L) > MatrixIndex.MaxLength)
+        if (2L * Math.Max(arguments.Rows, arguments.Columns) * (arguments.Depth + 1L) > MatrixIndex.MaxLength || (long)arguments.Rows * arguments.Columns > MatrixIndex.MaxLength)
         {
             throw new GpuException(FormattableString.Invariant(
-                $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
+                $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands or a result beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
         }
 
-        if (WorkingGroups(groups, arguments, batches) < gpu.Description.Multiprocessors)
+        int multiprocessors = gpu.Description.Multiprocessors;
+        if (WorkingGroups<TA, TB, TC, LargeTile>(groups, arguments, batches) >= multiprocessors)
         {
-            Run<TA, TB, TC, SmallTile, TPrecision>(gpu, stream, groups, arguments, batches);
+            Run<TA, TB, TC, LargeTile, TPrecision>(gpu, stream, groups, arguments, batches);
+        }
+        else if (TPrecision.HasMatrixInstructions && WorkingGroups<TA, TB, TC, SmallTile>(groups, arguments, batches) <= multiprocessors)
+        {
+            Run<TA, TB, TC, DeepTile, TPrecision>(gpu, stream, groups, arguments, batches); // other devices may not take so many threads
         }
         else
         {
-            Run<TA, TB, TC, LargeTile, TPrecision>(gpu, stream, groups, arguments, batches);
+            Run<TA, TB, TC, SmallTile, TPrecision>(gpu, stream, groups, arguments, batches);
         }
     }
 
@@ -151,16 +163,17 @@ internal static partial class GpuGemm
         where TPrecision : struct, IProductPrecision
         where TTile : struct, IGemmTile =>
         gpu.Launch(
-            stream, Kernel<TA, TB, TC, TTile, TPrecision>, Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches), Threads, arguments);
+            stream, Kernel<TA, TB, TC, TTile, TPrecision>, Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches), TTile.Teams * Threads, arguments);
 
-    /// <summary>Groups in large tiles that have something to do, about: half where C is symmetric or has m columns, which only the device knows.</summary>
-    internal static long WorkingGroups<TA, TB, TC>(int groups, in GemmArguments<TA, TB, TC> arguments, int batches)
+    /// <summary>Groups that have something to do, about: half where C is symmetric or has m columns, which only the device knows.</summary>
+    internal static long WorkingGroups<TA, TB, TC, TTile>(int groups, in GemmArguments<TA, TB, TC> arguments, int batches)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
+        where TTile : struct, IGemmTile
     {
         bool isHalf = arguments.IsSymmetric != 0 || (arguments.ColumnLimit.FirstGroup == 0 && !arguments.ColumnLimit.Kept.IsEmpty);
-        long all = Groups<LargeTile>(groups, arguments.Rows, arguments.Columns, batches).Size;
+        long all = Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches).Size;
         return isHalf ? (all + 1) / 2 : all;
     }
 
@@ -170,7 +183,7 @@ internal static partial class GpuGemm
         new(groups * CeilDiv<TTile>(columns), CeilDiv<TTile>(rows), batches);
 
     /// <summary>One block of C.</summary>
-    [ResidentGroups(GroupsPerMultiprocessor)]
+    [ResidentGroups(GroupsPerMultiprocessor, Threads)]
     public static void Kernel<TA, TB, TC, TTile, TPrecision>(GemmArguments<TA, TB, TC> p)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
@@ -178,7 +191,7 @@ internal static partial class GpuGemm
         where TPrecision : struct, IProductPrecision
         where TTile : struct, IGemmTile
     {
-        ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(SharedLength);
+        ArrayView<Float4> shared = SharedMemory.Allocate<Float4>(TTile.Teams == 1 ? SharedLength : SharedLengthOfTeams);
         ArrayView<float> rowValues = SharedMemory.Allocate<float>(Block);
         int columnBlocks = CeilDiv<TTile>(p.Columns);
         int group = Grid.IdxX / columnBlocks;
@@ -202,6 +215,12 @@ internal static partial class GpuGemm
         Accumulate<TA, TB, TTile, TPrecision>(
             ref sums, shared, p.A, p.B, p.PartDepth > 0 ? 0 : group, blockRow, p.Rows, blockColumn, columns, firstDepth, depthCount);
         Group.Barrier(); // without a stage there was none yet
+        if (TTile.Teams > 1)
+        {
+            StoreSumOfTeams<TA, TB, TC, TTile>(p, rowValues, shared.Cast<float>(), sums.Small, group, blockRow, blockColumn, columns);
+            return;
+        }
+
         int row = WarpRow<TTile>() + (Group.IdxX % Gpu.WarpSize / 4);
         int column = blockColumn + WarpColumn<TTile>() + (Group.IdxX % 4 * 2);
         if (TTile.WarpBlock == LargeTile.Rows)
@@ -211,8 +230,10 @@ internal static partial class GpuGemm
         }
         else
         {
-            Store(p, rowValues, sums.Small.T0, group, blockRow, row, column, columns);
-            Store(p, rowValues, sums.Small.T1, group, blockRow, row, column + 8, columns);
+            Float4 left = Load(p, group, blockRow + row, column, columns);
+            Float4 right = Load(p, group, blockRow + row, column + 8, columns);
+            Store(p, rowValues, sums.Small.T0, left, group, blockRow, row, column, columns);
+            Store(p, rowValues, sums.Small.T1, right, group, blockRow, row, column + 8, columns);
         }
     }
 
@@ -225,7 +246,7 @@ internal static partial class GpuGemm
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int WarpRow<TTile>()
         where TTile : struct, IGemmTile =>
-        Group.IdxX / (2 * Gpu.WarpSize) * TTile.WarpBlock;
+        ThreadOfTeam<TTile>() / (2 * Gpu.WarpSize) * TTile.WarpBlock;
 
     /// <summary>First column of the thread's warp within its group's block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -239,34 +260,62 @@ internal static partial class GpuGemm
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        Store(p, rowValues, tile.T0, group, blockRow, row, column, columns);
-        Store(p, rowValues, tile.T1, group, blockRow, row, column + 8, columns);
-        Store(p, rowValues, tile.T2, group, blockRow, row, column + 16, columns);
-        Store(p, rowValues, tile.T3, group, blockRow, row, column + 24, columns);
+        TileRow loaded = default;
+        loaded.T0 = Load(p, group, blockRow + row, column, columns);
+        loaded.T1 = Load(p, group, blockRow + row, column + 8, columns);
+        loaded.T2 = Load(p, group, blockRow + row, column + 16, columns);
+        loaded.T3 = Load(p, group, blockRow + row, column + 24, columns);
+        Store(p, rowValues, tile.T0, loaded.T0, group, blockRow, row, column, columns);
+        Store(p, rowValues, tile.T1, loaded.T1, group, blockRow, row, column + 8, columns);
+        Store(p, rowValues, tile.T2, loaded.T2, group, blockRow, row, column + 16, columns);
+        Store(p, rowValues, tile.T3, loaded.T3, group, blockRow, row, column + 24, columns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TA, TB, TC>(GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, int group, int blockRow, int row, int column, int columns)
+    private static Float4 Load<TA, TB, TC>(GemmArguments<TA, TB, TC> p, int group, int row, int column, int columns)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
-        StoreOne(p, rowValues, group, blockRow, row, column, columns, value.X);
-        StoreOne(p, rowValues, group, blockRow, row, column + 1, columns, value.Y);
-        StoreOne(p, rowValues, group, blockRow, row + 8, column, columns, value.Z);
-        StoreOne(p, rowValues, group, blockRow, row + 8, column + 1, columns, value.W);
+        Float4 loaded = default;
+        loaded.X = LoadOne(p, group, row, column, columns);
+        loaded.Y = LoadOne(p, group, row, column + 1, columns);
+        loaded.Z = LoadOne(p, group, row + 8, column, columns);
+        loaded.W = LoadOne(p, group, row + 8, column + 1, columns);
+        return loaded;
+    }
+
+    // The last row or column in the place of one that lies outside.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float LoadOne<TA, TB, TC>(GemmArguments<TA, TB, TC> p, int group, int row, int column, int columns)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult =>
+        p.C.Load(group, XMath.Min(row, p.Rows - 1), XMath.Min(column, columns - 1));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TA, TB, TC>(
+        GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, Float4 value, Float4 loaded, int group, int blockRow, int row, int column, int columns)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+    {
+        StoreOne(p, rowValues, group, blockRow, row, column, columns, value.X, loaded.X);
+        StoreOne(p, rowValues, group, blockRow, row, column + 1, columns, value.Y, loaded.Y);
+        StoreOne(p, rowValues, group, blockRow, row + 8, column, columns, value.Z, loaded.Z);
+        StoreOne(p, rowValues, group, blockRow, row + 8, column + 1, columns, value.W, loaded.W);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreOne<TA, TB, TC>(
-        GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int group, int blockRow, int row, int column, int columns, float value)
+        GemmArguments<TA, TB, TC> p, ArrayView<float> rowValues, int group, int blockRow, int row, int column, int columns, float value, float loaded)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult
     {
         if (blockRow + row < p.Rows && column < columns)
         {
-            p.C.Store(group, blockRow + row, column, value, rowValues[row]);
+            p.C.Store(group, blockRow + row, column, value, rowValues[row], loaded);
         }
     }
 }

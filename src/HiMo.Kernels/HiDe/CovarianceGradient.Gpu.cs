@@ -89,7 +89,10 @@ internal struct CouplingResult : IGemmResult
     public readonly float Prepare(int group, int row) => Mean[row];
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
         if (!Shrunk.IsEmpty)
         {
@@ -111,12 +114,11 @@ internal struct RowGradient : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
-    {
-        long index = MatrixIndex.Of(row, Decomposition.Size + 1, column + 1);
-        float direct = Direct[index];
-        Direct[index] = (Decomposition.IsDefined(column) ? direct : 0.0f) + value;
-    }
+    public readonly float Load(int group, int row, int column) => Direct[MatrixIndex.Of(row, Decomposition.Size + 1, column + 1)];
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Direct[MatrixIndex.Of(row, Decomposition.Size + 1, column + 1)] = (Decomposition.IsDefined(column) ? loaded : 0.0f) + value;
 }
 
 /// <summary>The gradient of the centred rows, F W_m^T + Y A over 2 m terms, its first factor: outer index row, depth F's kept vectors, then Y's.</summary>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the products of HiDe alone read for N <= d (the form: HiDe.Gpu.cs).
+using ILGPU;
 
 namespace HiMo.Kernels;
 
@@ -31,19 +32,27 @@ internal struct RowGradientLeft : IGemmOperand
     /// <summary>E2, N x N.</summary>
     public BatchView<float> Second;
 
+    /// <summary>The batch's M and E2, which <see cref="Select"/> finds; the host leaves them empty.</summary>
+    public ArrayView<float> SelectedBack;
+
+    /// <inheritdoc cref="SelectedBack"/>
+    public ArrayView<float> SelectedSecond;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly void Select(int group)
+    public void Select(int group)
     {
+        SelectedBack = Side.Reconstruction.Own;
+        SelectedSecond = Second.Own;
     }
 
     /// <inheritdoc/>
     public readonly float Load(int outer, int depth)
     {
-        bool isBack = depth < Side.Size;
-        BatchView<float> data = isBack ? Side.Reconstruction : Second;
+        bool isBack = depth < Side.Size; // no branch around a load
+        ArrayView<float> data = isBack ? SelectedBack : SelectedSecond;
         return data[MatrixIndex.Of(outer, Side.Size, isBack ? depth : depth - Side.Size)];
     }
 
@@ -62,19 +71,27 @@ internal struct RowGradientRight : IGemmOperand
     /// <summary>N.</summary>
     public int Count;
 
+    /// <summary>The batch's dL/du' and x, which <see cref="Select"/> finds; the host leaves them empty.</summary>
+    public ArrayView<float> SelectedGradient;
+
+    /// <inheritdoc cref="SelectedGradient"/>
+    public ArrayView<float> SelectedRows;
+
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => false;
 
     /// <inheritdoc/>
-    public readonly void Select(int group)
+    public void Select(int group)
     {
+        SelectedGradient = Gradient.Own;
+        SelectedRows = Rows.Rows.Unit.Own;
     }
 
     /// <inheritdoc/>
     public readonly float Load(int outer, int depth)
     {
-        bool isGradient = depth < Count;
-        BatchView<float> data = isGradient ? Gradient : Rows.Rows.Unit;
+        bool isGradient = depth < Count; // no branch around a load
+        ArrayView<float> data = isGradient ? SelectedGradient : SelectedRows;
         return data[MatrixIndex.Of(isGradient ? depth : depth - Count, Rows.Rows.Columns, outer)];
     }
 

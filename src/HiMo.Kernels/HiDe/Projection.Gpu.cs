@@ -87,7 +87,11 @@ internal struct MeanAddedResult : IGemmResult
     public int Size;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) => Data[((long)row * Size) + column] = value + (1.0f / Size);
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) => 
+        Data[MatrixIndex.Of(row, Size, column)] = value + (1.0f / Size);
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
@@ -100,8 +104,11 @@ internal struct CoupledResult : IGemmResult
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
-        Data[((long)row * Decomposition.Size) + column] = value * Decomposition.Coupling(row, column);
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Data[MatrixIndex.Of(row, Decomposition.Size, column)] = value * Decomposition.Coupling(row, column);
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
@@ -114,8 +121,11 @@ internal struct InverseScaledResult : IGemmResult
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
-        Data[((long)row * Decomposition.Size) + column] = value * Decomposition.KeptInverse(column);
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Data[MatrixIndex.Of(row, Decomposition.Size, column)] = value * Decomposition.KeptInverse(column);
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;

@@ -44,7 +44,10 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     public readonly float Prepare(int group, int row) => Statistics.Scale;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
         float logit = Rounding.Product(rowValue, value);
         float rowPart = Statistics.RowPart(group, FirstRow + row, column, logit);
@@ -120,7 +123,10 @@ internal struct FactorGradient : IGemmResult
     }
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
         if (group == Branches)
         {

@@ -369,7 +369,7 @@ internal static class WarpgroupGradientGpu
         {
             if (row < Rows && column < Columns)
             {
-                Result.Store(Branch, row, column, value, Scale);
+                Result.Store(Branch, row, column, value, Scale, Result.Load(Branch, row, column));
             }
         }
     }

@@ -173,9 +173,12 @@ internal struct Coordinates : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
-        long index = ((long)row * Pitch) + column;
+        long index = MatrixIndex.Of(row, Pitch, column);
         bool isQuery = group + FirstGroup == 0;
         if (isQuery != (row == Rows))
         {
@@ -198,7 +201,10 @@ internal struct SymmetricResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
         if (column <= row)
         {
@@ -224,22 +230,16 @@ internal struct AddedResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column)
     {
-        long index = ((long)row * Columns) + column;
-        float sum = value;
-        if (!Constant.IsEmpty)
-        {
-            sum += Constant[column];
-        }
-
-        if (IsAdded != 0)
-        {
-            sum += Data[index];
-        }
-
-        Data[index] = sum;
+        ArrayView<float> data = Data.Own; // read in vain where there is nothing: no branch around a load
+        float constant = (Constant.IsEmpty ? data : Constant.Own)[column];
+        float there = data[MatrixIndex.Of(row, Columns, column)];
+        return (Constant.IsEmpty ? 0.0f : constant) + (IsAdded != 0 ? there : 0.0f);
     }
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) => Data[MatrixIndex.Of(row, Columns, column)] = value + loaded;
 }
 
 /// <summary>Rows of a matrix, each times a weight, and beside them those of a second one as they are: outer index row, depth column.</summary>

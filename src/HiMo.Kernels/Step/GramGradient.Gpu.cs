@@ -103,14 +103,16 @@ internal struct FeatureGradient : IGemmResult
     public readonly float Prepare(int group, int row) => Along[(group * Right.Size) + row];
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => Right.Unit[MatrixIndex.Of((group * Right.Size) + row, Right.Columns, column)];
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
         int n = Right.Size;
-        float unit = Right.Unit[((long)((group * n) + row) * Right.Columns) + column];
         float inverse = InverseNorm[(group * n) + row];
-        float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * unit)) * inverse;
+        float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * loaded)) * inverse;
         gradient = Clamp(gradient);
-        long index = ((long)row * Right.Columns) + column;
+        long index = MatrixIndex.Of(row, Right.Columns, column);
         if (group == 0)
         {
             GradQueries[index] = gradient;

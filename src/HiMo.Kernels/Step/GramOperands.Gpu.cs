@@ -92,9 +92,12 @@ internal struct GramResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
-        long index = ((long)row * Size) + column;
+        long index = MatrixIndex.Of(row, Size, column);
         long square = (long)Size * Size;
         int product = group + FirstGroup;
         if (product == 0)
@@ -148,9 +151,9 @@ internal struct ReconstructedSide
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[MatrixIndex.Of(row, Size, column)];
 
-    /// <summary>(g M x x^T)_ij.</summary>
+    /// <summary>(g M x x^T)_ij, given (M x x^T)_ij.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Shrunk(int row, int column) => !Shrink.IsEmpty ? Shrink[row] * Product[((long)row * Size) + column] : 0.0f;
+    public readonly float Shrunk(int row, float product) => !Shrink.IsEmpty ? Shrink[row] * product : 0.0f;
 }
 
 /// <summary>Stores the component cosines with both sides' lengths taken out.</summary>
@@ -164,8 +167,11 @@ internal struct CosineResult : IGemmResult
     public readonly float Prepare(int group, int row) => Queries.RowScale(row);
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) =>
-        Data[((long)row * Keys.Size) + column] = rowValue * Keys.RowScale(column) * value;
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Data[MatrixIndex.Of(row, Keys.Size, column)] = rowValue * Keys.RowScale(column) * value;
 }
 
 /// <summary>
@@ -275,16 +281,21 @@ internal struct CombineResult : IGemmResult
     public readonly float Prepare(int group, int row) => Logits.Scale;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue)
+    public readonly float Load(int group, int row, int column)
     {
-        long index = ((long)group * Logits.Size * Logits.Size) + ((long)row * Logits.Size) + column;
-        if (group == 2)
+        BatchView<float> product = group == 2 ? Keys.Product : Queries.Product;
+        ArrayView<float> data = group < 2 | product.IsEmpty ? Logits.Cosines.Own : product.Own;
+        return data[MatrixIndex.Of(row, Logits.Size, column)];
+    }
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
+    {
+        long index = MatrixIndex.Of((group * Logits.Size) + row, Logits.Size, column);
+        if (group >= 2)
         {
-            Data[index] = rowValue * (value - Keys.Shrunk(row, column));
-        }
-        else if (group == 3)
-        {
-            Data[index] = rowValue * (value - Queries.Shrunk(row, column));
+            ReconstructedSide side = group == 2 ? Keys : Queries;
+            Data[index] = rowValue * (value - side.Shrunk(row, loaded));
         }
         else if (IsBare != 0)
         {
@@ -292,7 +303,7 @@ internal struct CombineResult : IGemmResult
         }
         else
         {
-            Data[index] = rowValue * (value + Logits.Share(0, Logits.Cosine(0, row, column), row, column, rowValue, isOfImages: group == 0));
+            Data[index] = rowValue * (value + Logits.Share(0, loaded, row, column, rowValue, isOfImages: group == 0));
         }
     }
 }
@@ -349,7 +360,11 @@ internal struct SubtractedResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) => Data[((long)row * Size) + column] -= value;
+    public readonly float Load(int group, int row, int column) => Data[MatrixIndex.Of(row, Size, column)];
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Data[MatrixIndex.Of(row, Size, column)] = loaded - value;
 }
 
 /// <summary>Stores twice the product.</summary>
@@ -362,5 +377,9 @@ internal struct DoubledResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue) => Data[((long)row * Size) + column] = 2.0f * value;
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Data[MatrixIndex.Of(row, Size, column)] = 2.0f * value;
 }

@@ -3,8 +3,8 @@
 // A stage of 16   a thread loads its elements of both operands, brings them to shared memory, and its warp multiplies. The groups of a multiprocessor share
 //                 its issue slots; a group alone also waits for its loads:  max(groups x issue, issue + a load).
 // Issue           each of four warps has a scheduler, so a group's cycles are one warp's: elements x LoadCycles x what is left of their instructions, and the product's.
-// Waits           what makes D or g . y on the fly waits for loads: how often is no matter of the source, where they do not depend on each other, but of the order that the
-//                 assembler leaves them in, and was set by the measured times of these kernels (Combine, FeatureGradient, the strip of D).
+// Waits           what makes D on the fly waits for loads: how often is no matter of the source, where they do not depend on each other, but of the order that the
+//                 assembler leaves them in, and was set by the measured times of these kernels (Combine, the strip of D).
 using System.Reflection;
 using HiMo.Kernels;
 
@@ -32,7 +32,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         Type[] types = launch.Kernel.GetGenericArguments();
         int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth"), partDepth = Field<int>(launch, "PartDepth"), batches = launch.Groups.Z;
         DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
-        Tiles tiles = new() { Block = types[3] == typeof(SmallTile) ? 2 * SmallTile.Rows : GpuGemm.Block };
+        Tiles tiles = new() { Block = types[3] == typeof(LargeTile) ? GpuGemm.Block : 2 * SmallTile.Rows, Teams = types[3] == typeof(DeepTile) ? DeepTile.Parts : 1 };
         double exponentials = 0.0;
         bool isSoftmaxOperand = types[0] == typeof(CombineLeft), isSoftmaxResult = types[2] == typeof(CombineResult) || types[2] == typeof(GradientStrip);
         for (int group = 0; group < launch.Groups.X / (int)tiles.Blocks(columns); group++)
@@ -46,9 +46,8 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         double elements = tiles.Block * tiles.Block / GpuGemm.Threads;
         int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread : 0;      // two for each of this operand's elements, which are half of the loads
         double waits = isSoftmaxResult ? elements                               // one for each
-            : types[2] == typeof(FeatureGradient) ? 3.0 * depth / 8.0           // g . y: depth / 2 terms, three for each four
             : 0.0;
-        double share = isSoftmaxOperand ? 1.0 : types[3] == typeof(SmallTile) ? SmallShare : LargeShare; // elements of D are made, not only loaded
+        double share = isSoftmaxOperand ? 1.0 : types[3] == typeof(LargeTile) ? LargeShare : SmallShare; // elements of D are made, not only loaded
         return Finish(launch, tiles, types[4], exponentials, 1.0, share, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
     }
 
@@ -56,7 +55,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
     public KernelCost Logits(LaunchEntry launch, LogitPass pass)
     {
         int rows = pass.Branches.Rows, columns = pass.Branches.Columns;
-        Tiles tiles = new() { Block = LogitPassGpu.Tile };
+        Tiles tiles = new() { Block = LogitPassGpu.Tile, Teams = 1 };
         for (int branch = 0; branch < launch.Groups.Z; branch++)
         {
             tiles.Add(rows, columns, GpuCostModel.Limit(pass.Depths, branch, int.MaxValue, kept), 1.0);
@@ -81,7 +80,8 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         double alone = issue + ((1 + stageWaits) * GpuModel.LoadLatency);
         double stages = tilesOfAGroup * tiles.Stages / tiles.Count;
         double groups = tiles.Count / tilesOfAGroup;
-        double seconds = GpuModel.Waves(groups, resident, (_, onOne) => (stages * Math.Max(onOne * Math.Max(issue, tensor), alone)) + beside);
+        double seconds = GpuModel.Waves(
+            groups, Math.Max(1, resident / tiles.Teams), (_, onOne) => (stages / tiles.Teams * Math.Max(onOne * tiles.Teams * Math.Max(issue, tensor), alone)) + beside);
         bool isWaiting = groups <= GpuModel.Multiprocessors || alone > resident * issue || beside > stages * alone;
         return KernelCost.Of(
             launch, tiles.Flops, tiles.Bytes, exponentials,
@@ -94,6 +94,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
     private struct Tiles
     {
         public double Block;        // rows and columns of a tile
+        public int Teams;           // that take the stages of a tile
         public double Count;
         public double Stages;       // of all tiles
         public double Flops;
