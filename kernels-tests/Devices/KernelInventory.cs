@@ -21,7 +21,9 @@ internal sealed class KernelInventory : IDisposable
 
     /// <summary>Shapes, options and settings that launch every kernel there is.</summary>
     public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Few() =>
-        Combinations([(new(40, 64), EigenSymmetricGpu.MaxSize), (new(64, 40), 2), (new(100, 96), 2), (new(1030, 4), 2)], gather: [true], weights: [(1.0, 1.0)], groups: 1); // the others span the chip, the last with a depth in parts
+        Combinations(
+            [(new(4, 8), EigenSymmetricGpu.MaxSize), (new(8, 4), 2), (new(1030, 4), 2), (new(40, 64), EigenSymmetricGpu.MaxSize), (new(64, 40), 2), (new(100, 96), 2)],
+            gather: [true], weights: [(1.0, 1.0)], groups: 1); // the first and the fourth in one group's eigensystems, the third with a depth in parts
 
     /// <summary>Many more, among them real ones.</summary>
     public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Many()
