@@ -78,35 +78,43 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    // A pair of vectors of the whole matrix, of a Gram matrix then centred; eight tasks make a pair, and all of a warp take part.
+    // All vectors of the whole matrix, of a Gram matrix then centred: two for each eight tasks, and all of a warp take part. `isWide`, whether n > 128, is a
+    // constant once this is inlined.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, Solutions solutions, ArrayView<float> vectors, int task, int n, int pitch, int isGram)
+    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, Solutions solutions, ArrayView<float> vectors, int n, int pitch, int isGram, bool isWide)
     {
-        int i = task / LanesOfAPair * 2;
-        int start = task % LanesOfAPair * 4;
-        Pair pair = default;
-        pair.Z = Join(solutions, XMath.Min(i, n - 1), start);
-        pair.Y = Join(solutions, XMath.Min(i + 1, n - 1), start);
-        pair = ReflectRange(pair, a, beta, start, 5, n, pitch);
-        pair = ReflectRange(pair, a, beta, start, 4, n, pitch);
-        pair = ReflectRange(pair, a, beta, start, 3, n, pitch);
-        pair = ReflectRange(pair, a, beta, start, 2, n, pitch);
-        pair = ReflectRange(pair, a, beta, start, 1, n, pitch);
-        pair = ReflectRange(pair, a, beta, start, 0, n, pitch);
-        Put(vectors, pair.Z, i, start, n, isGram);
-        Put(vectors, pair.Y, i + 1, start, n, isGram);
+        int tasks = (n + VectorsOfAWarp - 1) / VectorsOfAWarp * Gpu.WarpSize;
+        for (int task = Group.IdxX; task < tasks; task += Group.DimX)
+        {
+            int i = task / LanesOfAPair * 2;
+            int start = task % LanesOfAPair * 4;
+            Pair pair = default;
+            pair.Z = Join(solutions, XMath.Min(i, n - 1), start, isWide);
+            pair.Y = Join(solutions, XMath.Min(i + 1, n - 1), start, isWide);
+            if (isWide)
+            {
+                pair = ReflectRange(pair, a, beta, start, 5, n, pitch, isWide);
+                pair = ReflectRange(pair, a, beta, start, 4, n, pitch, isWide);
+            }
+
+            pair = ReflectRange(pair, a, beta, start, 3, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, start, 2, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, start, 1, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, start, 0, n, pitch, isWide);
+            Put(vectors, pair.Z, i, start, n, isGram, isWide);
+            Put(vectors, pair.Y, i + 1, start, n, isGram, isWide);
+        }
     }
 
     // The reflectors that begin in block `first`, which is a constant once this is inlined; last one first.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Pair ReflectRange(Pair pair, ArrayView<float> a, ArrayView<float> beta, int start, int first, int n, int pitch)
+    private static Pair ReflectRange(Pair pair, ArrayView<float> a, ArrayView<float> beta, int start, int first, int n, int pitch, bool isWide)
     {
         ArrayView<Float4> rows = a.Cast<Float4>();
-        bool isWide = n > Narrow;
         int end = XMath.Max((32 * first) - 1, 0);
         for (int k = XMath.Min((32 * first) + 30, n - 3); k >= end; k--)
         {
-            ArrayView<Float4> row = rows.SubView(((k * pitch) + start) / 4, 41); // constant offsets from here
+            ArrayView<Float4> row = rows.SubView(((k * pitch) + start) / 4, isWide ? 41 : 25); // constant offsets from here
             float factor = -beta[k];
             Share v = default;
             v.C0 = first <= 0 ? row[0] : default;
@@ -166,46 +174,43 @@ internal static partial class EigenSymmetricGpu
         return x;
     }
 
-    // The unit vector: the solution from above up to the row where both together are largest, the one from below behind it.
+    // The unit vector: the solution from above up to the row where both together are largest, the one from below behind it. Both lie in registers
+    // meanwhile: so all their loads are under way together, and once.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Share Join(Solutions s, int i, int start)
+    private static Share Join(Solutions s, int i, int start, bool isWide)
     {
         int n = s.Size;
-        int best = int.MinValue;
-        for (int row = start; row < n; row += 32)
+        BothRows b0 = BothFromMemory(s, i, start);
+        BothRows b1 = BothFromMemory(s, i, start + 32);
+        BothRows b2 = BothFromMemory(s, i, start + 64);
+        BothRows b3 = BothFromMemory(s, i, start + 96);
+        BothRows b4 = default;
+        BothRows b5 = default;
+        if (isWide)
         {
-            best = XMath.Max(best, LargestKey(s, i, row));
+            b4 = BothFromMemory(s, i, start + 128);
+            b5 = BothFromMemory(s, i, start + 160);
         }
 
+        int best = XMath.Max(XMath.Max(LargestKey(b0, start, n), LargestKey(b1, start + 32, n)), XMath.Max(LargestKey(b2, start + 64, n), LargestKey(b3, start + 96, n)));
+        best = isWide ? XMath.Max(best, XMath.Max(LargestKey(b4, start + 128, n), LargestKey(b5, start + 160, n))) : best;
         best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 1));
         best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 2));
         best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 4));
-        int twist = 0xff - (best & 0xff);
-        int place = (twist * n) + i;
-        int block = (twist / TridiagonalGpu.Block * n) + i + s.Exponents;
-        Joint joint = default;
-        joint.Twist = twist;
-        joint.Above = 1.0f / s.Memory[place];
-        joint.Below = 1.0f / s.Memory[place + s.Below];
-        joint.AboveExponent = (int)s.Memory[block];
-        joint.BelowExponent = (int)s.Memory[block + s.Below];
+        Joint joint = JointAt(s, i, 0xff - (best & 0xff));
         Share z = default;
-        z.C0 = Take(s, joint, i, start);
-        z.C1 = Take(s, joint, i, start + 32);
-        z.C2 = Take(s, joint, i, start + 64);
-        z.C3 = Take(s, joint, i, start + 96);
-        z.C4 = Take(s, joint, i, start + 128);
-        z.C5 = Take(s, joint, i, start + 160);
-        Float4 squares = Add(Add(Add(default, z.C0, z.C0), z.C1, z.C1), z.C2, z.C2);
-        squares = Add(Add(Add(squares, z.C3, z.C3), z.C4, z.C4), z.C5, z.C5);
-        float scale = 1.0f / XMath.Sqrt(OverLanes(squares));
-        z.C0 = Add(default, scale, z.C0);
-        z.C1 = Add(default, scale, z.C1);
-        z.C2 = Add(default, scale, z.C2);
-        z.C3 = Add(default, scale, z.C3);
-        z.C4 = Add(default, scale, z.C4);
-        z.C5 = Add(default, scale, z.C5);
-        return z;
+        z.C0 = Joined(b0, joint, start, n);
+        z.C1 = Joined(b1, joint, start + 32, n);
+        z.C2 = Joined(b2, joint, start + 64, n);
+        z.C3 = Joined(b3, joint, start + 96, n);
+        if (isWide)
+        {
+            z.C4 = Joined(b4, joint, start + 128, n);
+            z.C5 = Joined(b5, joint, start + 160, n);
+        }
+
+        float scale = 1.0f / XMath.Sqrt(OverLanes(Products(z, z, 0, isWide)));
+        return Plus(default, scale, z, 0, isWide);
     }
 
     /// <summary>Where the two solutions of a vector meet: the row, 1 / component there, and the exponents there.</summary>
@@ -218,25 +223,76 @@ internal static partial class EigenSymmetricGpu
         public int BelowExponent;
     }
 
-    // The largest key of four rows: logarithm of the product of both solutions, to 2^-9, with the earlier row winning a tie in the lowest byte.
+    /// <summary>Four rows of both solutions, and their exponents.</summary>
+    private struct BothRows
+    {
+        public Float4 Above;
+        public Float4 Below;
+        public float AboveExponent;
+        public float BelowExponent;
+    }
+
+    // Rows past the last block of four are those of this block.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int LargestKey(Solutions s, int i, int row)
+    private static BothRows BothFromMemory(Solutions s, int i, int row)
     {
         int n = s.Size;
-        int place = (row * n) + i;
-        int block = (row / TridiagonalGpu.Block * n) + i + s.Exponents;
-        float above0 = s.Memory[place];
-        float above1 = s.Memory[place + n];
-        float above2 = s.Memory[place + (2 * n)];
-        float above3 = s.Memory[place + (3 * n)];
-        float below0 = s.Memory[place + s.Below];
-        float below1 = s.Memory[place + s.Below + n];
-        float below2 = s.Memory[place + s.Below + (2 * n)];
-        float below3 = s.Memory[place + s.Below + (3 * n)];
-        int exponent = (int)s.Memory[block] + (int)s.Memory[block + s.Below];
+        int inside = XMath.Min(row / TridiagonalGpu.Block, (n - 1) / TridiagonalGpu.Block);
+        int place = (inside * TridiagonalGpu.Block * n) + i;
+        int block = (inside * n) + i + s.Exponents;
+        BothRows rows = default;
+        rows.Above.X = s.Memory[place];
+        rows.Above.Y = s.Memory[place + n];
+        rows.Above.Z = s.Memory[place + (2 * n)];
+        rows.Above.W = s.Memory[place + (3 * n)];
+        rows.Below.X = s.Memory[place + s.Below];
+        rows.Below.Y = s.Memory[place + s.Below + n];
+        rows.Below.Z = s.Memory[place + s.Below + (2 * n)];
+        rows.Below.W = s.Memory[place + s.Below + (3 * n)];
+        rows.AboveExponent = s.Memory[block];
+        rows.BelowExponent = s.Memory[block + s.Below];
+        return rows;
+    }
+
+    // Where row `twist` makes both solutions meet.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Joint JointAt(Solutions s, int i, int twist)
+    {
+        int place = (twist * s.Size) + i;
+        int block = (twist / TridiagonalGpu.Block * s.Size) + i + s.Exponents;
+        Joint joint = default;
+        joint.Twist = twist;
+        joint.Above = 1.0f / s.Memory[place];
+        joint.Below = 1.0f / s.Memory[place + s.Below];
+        joint.AboveExponent = (int)s.Memory[block];
+        joint.BelowExponent = (int)s.Memory[block + s.Below];
+        return joint;
+    }
+
+    // The largest key of four rows: logarithm of the product of both solutions, to 2^-9, with the earlier row winning a tie in the lowest byte.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int LargestKey(BothRows rows, int row, int n)
+    {
+        int exponent = (int)rows.AboveExponent + (int)rows.BelowExponent;
         return XMath.Max(
-            XMath.Max(Key(above0, below0, exponent, row, n), Key(above1, below1, exponent, row + 1, n)),
-            XMath.Max(Key(above2, below2, exponent, row + 2, n), Key(above3, below3, exponent, row + 3, n)));
+            XMath.Max(Key(rows.Above.X, rows.Below.X, exponent, row, n), Key(rows.Above.Y, rows.Below.Y, exponent, row + 1, n)),
+            XMath.Max(Key(rows.Above.Z, rows.Below.Z, exponent, row + 2, n), Key(rows.Above.W, rows.Below.W, exponent, row + 3, n)));
+    }
+
+    // Four components, as a multiple of the one at the joint; zeros past the end.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Joined(BothRows rows, Joint joint, int row, int n)
+    {
+        float above = joint.Above * Power((int)rows.AboveExponent - joint.AboveExponent);
+        float below = joint.Below * Power((int)rows.BelowExponent - joint.BelowExponent);
+        int twist = joint.Twist - row;
+        int end = n - row;
+        Float4 z = default;
+        z.X = end > 0 ? (twist >= 0 ? rows.Above.X * above : rows.Below.X * below) : 0.0f;
+        z.Y = end > 1 ? (twist >= 1 ? rows.Above.Y * above : rows.Below.Y * below) : 0.0f;
+        z.Z = end > 2 ? (twist >= 2 ? rows.Above.Z * above : rows.Below.Z * below) : 0.0f;
+        z.W = end > 3 ? (twist >= 3 ? rows.Above.W * above : rows.Below.W * below) : 0.0f;
+        return z;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -249,32 +305,6 @@ internal static partial class EigenSymmetricGpu
     // A float32's bits are its logarithm, to 0.09.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Logarithm(float value) => (int)(Interop.FloatAsInt(XMath.Abs(value)) >> 14);
-
-    // Four components, as a multiple of the one at the joint; zeros past the end.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Take(Solutions s, Joint joint, int i, int row)
-    {
-        Float4 z = default;
-        int n = s.Size;
-        if (row < n)
-        {
-            int place = (row * n) + i;
-            int block = (row / TridiagonalGpu.Block * n) + i + s.Exponents;
-            int twist = joint.Twist;
-            float z0 = s.Memory[place + (row <= twist ? 0 : s.Below)];
-            float z1 = s.Memory[place + n + (row + 1 <= twist ? 0 : s.Below)];
-            float z2 = s.Memory[place + (2 * n) + (row + 2 <= twist ? 0 : s.Below)];
-            float z3 = s.Memory[place + (3 * n) + (row + 3 <= twist ? 0 : s.Below)];
-            float above = joint.Above * Power((int)s.Memory[block] - joint.AboveExponent);
-            float below = joint.Below * Power((int)s.Memory[block + s.Below] - joint.BelowExponent);
-            z.X = z0 * (row <= twist ? above : below);
-            z.Y = row + 1 < n ? z1 * (row + 1 <= twist ? above : below) : 0.0f;
-            z.Z = row + 2 < n ? z2 * (row + 2 <= twist ? above : below) : 0.0f;
-            z.W = row + 3 < n ? z3 * (row + 3 <= twist ? above : below) : 0.0f;
-        }
-
-        return z;
-    }
 
     // 2^e; 0 where float32 ends.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -319,7 +349,7 @@ internal static partial class EigenSymmetricGpu
 
     // Vectors are kept in the order of descending eigenvalues.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(ArrayView<float> vectors, Share z, int i, int start, int n, int isGram)
+    private static void Put(ArrayView<float> vectors, Share z, int i, int start, int n, int isGram, bool isWide)
     {
         float mean = isGram * OverLanes(Sum(z)) / n;
         if (i < n)
@@ -329,8 +359,11 @@ internal static partial class EigenSymmetricGpu
             Put(vectors, z.C1, mean, first + (32 * n), start + 32, n);
             Put(vectors, z.C2, mean, first + (64 * n), start + 64, n);
             Put(vectors, z.C3, mean, first + (96 * n), start + 96, n);
-            Put(vectors, z.C4, mean, first + (128 * n), start + 128, n);
-            Put(vectors, z.C5, mean, first + (160 * n), start + 160, n);
+            if (isWide)
+            {
+                Put(vectors, z.C4, mean, first + (128 * n), start + 128, n);
+                Put(vectors, z.C5, mean, first + (160 * n), start + 160, n);
+            }
         }
     }
 

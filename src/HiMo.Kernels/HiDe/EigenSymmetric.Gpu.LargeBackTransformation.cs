@@ -187,15 +187,7 @@ internal static partial class EigenSymmetricGpu
             best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, distance));
         }
 
-        int twist = 0xfff - (int)(best & 0xfff);
-        int place = (twist * n) + i;
-        int block = (twist / TridiagonalGpu.Block * n) + i + s.Exponents;
-        Joint joint = default;
-        joint.Twist = twist;
-        joint.Above = 1.0f / s.Memory[place];
-        joint.Below = 1.0f / s.Memory[place + s.Below];
-        joint.AboveExponent = (int)s.Memory[block];
-        joint.BelowExponent = (int)s.Memory[block + s.Below];
+        Joint joint = JointAt(s, i, 0xfff - (int)(best & 0xfff));
         int step = warps * 4 * Gpu.WarpSize;
         Share z = default;
         z.C0 = Take(s, joint, i, start);
@@ -204,6 +196,32 @@ internal static partial class EigenSymmetricGpu
         z.C3 = Take(s, joint, i, start + (3 * step));
         z.C4 = Take(s, joint, i, start + (4 * step));
         z.C5 = Take(s, joint, i, start + (5 * step));
+        return z;
+    }
+
+    // Four components, as a multiple of the one at the joint; zeros past the end.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Take(Solutions s, Joint joint, int i, int row)
+    {
+        Float4 z = default;
+        int n = s.Size;
+        if (row < n)
+        {
+            int place = (row * n) + i;
+            int block = (row / TridiagonalGpu.Block * n) + i + s.Exponents;
+            int twist = joint.Twist;
+            float z0 = s.Memory[place + (row <= twist ? 0 : s.Below)];
+            float z1 = s.Memory[place + n + (row + 1 <= twist ? 0 : s.Below)];
+            float z2 = s.Memory[place + (2 * n) + (row + 2 <= twist ? 0 : s.Below)];
+            float z3 = s.Memory[place + (3 * n) + (row + 3 <= twist ? 0 : s.Below)];
+            float above = joint.Above * Power((int)s.Memory[block] - joint.AboveExponent);
+            float below = joint.Below * Power((int)s.Memory[block + s.Below] - joint.BelowExponent);
+            z.X = z0 * (row <= twist ? above : below);
+            z.Y = row + 1 < n ? z1 * (row + 1 <= twist ? above : below) : 0.0f;
+            z.Z = row + 2 < n ? z2 * (row + 2 <= twist ? above : below) : 0.0f;
+            z.W = row + 3 < n ? z3 * (row + 3 <= twist ? above : below) : 0.0f;
+        }
+
         return z;
     }
 

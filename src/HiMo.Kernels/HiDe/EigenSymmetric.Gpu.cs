@@ -149,10 +149,13 @@ internal static partial class EigenSymmetricGpu
 
         Group.Barrier(); // solutions change from a thread each to eight lanes each
         ArrayView<float> result = arguments.Vectors.SubView(start, (long)n * n);
-        int tasks = (n + VectorsOfAWarp - 1) / VectorsOfAWarp * Gpu.WarpSize;
-        for (int task = Group.IdxX; task < tasks; task += Group.DimX)
+        if (n > Narrow)
         {
-            BackTransform(a, beta, solutions, result, task, n, pitch, arguments.IsGram);
+            BackTransform(a, beta, solutions, result, n, pitch, arguments.IsGram, isWide: true);
+        }
+        else
+        {
+            BackTransform(a, beta, solutions, result, n, pitch, arguments.IsGram, isWide: false);
         }
     }
 
