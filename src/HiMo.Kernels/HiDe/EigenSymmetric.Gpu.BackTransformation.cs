@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Step 5: an eigenvector of the tridiagonal matrix from its two solutions, and back through the reflectors,
+// Step 5: an eigenvector of the tridiagonal matrix from its two solutions (EigenSymmetric.Gpu.Join.cs), and back through the reflectors,
 // w = (I - beta_0 v_0 v_0^T) ... (I - beta_{n-3} v_{n-3} v_{n-3}^T) z. Eight lanes have two
-// vectors together, so that each word of a reflector is loaded once for both: component 32 c + 4 l + t lies with lane l, in place t of block c.
+// vectors together, so that each word of a reflector is loaded once for both: component 32 c + 4 l + t lies with lane l, in place t of block c. Up to
+// n = 128 two reflectors are applied together.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -81,7 +82,8 @@ internal static partial class EigenSymmetricGpu
     // All vectors of the whole matrix, of a Gram matrix then centred: two for each eight tasks, and all of a warp take part. `isWide`, whether n > 128, is a
     // constant once this is inlined.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void BackTransform(ArrayView<float> a, ArrayView<float> beta, Solutions solutions, ArrayView<float> vectors, int n, int pitch, int isGram, bool isWide)
+    private static void BackTransform(
+        ArrayView<float> a, ArrayView<float> beta, ArrayView<float> overlaps, Solutions solutions, ArrayView<float> vectors, int n, int pitch, int isGram, bool isWide)
     {
         int tasks = (n + VectorsOfAWarp - 1) / VectorsOfAWarp * Gpu.WarpSize;
         for (int task = Group.IdxX; task < tasks; task += Group.DimX)
@@ -93,57 +95,118 @@ internal static partial class EigenSymmetricGpu
             pair.Y = Join(solutions, XMath.Min(i + 1, n - 1), start, isWide);
             if (isWide)
             {
-                pair = ReflectRange(pair, a, beta, start, 5, n, pitch, isWide);
-                pair = ReflectRange(pair, a, beta, start, 4, n, pitch, isWide);
+                pair = ReflectRange(pair, a, beta, overlaps, start, 5, n, pitch, isWide);
+                pair = ReflectRange(pair, a, beta, overlaps, start, 4, n, pitch, isWide);
             }
 
-            pair = ReflectRange(pair, a, beta, start, 3, n, pitch, isWide);
-            pair = ReflectRange(pair, a, beta, start, 2, n, pitch, isWide);
-            pair = ReflectRange(pair, a, beta, start, 1, n, pitch, isWide);
-            pair = ReflectRange(pair, a, beta, start, 0, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, overlaps, start, 3, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, overlaps, start, 2, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, overlaps, start, 1, n, pitch, isWide);
+            pair = ReflectRange(pair, a, beta, overlaps, start, 0, n, pitch, isWide);
             Put(vectors, pair.Z, i, start, n, isGram, isWide);
             Put(vectors, pair.Y, i + 1, start, n, isGram, isWide);
         }
     }
 
-    // The reflectors that begin in block `first`, which is a constant once this is inlined; last one first.
+    // overlaps[k] = v_k . v_{k-1} for even k, n up to 128; by the warps that have nothing to solve, if there are some.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Pair ReflectRange(Pair pair, ArrayView<float> a, ArrayView<float> beta, int start, int first, int n, int pitch, bool isWide)
+    private static void Overlap(ArrayView<float> a, ArrayView<float> overlaps, int n, int pitch)
     {
-        ArrayView<Float4> rows = a.Cast<Float4>();
-        int end = XMath.Max((32 * first) - 1, 0);
-        for (int k = XMath.Min((32 * first) + 30, n - 3); k >= end; k--)
+        int warps = Group.DimX / Gpu.WarpSize;
+        int solving = 2 * ((n + Gpu.WarpSize - 1) / Gpu.WarpSize);
+        int others = warps > solving ? warps - solving : warps;
+        int lane = Group.IdxX % Gpu.WarpSize;
+        int own = warps - (Group.IdxX / Gpu.WarpSize); // the last warp is the first one
+        for (int k = own <= others ? 2 * own : n; k < n - 1; k += 2 * others)
         {
-            ArrayView<Float4> row = rows.SubView(((k * pitch) + start) / 4, isWide ? 41 : 25); // constant offsets from here
-            float factor = -beta[k];
-            Share v = default;
-            v.C0 = first <= 0 ? row[0] : default;
-            v.C1 = first <= 1 ? row[8] : default;
-            v.C2 = first <= 2 ? row[16] : default;
-            v.C3 = first <= 3 ? row[24] : default;
-            if (isWide)
+            float sum = 0.0f;
+            for (int j = ((k + 1) / Gpu.WarpSize * Gpu.WarpSize) + lane; j < n; j += Gpu.WarpSize) // what lies before is no part of a reflector
             {
-                v.C4 = first <= 4 ? row[32] : default;
-                v.C5 = row[40];
+                sum += a[(k * pitch) + j] * a[((k - 1) * pitch) + j];
             }
 
-            float z = Total(Products(pair.Z, v, first, isWide));
-            float y = Total(Products(pair.Y, v, first, isWide));
-            float zAside = ILGPU.Warp.ShuffleXor(z, 4); // both sums side by side, not one behind the other
-            float yAside = ILGPU.Warp.ShuffleXor(y, 4);
-            z += zAside;
-            y += yAside;
-            zAside = ILGPU.Warp.ShuffleXor(z, 2);
-            yAside = ILGPU.Warp.ShuffleXor(y, 2);
-            z += zAside;
-            y += yAside;
-            zAside = ILGPU.Warp.ShuffleXor(z, 1);
-            yAside = ILGPU.Warp.ShuffleXor(y, 1);
-            pair.Z = Plus(pair.Z, factor * (z + zAside), v, first, isWide);
-            pair.Y = Plus(pair.Y, factor * (y + yAside), v, first, isWide);
+            sum = GroupSum.Warp(sum);
+            if (lane == 0)
+            {
+                overlaps[k] = sum;
+            }
+        }
+    }
+
+    // The reflectors that begin in block `first`, which is a constant once this is inlined; last ones first, two together if registers hold both.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Pair ReflectRange(Pair pair, ArrayView<float> a, ArrayView<float> beta, ArrayView<float> overlaps, int start, int first, int n, int pitch, bool isWide)
+    {
+        for (int k = XMath.Min((32 * first) + 30, (n - 2) & ~1); k >= 32 * first; k -= 2)
+        {
+            int before = XMath.Max(k - 1, 0);
+            float factor = -beta[k];
+            float factorBefore = k > 0 ? -beta[before] : 0.0f;
+            if (isWide)
+            {
+                pair = Reflect(pair, Reflector(a, (k * pitch) + start, first, isWide), factor, first, isWide);
+                pair = Reflect(pair, Reflector(a, (before * pitch) + start, first, isWide), factorBefore, first, isWide);
+            }
+            else
+            {
+                Share v = Reflector(a, (k * pitch) + start, first, isWide);
+                Share u = Reflector(a, (before * pitch) + start, first, isWide);
+                pair = ReflectTwice(pair, v, u, factor, factorBefore, overlaps[k], first, isWide);
+            }
         }
 
         return pair;
+    }
+
+    // z + t v with t = factor v . z, for both vectors.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Pair Reflect(Pair pair, Share v, float factor, int first, bool isWide)
+    {
+        Float4 sums = default;
+        sums.Z = Total(Products(pair.Z, v, first, isWide));
+        sums.W = Total(Products(pair.Y, v, first, isWide));
+        sums = OverLanes(sums, 2);
+        pair.Z = Plus(pair.Z, factor * sums.Z, v, first, isWide);
+        pair.Y = Plus(pair.Y, factor * sums.W, v, first, isWide);
+        return pair;
+    }
+
+    // The same with v and then with u: their sums over lanes are side by side, as u . (z + t v) = u . z + t u . v.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Pair ReflectTwice(Pair pair, Share v, Share u, float factor, float factorBefore, float overlap, int first, bool isWide)
+    {
+        Float4 sums = default;
+        sums.X = Total(Products(pair.Z, v, first, isWide));
+        sums.Y = Total(Products(pair.Y, v, first, isWide));
+        sums.Z = Total(Products(pair.Z, u, first, isWide));
+        sums.W = Total(Products(pair.Y, u, first, isWide));
+        sums = OverLanes(sums, 0);
+        float z = factor * sums.X;
+        float y = factor * sums.Y;
+        pair.Z = Plus(pair.Z, z, v, first, isWide);
+        pair.Y = Plus(pair.Y, y, v, first, isWide);
+        pair.Z = Plus(pair.Z, factorBefore * (sums.Z + (z * overlap)), u, first, isWide);
+        pair.Y = Plus(pair.Y, factorBefore * (sums.W + (y * overlap)), u, first, isWide);
+        return pair;
+    }
+
+    // What a lane has of a reflector, from block `first` on.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Share Reflector(ArrayView<float> a, int place, int first, bool isWide)
+    {
+        ArrayView<Float4> row = a.SubView(place, isWide ? 164 : 100).Cast<Float4>(); // constant offsets from here
+        Share v = default;
+        v.C0 = first <= 0 ? row[0] : default;
+        v.C1 = first <= 1 ? row[8] : default;
+        v.C2 = first <= 2 ? row[16] : default;
+        v.C3 = first <= 3 ? row[24] : default;
+        if (isWide)
+        {
+            v.C4 = first <= 4 ? row[32] : default;
+            v.C5 = row[40];
+        }
+
+        return v;
     }
 
     // x * y, summed over the blocks from `first` on.
@@ -174,142 +237,6 @@ internal static partial class EigenSymmetricGpu
         return x;
     }
 
-    // The unit vector: the solution from above up to the row where both together are largest, the one from below behind it. Both lie in registers
-    // meanwhile: so all their loads are under way together, and once.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Share Join(Solutions s, int i, int start, bool isWide)
-    {
-        int n = s.Size;
-        BothRows b0 = BothFromMemory(s, i, start);
-        BothRows b1 = BothFromMemory(s, i, start + 32);
-        BothRows b2 = BothFromMemory(s, i, start + 64);
-        BothRows b3 = BothFromMemory(s, i, start + 96);
-        BothRows b4 = default;
-        BothRows b5 = default;
-        if (isWide)
-        {
-            b4 = BothFromMemory(s, i, start + 128);
-            b5 = BothFromMemory(s, i, start + 160);
-        }
-
-        int best = XMath.Max(XMath.Max(LargestKey(b0, start, n), LargestKey(b1, start + 32, n)), XMath.Max(LargestKey(b2, start + 64, n), LargestKey(b3, start + 96, n)));
-        best = isWide ? XMath.Max(best, XMath.Max(LargestKey(b4, start + 128, n), LargestKey(b5, start + 160, n))) : best;
-        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 1));
-        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 2));
-        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 4));
-        Joint joint = JointAt(s, i, 0xff - (best & 0xff));
-        Share z = default;
-        z.C0 = Joined(b0, joint, start, n);
-        z.C1 = Joined(b1, joint, start + 32, n);
-        z.C2 = Joined(b2, joint, start + 64, n);
-        z.C3 = Joined(b3, joint, start + 96, n);
-        if (isWide)
-        {
-            z.C4 = Joined(b4, joint, start + 128, n);
-            z.C5 = Joined(b5, joint, start + 160, n);
-        }
-
-        float scale = 1.0f / XMath.Sqrt(OverLanes(Products(z, z, 0, isWide)));
-        return Plus(default, scale, z, 0, isWide);
-    }
-
-    /// <summary>Where the two solutions of a vector meet: the row, 1 / component there, and the exponents there.</summary>
-    private struct Joint
-    {
-        public int Twist;
-        public float Above;
-        public float Below;
-        public int AboveExponent;
-        public int BelowExponent;
-    }
-
-    /// <summary>Four rows of both solutions, and their exponents.</summary>
-    private struct BothRows
-    {
-        public Float4 Above;
-        public Float4 Below;
-        public float AboveExponent;
-        public float BelowExponent;
-    }
-
-    // Rows past the last block of four are those of this block.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static BothRows BothFromMemory(Solutions s, int i, int row)
-    {
-        int n = s.Size;
-        int inside = XMath.Min(row / TridiagonalGpu.Block, (n - 1) / TridiagonalGpu.Block);
-        int place = (inside * TridiagonalGpu.Block * n) + i;
-        int block = (inside * n) + i + s.Exponents;
-        BothRows rows = default;
-        rows.Above.X = s.Memory[place];
-        rows.Above.Y = s.Memory[place + n];
-        rows.Above.Z = s.Memory[place + (2 * n)];
-        rows.Above.W = s.Memory[place + (3 * n)];
-        rows.Below.X = s.Memory[place + s.Below];
-        rows.Below.Y = s.Memory[place + s.Below + n];
-        rows.Below.Z = s.Memory[place + s.Below + (2 * n)];
-        rows.Below.W = s.Memory[place + s.Below + (3 * n)];
-        rows.AboveExponent = s.Memory[block];
-        rows.BelowExponent = s.Memory[block + s.Below];
-        return rows;
-    }
-
-    // Where row `twist` makes both solutions meet.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Joint JointAt(Solutions s, int i, int twist)
-    {
-        int place = (twist * s.Size) + i;
-        int block = (twist / TridiagonalGpu.Block * s.Size) + i + s.Exponents;
-        Joint joint = default;
-        joint.Twist = twist;
-        joint.Above = 1.0f / s.Memory[place];
-        joint.Below = 1.0f / s.Memory[place + s.Below];
-        joint.AboveExponent = (int)s.Memory[block];
-        joint.BelowExponent = (int)s.Memory[block + s.Below];
-        return joint;
-    }
-
-    // The largest key of four rows: logarithm of the product of both solutions, to 2^-9, with the earlier row winning a tie in the lowest byte.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int LargestKey(BothRows rows, int row, int n)
-    {
-        int exponent = (int)rows.AboveExponent + (int)rows.BelowExponent;
-        return XMath.Max(
-            XMath.Max(Key(rows.Above.X, rows.Below.X, exponent, row, n), Key(rows.Above.Y, rows.Below.Y, exponent, row + 1, n)),
-            XMath.Max(Key(rows.Above.Z, rows.Below.Z, exponent, row + 2, n), Key(rows.Above.W, rows.Below.W, exponent, row + 3, n)));
-    }
-
-    // Four components, as a multiple of the one at the joint; zeros past the end.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Joined(BothRows rows, Joint joint, int row, int n)
-    {
-        float above = joint.Above * Power((int)rows.AboveExponent - joint.AboveExponent);
-        float below = joint.Below * Power((int)rows.BelowExponent - joint.BelowExponent);
-        int twist = joint.Twist - row;
-        int end = n - row;
-        Float4 z = default;
-        z.X = end > 0 ? (twist >= 0 ? rows.Above.X * above : rows.Below.X * below) : 0.0f;
-        z.Y = end > 1 ? (twist >= 1 ? rows.Above.Y * above : rows.Below.Y * below) : 0.0f;
-        z.Z = end > 2 ? (twist >= 2 ? rows.Above.Z * above : rows.Below.Z * below) : 0.0f;
-        z.W = end > 3 ? (twist >= 3 ? rows.Above.W * above : rows.Below.W * below) : 0.0f;
-        return z;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Key(float above, float below, int exponent, int row, int n)
-    {
-        int logarithm = Logarithm(above) + Logarithm(below) + (exponent << 9);
-        return row < n ? (logarithm << 8) | (0xff - row) : int.MinValue;
-    }
-
-    // A float32's bits are its logarithm, to 0.09.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Logarithm(float value) => (int)(Interop.FloatAsInt(XMath.Abs(value)) >> 14);
-
-    // 2^e; 0 where float32 ends.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Power(int exponent) => Interop.IntAsFloat((uint)XMath.Clamp(exponent + 127, 0, 254) << 23);
-
     // x + y z, component by component.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Add(Float4 x, Float4 y, Float4 z)
@@ -336,6 +263,15 @@ internal static partial class EigenSymmetricGpu
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Total(Float4 x) => x.X + x.Y + (x.Z + x.W);
+
+    // The sums over a vector's lanes of four numbers, or of those from `first` on: side by side, not one behind the other.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 OverLanes(Float4 x, int first)
+    {
+        x = PlusOther(x, x, 4, first);
+        x = PlusOther(x, x, 2, first);
+        return PlusOther(x, x, 1, first);
+    }
 
     // The sum of all components over a vector's lanes.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -147,15 +147,21 @@ internal static partial class EigenSymmetricGpu
             SelectRank(values, trace, sums, arguments, n); // by the warp that has least to solve
         }
 
-        Group.Barrier(); // solutions change from a thread each to eight lanes each
+        ArrayView<float> overlaps = vectors.SubView(3 * pitch, pitch); // the means are not needed any more
+        if (n <= Narrow)
+        {
+            Overlap(a, overlaps, n, pitch);
+        }
+
+        Group.Barrier(); // overlaps are there, and solutions change from a thread each to eight lanes each
         ArrayView<float> result = arguments.Vectors.SubView(start, (long)n * n);
         if (n > Narrow)
         {
-            BackTransform(a, beta, solutions, result, n, pitch, arguments.IsGram, isWide: true);
+            BackTransform(a, beta, overlaps, solutions, result, n, pitch, arguments.IsGram, isWide: true);
         }
         else
         {
-            BackTransform(a, beta, solutions, result, n, pitch, arguments.IsGram, isWide: false);
+            BackTransform(a, beta, overlaps, solutions, result, n, pitch, arguments.IsGram, isWide: false);
         }
     }
 
