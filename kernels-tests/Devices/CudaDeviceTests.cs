@@ -67,6 +67,28 @@ internal sealed class CudaDeviceTests
         });
     }
 
+    // Which group's memory and which problem's matrix a kernel takes: a call of its own has the same bits.
+    [TestCase(1000, 128, 768)]
+    [TestCase(1000, 40, 16)]
+    [TestCase(30, 300, 768)]
+    public void Many_groups_have_the_bits_of_calls_of_their_own(int groups, int n, int d)
+    {
+        (float[] Images, float[] Texts)[] batches = [.. Enumerable.Range(0, groups).AsParallel().AsOrdered().Select(group => PowerLaw(n, d, _seed + group))];
+        GpuStepRun all = GpuStepRun.Of(
+            _gpu, [.. batches.SelectMany(each => each.Images)], [.. batches.SelectMany(each => each.Texts)], n, d, LogitScale, new MoLoOptions(),
+            TestGpu.Settings with { Groups = groups });
+        Assert.That(all.Summary, Is.All.Matches<float>(float.IsFinite), $"seed {_seed}");
+        foreach (int group in Enumerable.Range(0, groups).Where(group => group % (groups / 10) == 0).Append(groups - 1))
+        {
+            GpuStepRun own = GpuStepRun.Of(_gpu, batches[group].Images, batches[group].Texts, n, d, LogitScale, new MoLoOptions(), TestGpu.Settings);
+            GpuStepRun part = all.Part(group, groups);
+            Assert.That(part.Summary, Is.EqualTo(own.Summary), $"numbers of group {group}, seed {_seed}");
+            Assert.That(part.Kept, Is.EqualTo(own.Kept), $"m of group {group}, seed {_seed}");
+            Assert.That(part.GradImages, Is.EqualTo(own.GradImages), $"images' gradient of group {group}, seed {_seed}");
+            Assert.That(part.GradTexts, Is.EqualTo(own.GradTexts), $"texts' gradient of group {group}, seed {_seed}");
+        }
+    }
+
     [TestCase(128, 768)]
     [TestCase(1024, 512)]
     public void Any_stream_a_graph_and_another_thread_give_the_same_bits(int n, int d)
