@@ -67,26 +67,35 @@ internal sealed class CudaDeviceTests
         });
     }
 
-    // Which group's memory and which problem's matrix a kernel takes: a call of its own has the same bits.
+    // Which group's memory and which problem's matrix a kernel takes. A call of its own takes other tiles, so sums have another order.
     [TestCase(1000, 128, 768)]
     [TestCase(1000, 40, 16)]
     [TestCase(30, 300, 768)]
-    public void Many_groups_have_the_bits_of_calls_of_their_own(int groups, int n, int d)
+    public void Many_groups_agree_with_calls_of_their_own(int groups, int n, int d)
     {
         (float[] Images, float[] Texts)[] batches = [.. Enumerable.Range(0, groups).AsParallel().AsOrdered().Select(group => PowerLaw(n, d, _seed + group))];
         GpuStepRun all = GpuStepRun.Of(
             _gpu, [.. batches.SelectMany(each => each.Images)], [.. batches.SelectMany(each => each.Texts)], n, d, LogitScale, new MoLoOptions(),
             TestGpu.Settings with { Groups = groups });
         Assert.That(all.Summary, Is.All.Matches<float>(float.IsFinite), $"seed {_seed}");
-        foreach (int group in Enumerable.Range(0, groups).Where(group => group % (groups / 10) == 0).Append(groups - 1))
+        int compared = 0;
+        for (int group = groups - 1; group >= 0; group -= groups / 10)
         {
             GpuStepRun own = GpuStepRun.Of(_gpu, batches[group].Images, batches[group].Texts, n, d, LogitScale, new MoLoOptions(), TestGpu.Settings);
+            if (own.Summary[5] < MinGap)
+            {
+                continue;
+            }
+
             GpuStepRun part = all.Part(group, groups);
-            Assert.That(part.Summary, Is.EqualTo(own.Summary), $"numbers of group {group}, seed {_seed}");
+            compared++;
             Assert.That(part.Kept, Is.EqualTo(own.Kept), $"m of group {group}, seed {_seed}");
-            Assert.That(part.GradImages, Is.EqualTo(own.GradImages), $"images' gradient of group {group}, seed {_seed}");
-            Assert.That(part.GradTexts, Is.EqualTo(own.GradTexts), $"texts' gradient of group {group}, seed {_seed}");
+            Expect.Loss(part.Summary[0], own.Summary[0], 5e-6, $"loss of group {group}, seed {_seed}");
+            Expect.AtMost(Expect.GradientError(Batch.Widen(part.GradImages), Batch.Widen(own.GradImages)), 1e-3, $"images' gradient of group {group}, seed {_seed}");
+            Expect.AtMost(Expect.GradientError(Batch.Widen(part.GradTexts), Batch.Widen(own.GradTexts)), 1e-3, $"texts' gradient of group {group}, seed {_seed}");
         }
+
+        Assert.That(compared, Is.AtLeast(2), "groups whose cut is wide enough");
     }
 
     [TestCase(128, 768)]

@@ -21,7 +21,7 @@ internal sealed class LaneOrderTests
     {
         public MoLoOptions Options { get; } = new() { Tau = 0.8, Components = ComponentSource.TextAndImage, ComponentNormalization = ComponentNormalization.Cosine };
 
-        public GpuStepSettings Settings => TestGpu.Settings with { Precision = Precision, Warpgroups = Warpgroups, LargestGroupProblem = Largest, EigenThreads = IsCluster ? 128 : TestGpu.Settings.EigenThreads };
+        public GpuStepSettings Settings => TestGpu.Settings with { Precision = Precision, Warpgroups = Warpgroups, LargestGroupProblem = Largest };
 
         /// <summary>With two multiprocessors products take small tiles, and a cluster has two groups.</summary>
         public Gpu Open(int multiprocessors, bool onlyRecords = false) =>

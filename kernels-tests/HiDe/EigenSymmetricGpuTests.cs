@@ -20,7 +20,7 @@ internal sealed class EigenSymmetricGpuTests
         _gpu = TestGpu.Open(warps: 2);
         _wide = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 16);
         _chip = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 2);
-        _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 4, multiprocessors: 2, mostOfCluster: 2);
+        _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 2, multiprocessors: 2, mostOfCluster: 2);
     }
 
     [OneTimeTearDown]
@@ -114,8 +114,8 @@ internal sealed class EigenSymmetricGpuTests
         TestGpu.NeedsEmulation();
         const int N = 3;
         float[][] grams = [.. Enumerable.Range(8, 3).Select(width => Gram(Random(N, width, 1.0f), N))];
-        using Gpu gpu = Gpu.OpenEmulated(warps: 4, multiprocessors: 4, mostOfCluster: 2);
-        using Gpu pair = Gpu.OpenEmulated(warps: 4, multiprocessors: 2, mostOfCluster: 2);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 2, multiprocessors: 4, mostOfCluster: 2);
+        using Gpu pair = Gpu.OpenEmulated(warps: 2, multiprocessors: 2, mostOfCluster: 2);
 
         (float[] values, float[] vectors, _, _) = Run(gpu, [.. grams.SelectMany(gram => gram)], N, tau: 0.9, largest: 1);
 

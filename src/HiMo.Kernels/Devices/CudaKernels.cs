@@ -24,12 +24,13 @@ internal static partial class CudaKernels
         return New(backend.Context, new EntryPoint(description, new SharedMemorySpecification(0, isDynamic), specialization), null, ptx);
     }
 
-    // In a context of its own: the text does not depend on kernels before, and several kernels can be translated at the same time.
+    // One kernel at a time: contexts of their own for each, side by side, took longer.
     private static string Translate(PTXBackend backend, EntryPointDescription description, KernelSpecialization specialization)
     {
-        using Context context = Context.Create(Gpu.Configure);
-        using PTXBackend own = new(context, backend.Architecture, backend.InstructionSet, nvvmAPI: null!);
-        return Retarget(((PTXCompiledKernel)own.Compile(description, specialization)).PTXAssembly);
+        lock (backend)
+        {
+            return Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly);
+        }
     }
 
     /// <summary>The group size, and groups that fit a multiprocessor: promises to the assembler, which fits the registers to them.</summary>

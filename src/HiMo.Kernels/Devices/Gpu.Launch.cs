@@ -98,7 +98,7 @@ public sealed partial class Gpu
     }
 
     /// <summary>
-    /// Loads what some launches need, without making them, all kernels side by side: compiled and assembled one after the other those of a step take seconds.
+    /// Loads what some launches need, without making them, all kernels side by side: assembled one after the other those of a step take seconds.
     /// Does nothing but on CUDA.
     /// </summary>
     /// <param name="launches">Calls <see cref="Launch"/>, and does nothing else to the device.</param>

@@ -157,8 +157,7 @@ public sealed partial class Gpu : IDisposable
         }
     }
 
-    /// <summary>What every context compiles kernels with.</summary>
-    internal static void Configure(Context.Builder builder) =>
+    private static void Configure(Context.Builder builder) =>
         _ = builder.Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics(); // O2 moves reads of shared memory across barriers
 
     private static GpuDescription Describe(CudaDevice device)

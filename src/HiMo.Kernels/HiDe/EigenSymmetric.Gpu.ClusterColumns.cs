@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tridiagonalisation of a matrix of up to 768 rows by a cluster of groups, which keeps it in registers.  The steps are those of EigenSymmetric.Gpu.LargeColumns.cs.
-// Mapping    rows and columns are counted so that the last one is 767; what comes before is 0, and no column begins there. Row i belongs to group i mod G; of its rows each fourth warp of the group, or each second, or all, have one in turns. The columns of
-//            a row are 6 a lane, 128 apart, in four warps: EigenSymmetric.Gpu.ClusterTile.cs.
+// Mapping    rows and columns are counted so that the last one is 767; what comes before is 0, and no column begins there. Row i belongs to group i mod G; of its rows every second warp of the group has one in turns. The columns of
+//            a row are 12 a lane, 64 apart, in two warps: EigenSymmetric.Gpu.ClusterTile.cs.
 // Column k   receive of every row from k on p = beta A v of the column before, and its element of column k without that column's update; dot = p . v comes in parts,
 //            one a group. u = the updated column, its norm, the reflector. Update of the own rows and their products with u in one pass; send both.
 // Barriers   two a column: behind u, w and the warps' parts of the norm, and behind the warps' parts of the products.
@@ -19,7 +19,8 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Largest n of <see cref="ClusterColumnsKernel"/>, if the cluster has as many rows.</summary>
     public const int ClusterColumns = ColumnSlots * SlotColumns;
 
-    private const int MostClusterThreads = 512;        // which leaves 128 registers a thread
+    private const int MostClusterThreads = 256;        // which leaves 255 registers a thread
+    private const int Phases = ColumnSlots / SlotsOfAPhase;
     private const int MostRanks = Gpu.LargestCluster;
     private const int MostRowWarps = MostClusterThreads / SlotColumns;
     private const int MostWarps = MostClusterThreads / Gpu.WarpSize;
@@ -45,7 +46,7 @@ internal static partial class EigenSymmetricGpu
 
         public ArrayView<float> All;
 
-        /// <summary>Products of the group's rows with u, a part for each of four warps.</summary>
+        /// <summary>Products of the group's rows with u, a part for each of two warps.</summary>
         public readonly ArrayView<float> Parts => All.SubView(PartStart, ColumnWarps * MostOwnRows);
 
         /// <summary>The rows' elements of the next column.</summary>
@@ -131,12 +132,12 @@ internal static partial class EigenSymmetricGpu
         ClusterMemory.End(ref p.Records[0]);
     }
 
-    // The columns while slots before `first` are finished, which is a constant once this is inlined.
+    // The columns of a phase, while slots before it are finished; the phase is a constant once this is inlined.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ClusterState Columns(ClusterState state, LargeEigenArguments p, ClusterMemoryOfGroup memory, ClusterPlan plan, int first)
+    private static ClusterState Columns(ClusterState state, LargeEigenArguments p, ClusterMemoryOfGroup memory, ClusterPlan plan, int phase)
     {
         ArrayView<float> reflectors = p.Reflector(0);
-        int end = first == ColumnSlots - 1 ? ClusterColumns : XMath.Max(SlotColumns * (first + 1), plan.RowOffset + (plan.PhaseRows * (first + 1)));
+        int end = phase == Phases - 1 ? ClusterColumns : XMath.Max(SlotsOfAPhase * SlotColumns * (phase + 1), plan.RowOffset + (plan.PhaseRows * (phase + 1)));
         for (int k = state.K; k < end; k++)
         {
             ArrayView<float> u = memory.U(k);
@@ -155,7 +156,7 @@ internal static partial class EigenSymmetricGpu
             bool isNeeded = tail > LeastTail;
             float alpha = isNeeded ? (next > 0.0f ? -norm : norm) : next;
             state.Head = next - alpha;
-            state.Tile = Pass(state.Tile, memory, plan, u, v, state.Head, k, first);
+            state.Tile = Pass(state.Tile, memory, plan, u, v, state.Head, k, phase);
             state.Beta = isNeeded ? 1.0f / (norm * (norm + XMath.Abs(next))) : 0.0f;
             Group.Barrier(); // products and elements are there; nobody reads the first component of u any more
             if (k + 1 < ClusterColumns)
@@ -174,7 +175,7 @@ internal static partial class EigenSymmetricGpu
     private static float SumOfWarps(ArrayView<float> parts)
     {
         ArrayView<Float4> quads = parts.Cast<Float4>();
-        return Total(Add(Add(quads[0], 1.0f, quads[1]), 1.0f, Add(quads[2], 1.0f, quads[3])));
+        return Total(Add(quads[0], 1.0f, quads[1]));
     }
 
     // The first component of u for the columns to come, and the reflector by one of the groups.
@@ -183,11 +184,13 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> reflectors, ClusterMemoryOfGroup memory, ClusterPlan plan, ArrayView<float> u, float corner, float alpha, ClusterState state, int k)
     {
         PutHead(memory, plan.Low, u, state.Head, k);
+        PutHead(memory, plan.Middle, u, state.Head, k);
         PutHead(memory, plan.High, u, state.Head, k);
         if ((k & (plan.Ranks - 1)) == plan.Rank)
         {
             int start = ((k - plan.Start) * ReflectorPitch(plan.Size)) - plan.Start;
             KeepComponent(reflectors, start, plan.Low.Row, u, k);
+            KeepComponent(reflectors, start, plan.Middle.Row, u, k);
             KeepComponent(reflectors, start, plan.High.Row, u, k);
         }
 

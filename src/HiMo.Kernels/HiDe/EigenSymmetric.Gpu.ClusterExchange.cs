@@ -54,8 +54,9 @@ internal static partial class EigenSymmetricGpu
         /// <summary>Rows of the slots that are finished together.</summary>
         public int PhaseRows;
 
-        /// <summary>The thread's components: of the last rows, as many as there are threads, and of as many before.</summary>
+        /// <summary>The thread's components: of the last rows, as many as there are threads, and of as many before, and before those.</summary>
         public ClusterComponent Low;
+        public ClusterComponent Middle;
         public ClusterComponent High;
 
         /// <summary>The rows that the lane sends, in places Lane and Lane + 32 of <see cref="Own"/>; -1: none.</summary>
@@ -78,7 +79,8 @@ internal static partial class EigenSymmetricGpu
             plan.Start = ClusterColumns - n;
             plan.RowOffset = ClusterColumns - (RowSlots * plan.Ranks * plan.RowWarps);
             plan.PhaseRows = SlotsOfAPhase * plan.Ranks * plan.RowWarps;
-            plan.Low = plan.Component(ClusterColumns - (2 * Group.DimX) + Group.IdxX);
+            plan.Low = plan.Component(ClusterColumns - (3 * Group.DimX) + Group.IdxX);
+            plan.Middle = plan.Component(ClusterColumns - (2 * Group.DimX) + Group.IdxX);
             plan.High = plan.Component(ClusterColumns - Group.DimX + Group.IdxX);
             plan.SentRow0 = plan.Lane < RowSlots * plan.RowWarps ? plan.Row(plan.Lane / RowSlots, plan.Lane % RowSlots) : -1;
             int second = plan.Lane + Gpu.WarpSize;
@@ -152,21 +154,26 @@ internal static partial class EigenSymmetricGpu
         ArrayView<long> inbox = memory.Inbox(k);
         int corner = plan.Place(k);
         int low = plan.Low.Row >= k ? plan.Low.Place : corner; // finished rows have no record
+        int middle = plan.Middle.Row >= k ? plan.Middle.Place : corner;
         int high = plan.High.Row >= k ? plan.High.Place : corner;
         int dots = DotPlaces + (plan.Lane & (plan.Ranks - 1));
-        Records records = PeekCluster(inbox, low, high, corner, dots);
-        while (!IsComplete(records, k))
+        Records records = PeekCluster(inbox, low, middle, high, dots);
+        long cornerRecord = ClusterMemory.Load(ref inbox[corner]);
+        while (!IsComplete(records, k) || Wrong(cornerRecord, k) != 0)
         {
             RelaxedMemory.Pause();
-            records = PeekCluster(inbox, low, high, corner, dots);
+            records = PeekCluster(inbox, low, middle, high, dots);
+            cornerRecord = ClusterMemory.Load(ref inbox[corner]);
         }
 
+        Warp.Barrier(); // lanes that waited and lanes that did not go on together: apart, shuffles take several times as long
         float half = 0.5f * beta * GroupSum.Warp(plan.Lane < plan.Ranks ? ProductOf(records.Record3) : 0.0f);
-        float wk = ProductOf(records.Record2) - (half * head);
+        float wk = ProductOf(cornerRecord) - (half * head);
         Received received = default;
         received.Tail = TakeComponent(memory, plan.Low, u, v, records.Record0, half, head, wk, k);
-        received.Tail += TakeComponent(memory, plan.High, u, v, records.Record1, half, head, wk, k);
-        received.Corner = ElementOf(records.Record2) - (2.0f * head * wk);
+        received.Tail += TakeComponent(memory, plan.Middle, u, v, records.Record1, half, head, wk, k);
+        received.Tail += TakeComponent(memory, plan.High, u, v, records.Record2, half, head, wk, k);
+        received.Corner = ElementOf(cornerRecord) - (2.0f * head * wk);
         return received;
     }
 
@@ -214,10 +221,21 @@ internal static partial class EigenSymmetricGpu
     {
         ArrayView<long> inbox = memory.Inbox(k + 1);
         long dot = Record(beta * SumOfWarps(memory.Dots), 0.0f, k + 1);
+        long first = RowRecord(memory, plan.Lane, plan.SentRow0, beta, k);
+        long second = RowRecord(memory, plan.Lane + Gpu.WarpSize, plan.SentRow1, beta, k);
+        int place = (plan.Rank * RankPitch) + plan.Lane;
         for (int target = plan.Warp; target < plan.Ranks; target += Group.DimX / Gpu.WarpSize)
         {
-            SendRow(p, memory, inbox, plan, plan.SentRow0, plan.Lane, target, beta, k);
-            SendRow(p, memory, inbox, plan, plan.SentRow1, plan.Lane + Gpu.WarpSize, target, beta, k);
+            if (plan.SentRow0 > k)
+            {
+                ClusterMemory.Store(ref p.Records[0], ref inbox[place], target, first);
+            }
+
+            if (plan.SentRow1 > k)
+            {
+                ClusterMemory.Store(ref p.Records[0], ref inbox[place + Gpu.WarpSize], target, second);
+            }
+
             if (plan.Lane == 0)
             {
                 ClusterMemory.Store(ref p.Records[0], ref inbox[DotPlaces + plan.Rank], target, dot);
@@ -226,13 +244,9 @@ internal static partial class EigenSymmetricGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void SendRow(
-        LargeEigenArguments p, ClusterMemoryOfGroup memory, ArrayView<long> inbox, ClusterPlan plan, int row, int own, int target, float beta, int k)
+    private static long RowRecord(ClusterMemoryOfGroup memory, int own, int row, float beta, int k)
     {
-        if (row > k)
-        {
-            long record = Record(beta * Total(memory.Parts.Cast<Float4>()[own]), memory.Elements[own], k + 1);
-            ClusterMemory.Store(ref p.Records[0], ref inbox[(plan.Rank * RankPitch) + own], target, record);
-        }
+        int known = row > k ? own : 0;
+        return Record(beta * (memory.Parts[ColumnWarps * known] + memory.Parts[(ColumnWarps * known) + 1]), memory.Elements[known], k + 1);
     }
 }
