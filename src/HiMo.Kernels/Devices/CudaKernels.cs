@@ -19,18 +19,9 @@ internal static partial class CudaKernels
         EntryPointDescription description = EntryPointDescription.FromExplicitlyGroupedKernel(method);
         KernelSpecialization specialization = Specialize(method, threads);
         string key = PtxCache.KeyOf(method, threads, $"{backend.Architecture} {backend.InstructionSet}");
-        string ptx = cache.Get(key, () => Translate(backend, description, specialization));
+        string ptx = cache.Get(key, () => Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly));
         bool isDynamic = ptx.Contains(".extern .shared", StringComparison.Ordinal);
         return New(backend.Context, new EntryPoint(description, new SharedMemorySpecification(0, isDynamic), specialization), null, ptx);
-    }
-
-    // One kernel at a time: contexts of their own for each, side by side, took longer.
-    private static string Translate(PTXBackend backend, EntryPointDescription description, KernelSpecialization specialization)
-    {
-        lock (backend)
-        {
-            return Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly);
-        }
     }
 
     /// <summary>The group size, and groups that fit a multiprocessor: promises to the assembler, which fits the registers to them.</summary>

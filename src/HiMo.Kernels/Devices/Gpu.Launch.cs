@@ -30,10 +30,6 @@ public sealed partial class Gpu
     // Every device with clusters takes eight groups; more need consent, and luck with its multiprocessors.
     private const int PortableCluster = 8;
 
-    // Where launches that this thread asks for are only loaded later on, instead of made.
-    [ThreadStatic]
-    private static List<Action>? t_ahead;
-
     private readonly ConcurrentDictionary<(MethodInfo Kernel, int Threads, Residency Residency), Lazy<LoadedKernel>> _kernels = new();
 
     /// <summary>True: launches are written into the log and not made, memory is not taken, and what is not supported yet can be asked for.</summary>
@@ -63,12 +59,6 @@ public sealed partial class Gpu
             return;
         }
 
-        if (t_ahead is { } ahead)
-        {
-            ahead.Add(() => Load<TArguments>(kernel.Method, threads, residency));
-            return;
-        }
-
         if (Log.IsRecording)
         {
             Log.Record(new LaunchEntry(kernel.Method, groups, threads, sharedLength, arguments));
@@ -95,36 +85,6 @@ public sealed partial class Gpu
                     $"Kernel {LaunchEntry.NameOf(kernel.Method)} with {groups.X} x {groups.Y} x {groups.Z} groups of {threads} threads and {sharedLength * sizeof(float)} bytes of dynamic shared memory failed on {Description}: {failure.Message}"),
                 failure);
         }
-    }
-
-    /// <summary>
-    /// Loads what some launches need, without making them, all kernels side by side: assembled one after the other those of a step take seconds.
-    /// Does nothing but on CUDA.
-    /// </summary>
-    /// <param name="launches">Calls <see cref="Launch"/>, and does nothing else to the device.</param>
-    internal void LoadAhead(Action launches)
-    {
-        if (OnlyRecords || Accelerator is not CudaAccelerator)
-        {
-            return;
-        }
-
-        List<Action> loads = [];
-        t_ahead = loads;
-        try
-        {
-            launches();
-        }
-        finally
-        {
-            t_ahead = null;
-        }
-
-        _ = Parallel.ForEach(loads, load =>
-        {
-            Accelerator.Bind();
-            load();
-        });
     }
 
     /// <summary>Whether the device can run a kernel in clusters of some groups.</summary>

@@ -30,6 +30,9 @@ internal static partial class EigenSymmetricGpu
 
     private const int VectorPitch = ClusterColumns + 4;
     private const int MostOwnRows = RowSlots * MostRowWarps;
+    private const int OwnPitch = MostOwnRows + 4;
+    private const int NoRow = ClusterColumns + 1;      // where what is no component goes: a store without a condition
+    private const int NoOwnRow = MostOwnRows;
 
     /// <summary>What a group keeps in shared memory: one piece with constant offsets, since addresses in registers would push the matrix out of them.</summary>
     private struct ClusterMemoryOfGroup
@@ -37,7 +40,7 @@ internal static partial class EigenSymmetricGpu
         public const int Words = InboxStart + (4 * ClusterInbox);
 
         private const int OwnStart = 3 * VectorPitch;
-        private const int PartStart = OwnStart + (3 * MostOwnRows);
+        private const int PartStart = OwnStart + (3 * OwnPitch);
         private const int ElementStart = PartStart + (ColumnWarps * MostOwnRows);
         private const int TailStart = ElementStart + MostOwnRows;
         private const int DotStart = TailStart + MostWarps;
@@ -67,10 +70,10 @@ internal static partial class EigenSymmetricGpu
 
         /// <summary>u of the group's own rows, in the order of <see cref="ClusterPlan.Own"/>.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly ArrayView<float> OwnU(int k) => All.SubView(OwnStart + ((k & 1) * MostOwnRows), MostOwnRows);
+        public readonly ArrayView<float> OwnU(int k) => All.SubView(OwnStart + ((k & 1) * OwnPitch), OwnPitch);
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly ArrayView<float> OwnW() => All.SubView(OwnStart + (2 * MostOwnRows), MostOwnRows);
+        public readonly ArrayView<float> OwnW() => All.SubView(OwnStart + (2 * OwnPitch), OwnPitch);
 
         /// <summary>d, e or beta.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -208,10 +211,7 @@ internal static partial class EigenSymmetricGpu
         if (component.Row == k + 1)
         {
             u[component.Row] = head;
-            if (component.Own >= 0)
-            {
-                memory.OwnU(k)[component.Own] = head;
-            }
+            memory.OwnU(k)[component.Own] = head;
         }
     }
 

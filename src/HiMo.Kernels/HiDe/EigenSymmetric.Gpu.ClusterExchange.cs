@@ -18,13 +18,13 @@ internal static partial class EigenSymmetricGpu
     /// <summary>A component of all vectors that a thread has.</summary>
     internal struct ClusterComponent
     {
-        /// <summary>Its row; less than that of the first column, if there is none.</summary>
+        /// <summary>Its row; far before the first column, if there is none.</summary>
         public int Row;
 
         /// <summary>Where its record lies.</summary>
         public int Place;
 
-        /// <summary>Where it lies among those of the group's rows; -1: nowhere.</summary>
+        /// <summary>Where it lies among those of the group's rows, or behind them.</summary>
         public int Own;
     }
 
@@ -96,10 +96,10 @@ internal static partial class EigenSymmetricGpu
         private readonly ClusterComponent Component(int row)
         {
             ClusterComponent component = default;
-            component.Row = row >= Start ? row : -1;
+            component.Row = row >= Start ? row : -ClusterColumns;
             int known = XMath.Max(row, Start);
             component.Place = Place(known);
-            component.Own = row >= Start && IsOwn(row) ? Own(row) : -1;
+            component.Own = row >= Start && IsOwn(row) ? Own(row) : NoOwnRow;
             return component;
         }
 
@@ -157,6 +157,9 @@ internal static partial class EigenSymmetricGpu
         int middle = plan.Middle.Row >= k ? plan.Middle.Place : corner;
         int high = plan.High.Row >= k ? plan.High.Place : corner;
         int dots = DotPlaces + (plan.Lane & (plan.Ranks - 1));
+        float vLow = v[XMath.Max(plan.Low.Row, 0)];
+        float vMiddle = v[XMath.Max(plan.Middle.Row, 0)];
+        float vHigh = v[XMath.Max(plan.High.Row, 0)];
         Records records = PeekCluster(inbox, low, middle, high, dots);
         long cornerRecord = ClusterMemory.Load(ref inbox[corner]);
         while (!IsComplete(records, k) || Wrong(cornerRecord, k) != 0)
@@ -170,9 +173,9 @@ internal static partial class EigenSymmetricGpu
         float half = 0.5f * beta * GroupSum.Warp(plan.Lane < plan.Ranks ? ProductOf(records.Record3) : 0.0f);
         float wk = ProductOf(cornerRecord) - (half * head);
         Received received = default;
-        received.Tail = TakeComponent(memory, plan.Low, u, v, records.Record0, half, head, wk, k);
-        received.Tail += TakeComponent(memory, plan.Middle, u, v, records.Record1, half, head, wk, k);
-        received.Tail += TakeComponent(memory, plan.High, u, v, records.Record2, half, head, wk, k);
+        received.Tail = TakeComponent(memory, plan.Low, u, vLow, records.Record0, half, head, wk, k);
+        received.Tail += TakeComponent(memory, plan.Middle, u, vMiddle, records.Record1, half, head, wk, k);
+        received.Tail += TakeComponent(memory, plan.High, u, vHigh, records.Record2, half, head, wk, k);
         received.Corner = ElementOf(cornerRecord) - (2.0f * head * wk);
         return received;
     }
@@ -188,31 +191,22 @@ internal static partial class EigenSymmetricGpu
         return records;
     }
 
-    // One component; returns its square if it is below the reflector's first. That of row k is 0 from now on, and that of row k - 1, which was the last
-    // reflector's first, in this turn's vector too.
+    // One component, v being that of the reflector before; returns its square if it is below the reflector's first. That of row k is 0 from now on, and that of
+    // row k - 1, which was the last reflector's first, in this turn's vector too.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float TakeComponent(
-        ClusterMemoryOfGroup memory, ClusterComponent component, ArrayView<float> u, ArrayView<float> v, long record, float half, float head, float wk, int k)
+        ClusterMemoryOfGroup memory, ClusterComponent component, ArrayView<float> u, float v, long record, float half, float head, float wk, int k)
     {
-        int row = component.Row;
-        float square = 0.0f;
-        if (row >= k - 1 && row >= 0)
-        {
-            float vj = v[row];
-            float wj = ProductOf(record) - (half * vj);
-            float uj = row <= k ? 0.0f : ElementOf(record) - (vj * wk) - (wj * head);
-            u[row] = uj;
-            memory.W()[row] = wj;
-            if (component.Own >= 0)
-            {
-                memory.OwnU(k)[component.Own] = uj;
-                memory.OwnW()[component.Own] = wj;
-            }
-
-            square = row >= k + 2 ? uj * uj : 0.0f;
-        }
-
-        return square;
+        bool isLive = component.Row >= k - 1;
+        int row = isLive ? component.Row : NoRow;
+        int own = isLive ? component.Own : NoOwnRow;
+        float w = ProductOf(record) - (half * v);
+        float value = component.Row > k ? ElementOf(record) - (v * wk) - (w * head) : 0.0f;
+        u[row] = value;
+        memory.W()[row] = w;
+        memory.OwnU(k)[own] = value;
+        memory.OwnW()[own] = w;
+        return component.Row >= k + 2 ? value * value : 0.0f;
     }
 
     // Records of the group's rows below row k for column k + 1, and of its part of dot: a warp sends to a group, its lanes have a row each.

@@ -22,7 +22,6 @@ internal sealed class TrainingStepGpu : IDisposable
     private readonly bool _keysAreImages;
     private readonly StepFormGpu _form;
     private readonly int _together;
-    private bool _isLoaded;                     // groups that share launches and memory
     private readonly MemoryBuffer1D<byte, Stride1D.Dense>? _memory;
     private readonly BatchView<float> _unit;            // queries, then keys; N x d each
     private readonly BatchView<float> _inverseNorm;     // 2 N
@@ -97,17 +96,6 @@ internal sealed class TrainingStepGpu : IDisposable
     /// <param name="stream">Orders the launches.</param>
     /// <param name="buffers">Inputs and outputs.</param>
     public void Run(AcceleratorStream stream, StepBuffers<float> buffers)
-    {
-        if (!_isLoaded)
-        {
-            _gpu.LoadAhead(() => Enqueue(stream, buffers));
-            _isLoaded = true;
-        }
-
-        Enqueue(stream, buffers);
-    }
-
-    private void Enqueue(AcceleratorStream stream, StepBuffers<float> buffers)
     {
         BatchView<float> images = new(buffers.Images, _shape.Length);
         BatchView<float> texts = new(buffers.Texts, _shape.Length);
