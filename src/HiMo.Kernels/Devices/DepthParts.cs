@@ -96,6 +96,7 @@ internal static class DepthPartsGpu
             sum += p.Parts[((long)part * length) + element];
         }
 
+        p.C.SelectResult(0);
         p.C.Store(0, row, column, sum, p.C.Prepare(0, row), p.C.Load(0, row, column));
     }
 }

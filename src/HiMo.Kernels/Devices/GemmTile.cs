@@ -9,6 +9,9 @@ internal interface IGemmTile
 
     /// <summary>Teams of a group: each has a part of the depth, and stages of its own; their sums are added up in the end.</summary>
     static abstract int Teams { get; }
+
+    /// <summary>Bits of a thread's number that tell it apart within its team; all where there is one team, so that nothing is left of asking.</summary>
+    static abstract int ThreadBits { get; }
 }
 
 /// <summary>64 x 64 of C; a warp has 32 x 32.</summary>
@@ -21,6 +24,9 @@ internal readonly struct LargeTile : IGemmTile
 
     /// <inheritdoc/>
     public static int Teams => 1;
+
+    /// <inheritdoc/>
+    public static int ThreadBits => -1;
 }
 
 /// <summary>32 x 32 of C; a warp has 16 x 16.</summary>
@@ -33,6 +39,9 @@ internal readonly struct SmallTile : IGemmTile
 
     /// <inheritdoc/>
     public static int Teams => 1;
+
+    /// <inheritdoc/>
+    public static int ThreadBits => -1;
 }
 
 /// <summary>A small tile by four teams, where every multiprocessor has one tile at most: stages wait for their loads, so four at once take the time of one.</summary>
@@ -45,6 +54,9 @@ internal readonly struct DeepTile : IGemmTile
 
     /// <inheritdoc/>
     public static int Teams => Parts;
+
+    /// <inheritdoc/>
+    public static int ThreadBits => GpuGemm.Threads - 1;
 }
 
 /// <summary>A lane's sums: the first two of a large tile, the third of the others.</summary>

@@ -78,8 +78,9 @@ internal static partial class GpuGemm
         if (TTile.Teams > 1)
         {
             depthCount = (depthCount + (TTile.Teams * DepthStep) - 1) / (TTile.Teams * DepthStep) * DepthStep;
-            firstDepth += Team<TTile>() * depthCount;
-            shared = shared.SubView(Team<TTile>() * 4 * LengthOf<TTile>(), 4 * LengthOf<TTile>());
+            int team = Group.IdxX / Threads;
+            firstDepth += team * depthCount;
+            shared = shared.SubView(team * 4 * LengthOf<TTile>(), 4 * LengthOf<TTile>());
         }
 
         a.Select(group);

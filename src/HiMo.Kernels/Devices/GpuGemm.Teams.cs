@@ -16,12 +16,7 @@ internal static partial class GpuGemm
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int ThreadOfTeam<TTile>()
         where TTile : struct, IGemmTile =>
-        TTile.Teams == 1 ? Group.IdxX : Group.IdxX & (Threads - 1);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Team<TTile>()
-        where TTile : struct, IGemmTile =>
-        TTile.Teams == 1 ? 0 : Group.IdxX / Threads;
+        Group.IdxX & TTile.ThreadBits;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreSumOfTeams<TA, TB, TC, TTile>(
@@ -34,7 +29,7 @@ internal static partial class GpuGemm
         const int Sums = 2 * Threads;           // of a team, two neighbours of a row a thread
         const int Quarter = DeepTile.Parts * Sums;
         int thread = ThreadOfTeam<TTile>();
-        int team = Team<TTile>();
+        int team = Group.IdxX / Threads;
         PutSums(shared, (team * Sums) + thread, own.T0.X, own.T0.Y);
         PutSums(shared, Quarter + (team * Sums) + thread, own.T0.Z, own.T0.W);
         PutSums(shared, (2 * Quarter) + (team * Sums) + thread, own.T1.X, own.T1.Y);

@@ -38,6 +38,9 @@ internal interface IGemmResult
     /// <summary>A number that every element of a row needs; asked once a row and block of columns, before the product.</summary>
     float Prepare(int group, int row);
 
+    /// <summary>Chooses the arrays of a group, and of the batch: called once, before <see cref="Load"/> and <see cref="Store"/>, so that these have nothing to choose.</summary>
+    void SelectResult(int group);
+
     /// <summary>
     /// What memory holds that an element needs; asked for some elements together, before the first of them is stored, and at places within C. As with
     /// <see cref="IGemmOperand.Load"/>, no branch around a load.
@@ -215,6 +218,7 @@ internal static partial class GpuGemm
         Accumulate<TA, TB, TTile, TPrecision>(
             ref sums, shared, p.A, p.B, p.PartDepth > 0 ? 0 : group, blockRow, p.Rows, blockColumn, columns, firstDepth, depthCount);
         Group.Barrier(); // without a stage there was none yet
+        p.C.SelectResult(group);
         if (TTile.Teams > 1)
         {
             StoreSumOfTeams<TA, TB, TC, TTile>(p, rowValues, shared.Cast<float>(), sums.Small, group, blockRow, blockColumn, columns);

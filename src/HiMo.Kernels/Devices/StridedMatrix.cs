@@ -47,9 +47,12 @@ internal struct StridedMatrix : IGemmOperand, IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
+    public void SelectResult(int group) => Select(group);
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) => 
-        Data[(group * GroupStride) + MatrixIndex.Of(row, OuterStride, column, InnerStride)] = value;
+        Selected[MatrixIndex.Of(row, OuterStride, column, InnerStride)] = value;
 }

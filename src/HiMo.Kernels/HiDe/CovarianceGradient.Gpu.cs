@@ -89,6 +89,13 @@ internal struct CouplingResult : IGemmResult
     public readonly float Prepare(int group, int row) => Mean[row];
 
     /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Data = Data.Own;
+        Shrunk = Shrunk.Own;
+    }
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
@@ -112,6 +119,13 @@ internal struct RowGradient : IGemmResult
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Direct = Direct.Own;
+        Decomposition.SelectBatch();
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => Direct[MatrixIndex.Of(row, Decomposition.Size + 1, column + 1)];

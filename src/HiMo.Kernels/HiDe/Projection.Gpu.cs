@@ -32,6 +32,14 @@ internal struct Decomposition
         get => RelativeFloor * Values[0];
     }
 
+    /// <summary>Finds the batch's arrays once; in a kernel.</summary>
+    public void SelectBatch()
+    {
+        Values = Values.Own;
+        Vectors = Vectors.Own;
+        Kept = Kept.Own;
+    }
+
     /// <summary>W_ji where vector i is kept, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float KeptVector(int component, int i)
@@ -87,10 +95,13 @@ internal struct MeanAddedResult : IGemmResult
     public int Size;
 
     /// <inheritdoc/>
+    public void SelectResult(int group) => Data = Data.Own;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) => 
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
         Data[MatrixIndex.Of(row, Size, column)] = value + (1.0f / Size);
 
     /// <inheritdoc/>
@@ -102,6 +113,13 @@ internal struct CoupledResult : IGemmResult
 {
     public BatchView<float> Data;
     public Decomposition Decomposition;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Data = Data.Own;
+        Decomposition.SelectBatch();
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
@@ -121,6 +139,13 @@ internal struct InverseScaledResult : IGemmResult
     public Decomposition Decomposition;
 
     /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Data = Data.Own;
+        Decomposition.SelectBatch();
+    }
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
@@ -129,6 +154,26 @@ internal struct InverseScaledResult : IGemmResult
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
+}
+
+/// <summary>Stores twice the product.</summary>
+internal struct DoubledResult : IGemmResult
+{
+    public BatchView<float> Data;
+    public int Size;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group) => Data = Data.Own;
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Data[MatrixIndex.Of(row, Size, column)] = 2.0f * value;
 }
 
 /// <summary>T + T^T of a square matrix.</summary>

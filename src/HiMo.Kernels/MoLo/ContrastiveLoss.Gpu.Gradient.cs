@@ -44,6 +44,11 @@ internal struct GradientStrip : IGemmResult, IGemmOperand
     public readonly float Prepare(int group, int row) => Statistics.Scale;
 
     /// <inheritdoc/>
+    public readonly void SelectResult(int group)
+    {
+    }
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
@@ -120,6 +125,11 @@ internal struct FactorGradient : IGemmResult
         }
 
         return scale;
+    }
+
+    /// <inheritdoc/>
+    public readonly void SelectResult(int group)
+    {
     }
 
     /// <inheritdoc/>

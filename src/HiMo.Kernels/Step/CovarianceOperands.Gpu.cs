@@ -173,6 +173,13 @@ internal struct Coordinates : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Queries = Queries.Own;
+        Keys = Keys.Own;
+    }
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
@@ -199,6 +206,9 @@ internal struct SymmetricResult : IGemmResult
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group) => Data = Data.Own;
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
@@ -228,6 +238,13 @@ internal struct AddedResult : IGemmResult
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Data = Data.Own;
+        Constant = Constant.Own;
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column)

@@ -99,8 +99,19 @@ internal struct FeatureGradient : IGemmResult
     public BatchView<float> GradQueries;
     public BatchView<float> GradKeys;
 
+    /// <summary>Where the group's elements go; <see cref="SelectResult"/> chooses it, the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Along[(group * Right.Size) + row];
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Selected = group == 0 ? GradQueries.Own : GradKeys.Own;
+        Right.Unit = Right.Unit.Own;
+        InverseNorm = InverseNorm.Own;
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => Right.Unit[MatrixIndex.Of((group * Right.Size) + row, Right.Columns, column)];
@@ -108,19 +119,9 @@ internal struct FeatureGradient : IGemmResult
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
-        int n = Right.Size;
-        float inverse = InverseNorm[(group * n) + row];
+        float inverse = InverseNorm[(group * Right.Size) + row];
         float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * loaded)) * inverse;
-        gradient = Clamp(gradient);
-        long index = MatrixIndex.Of(row, Right.Columns, column);
-        if (group == 0)
-        {
-            GradQueries[index] = gradient;
-        }
-        else
-        {
-            GradKeys[index] = gradient;
-        }
+        Selected[MatrixIndex.Of(row, Right.Columns, column)] = Clamp(gradient);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

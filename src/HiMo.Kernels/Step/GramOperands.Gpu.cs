@@ -88,31 +88,28 @@ internal struct GramResult : IGemmResult
     /// <summary>Added to the group.</summary>
     public int FirstGroup;
 
+    /// <summary>What <see cref="SelectResult"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => 0.0f;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        int product = group + FirstGroup;
+        int side = product == 0 ? 0 : (product - 1) & (Sides - 1); // 1 or 2 sides
+        ArrayView<float> data = product == 0 ? Cosines.Own : product <= Sides ? Matrices.Own : Grams.Own;
+        long start = (long)side * Size * Size;
+        Selected = data.SubView(start, data.Length - start);
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
-    {
-        long index = MatrixIndex.Of(row, Size, column);
-        long square = (long)Size * Size;
-        int product = group + FirstGroup;
-        if (product == 0)
-        {
-            Cosines[index] = value;
-        }
-        else if (product <= Sides)
-        {
-            Matrices[((product - 1) * square) + index] = value;
-        }
-        else
-        {
-            Grams[((product - 1 - Sides) * square) + index] = value;
-        }
-    }
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
+        Selected[MatrixIndex.Of(row, Size, column)] = value;
 }
 
 /// <summary>One side's projection with its mean, and what the cosine option adds; N x N where nothing else is said.</summary>
@@ -150,10 +147,6 @@ internal struct ReconstructedSide
     /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[MatrixIndex.Of(row, Size, column)];
-
-    /// <summary>(g M x x^T)_ij, given (M x x^T)_ij.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Shrunk(int row, float product) => !Shrink.IsEmpty ? Shrink[row] * product : 0.0f;
 }
 
 /// <summary>Stores the component cosines with both sides' lengths taken out.</summary>
@@ -165,6 +158,13 @@ internal struct CosineResult : IGemmResult
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Queries.RowScale(row);
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        Data = Data.Own;
+        Keys.Scale = Keys.Scale.Own;
+    }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
@@ -277,33 +277,50 @@ internal struct CombineResult : IGemmResult
     /// <summary>1: the queries' M is still to come.</summary>
     public int IsBare;
 
+    /// <summary>Where the group's elements go, what each needs, and g of the side; <see cref="SelectResult"/> chooses them, the host leaves them empty.</summary>
+    public ArrayView<float> Selected;
+
+    /// <inheritdoc cref="Selected"/>
+    public ArrayView<float> SelectedLoad;
+
+    /// <inheritdoc cref="Selected"/>
+    public ArrayView<float> Shrink;
+
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Logits.Scale;
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int row, int column)
+    public void SelectResult(int group)
     {
-        BatchView<float> product = group == 2 ? Keys.Product : Queries.Product;
-        ArrayView<float> data = group < 2 | product.IsEmpty ? Logits.Cosines.Own : product.Own;
-        return data[MatrixIndex.Of(row, Logits.Size, column)];
+        ReconstructedSide side = group == 2 ? Keys : Queries;
+        SelectedLoad = group < 2 | side.Product.IsEmpty ? Logits.Cosines.Own : side.Product.Own;
+        Shrink = side.Shrink.Own;
+        ArrayView<float> data = group < 2 & IsBare != 0 ? Bare.Own : Data.Own;
+        long start = (long)group * Logits.Size * Logits.Size;
+        Selected = data.SubView(start, data.Length - start);
+        Logits.Largest = Logits.Largest.Own;
+        Logits.Inverse = Logits.Inverse.Own;
     }
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int row, int column) => SelectedLoad[MatrixIndex.Of(row, Logits.Size, column)];
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
-        long index = MatrixIndex.Of((group * Logits.Size) + row, Logits.Size, column);
+        long index = MatrixIndex.Of(row, Logits.Size, column);
         if (group >= 2)
         {
-            ReconstructedSide side = group == 2 ? Keys : Queries;
-            Data[index] = rowValue * (value - side.Shrunk(row, loaded));
+            float shrunk = Shrink.Length > 0 ? Shrink[row] * loaded : 0.0f; // (g M x x^T)_ij
+            Selected[index] = rowValue * (value - shrunk);
         }
         else if (IsBare != 0)
         {
-            Bare[index] = value;
+            Selected[index] = value;
         }
         else
         {
-            Data[index] = rowValue * (value + Logits.Share(0, loaded, row, column, rowValue, isOfImages: group == 0));
+            Selected[index] = rowValue * (value + Logits.Share(0, loaded, row, column, rowValue, isOfImages: group == 0));
         }
     }
 }
@@ -360,26 +377,12 @@ internal struct SubtractedResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
+    public void SelectResult(int group) => Data = Data.Own;
+
+    /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => Data[MatrixIndex.Of(row, Size, column)];
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
         Data[MatrixIndex.Of(row, Size, column)] = loaded - value;
-}
-
-/// <summary>Stores twice the product.</summary>
-internal struct DoubledResult : IGemmResult
-{
-    public BatchView<float> Data;
-    public int Size;
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => 0.0f;
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int row, int column) => 0.0f;
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
-        Data[MatrixIndex.Of(row, Size, column)] = 2.0f * value;
 }
