@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Step 2 where n <= 128 and a group has more than eight warps: Householder's reduction to tridiagonal form of a matrix that lies in registers.
-// Mapping    component 32 b + l of a vector is with lane l, in place b of four, and in shared memory in place b of quad l. Eight warps have
-//            the rows: warp w has 32 b + 4 w + t for all b and t below 4. A ninth one has the reflectors; further ones only come to
-//            barriers. Where n <= 96 the first blocks of 32 stay empty: k and all indices of rows are shifted here by a multiple of 32.
+// Mapping    component 32 b + l of a vector is with lane l, in place b of four. Eight warps have the rows: the w-th one 32 b + 4 w + t for all
+//            b and t below 4. The warp before them has the reflectors: the first one of the group, because schedulers prefer early ones, and
+//            all others wait for it. Further warps only come to barriers. Where n <= 96 the first blocks of 32 stay empty: k and all
+//            indices of rows are shifted here by a multiple of 32.
 // Phases     until column 32 b - 1 rows and columns before block b are finished. Four phases leave them out; b is a constant in each, so
 //            what is left out costs nothing, and only in block b anything is masked.
 // Column k   its reflector is u = c + head e_{k+1} with c, the updated column behind row k + 1. The warps that have rows do not wait for
-//            head: they form q = A c and S = c . q while the ninth one forms head and beta. Behind the barrier everybody has
+//            head: they form q = A c and S = c . q while the other one forms head and beta. Behind the barrier everybody has
 //            p = beta A u = beta (q + head r), where r is row k + 1 of A, which is about to become the next column anyhow, and
 //            u . p = beta (S + 2 head q_{k+1} + head^2 r_{k+1}). One barrier a column; what is handed over takes turns in two buffers.
 // Update     A -= v w^T + w v^T needs v and w of a warp's rows in all of its lanes: lanes 4 w to 4 w + 3 have them for the others.
@@ -14,6 +15,7 @@
 //            registers in all of them, and needs no choice.
 // Zeros      c is 0 up to row k + 1 and past the end, v leaves out head: that changes only rows and columns that are finished and that
 //            nobody reads; later reflectors keep their norms.
+// Precision  S has third powers: a block of A below some 1e-13 of its trace loses it to float32's range, which changes A by that much.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -77,10 +79,19 @@ internal static partial class EigenSymmetricGpu
         public float Diagonal;
     }
 
+    /// <summary>A column's reflector u = V + Head e_{k+1}, its beta and its alpha.</summary>
+    private struct HeldReflector
+    {
+        public Float4 V;
+        public float Head;
+        public float Factor;
+        public float Alpha;
+    }
+
     /// <summary>Where a column finds what the one before handed over.</summary>
     private struct ColumnWords
     {
-        public ArrayView<Float4> Own;
+        public ArrayView<float> Own;
         public ArrayView<Float4> Shares;
         public ArrayView<float> Pivot;
     }
@@ -89,7 +100,7 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void TridiagonaliseInRegisters(ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> exchange, int n, int pitch)
     {
-        int warp = Group.IdxX / Gpu.WarpSize;
+        int warp = (Group.IdxX / Gpu.WarpSize) - 1; // of those that have rows
         int lane = Group.IdxX % Gpu.WarpSize;
         RegisterReduction p = default;
         p.A = a;
@@ -105,11 +116,17 @@ internal static partial class EigenSymmetricGpu
         for (int i = Group.IdxX; i < BufferLength; i += Group.DimX)
         {
             int j = i - PlaceOfRow;
-            int column = ((j & 3) * Gpu.WarpSize) + (j >> 2) - p.Shift;
-            exchange[i] = j >= 0 && j < Narrow && column >= 0 && column < n ? a[column] : 0.0f;
+            exchange[i] = j >= p.Shift && j <= p.Last ? a[j - p.Shift] : 0.0f;
         }
 
-        if (warp < WarpsOfRows)
+        if (warp < 0)
+        {
+            HeldReflector last = ReflectorsOfPhase(p, default, lane, 0);
+            last = ReflectorsOfPhase(p, last, lane, 1);
+            last = ReflectorsOfPhase(p, last, lane, 2);
+            _ = ReflectorsOfPhase(p, last, lane, 3);
+        }
+        else if (warp < WarpsOfRows)
         {
             OwnRows rows = default;
             p.Own[Gpu.WarpSize + (4 * warp) + (lane & 3)] = default;
@@ -123,13 +140,6 @@ internal static partial class EigenSymmetricGpu
             rows = RowsOfPhase(p, rows, warp, lane, 2);
             _ = RowsOfPhase(p, rows, warp, lane, 3);
         }
-        else if (warp == WarpsOfRows)
-        {
-            Float4 v = ReflectorsOfPhase(p, default, lane, 0);
-            v = ReflectorsOfPhase(p, v, lane, 1);
-            v = ReflectorsOfPhase(p, v, lane, 2);
-            _ = ReflectorsOfPhase(p, v, lane, 3);
-        }
         else
         {
             for (int k = p.Shift; k < p.Last; k++)
@@ -141,7 +151,7 @@ internal static partial class EigenSymmetricGpu
         Group.Barrier(); // the last row is there
         if (Group.IdxX == 0)
         {
-            d[n - 1] = exchange[((p.Last & 1) * BufferLength) + PlaceOfRow + Place(p.Last)];
+            d[n - 1] = exchange[((p.Last & 1) * BufferLength) + PlaceOfRow + p.Last];
         }
     }
 
@@ -183,7 +193,7 @@ internal static partial class EigenSymmetricGpu
             Folded folded = Fold(p0.Sums, p1.Sums, p2.Sums, p3.Sums, p0.Share + p1.Share + (p2.Share + p3.Share), lane, first);
             if ((lane & 1) == 0)
             {
-                target[(16 * warp) + (lane >> 1)] = folded.Product;
+                target[(Gpu.WarpSize * ((lane >> 1) & 3)) + (4 * warp) + (lane >> 3)] = folded.Product;
             }
 
             if (lane == 0)
@@ -197,7 +207,8 @@ internal static partial class EigenSymmetricGpu
                 int t = Order(pivot & 3, lane);
                 Float4 lower = t == 0 ? Block(p0.Rows, first) : Block(p1.Rows, first);
                 Float4 upper = t == 2 ? Block(p2.Rows, first) : Block(p3.Rows, first);
-                target.Cast<Float4>()[(PlaceOfRow / 4) + lane] = t < 2 ? lower : upper;
+                Float4 row = t < 2 ? lower : upper;
+                ToShared(target.SubView(PlaceOfRow + (Gpu.WarpSize * first) + lane, 97 - (Gpu.WarpSize * first)), row, first);
             }
 
             rows.T0 = p0.Rows;
@@ -210,56 +221,90 @@ internal static partial class EigenSymmetricGpu
         return rows;
     }
 
-    // The same columns, by the warp that has the reflectors.
+    // The same columns, by the warp that has the reflectors, for which everybody waits: so it keeps one only while it forms the next one.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 ReflectorsOfPhase(RegisterReduction p, Float4 v, int lane, int first)
+    private static HeldReflector ReflectorsOfPhase(RegisterReduction p, HeldReflector last, int lane, int first)
     {
+        int k = XMath.Max((Gpu.WarpSize * first) - 1, p.Shift);
         int end = XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, p.Last);
-        for (int k = XMath.Max((Gpu.WarpSize * first) - 1, p.Shift); k < end; k++)
+        bool isThere = k < end;
+        for (; k < end; k++)
         {
             ColumnWords words = WordsOf(p, k, lane);
+            ArrayView<Float4> target = p.Exchange.SubView(((1 - (k & 1)) * BufferLength) + PlaceOfHead, 4).Cast<Float4>();
             Group.Barrier(); // as the warps that have rows
-            ColumnStart start = StartColumn(words, v, k, lane, first);
-            v = start.Column;
-            int pivot = k + 1 - (Gpu.WarpSize * first);
-            float tail = GroupSum.Warp(Dot(v, v, first));
-            float element = ILGPU.Warp.Shuffle(start.Element, pivot);
-            bool isNeeded = tail > LeastTail;
-            float norm = XMath.Sqrt((element * element) + tail);
-            float opposite = element > 0.0f ? -norm : norm;
-            float alpha = isNeeded ? opposite : element;
-            float head = element - alpha;
-            float factor = isNeeded ? 2.0f * XMath.Rcp((head * head) + tail) : 0.0f; // of what u is, not what it should be: a reflector whatever alpha's error
-            int row = k - p.Shift;
+            ColumnStart start = StartColumn(words, last.V, k, lane, first);
+            float tail = Dot(start.Column, start.Column, first);
+            float element = lane == k + 1 - (Gpu.WarpSize * first) ? start.Element : 0.0f;
+            tail += ILGPU.Warp.ShuffleXor(tail, 16); // both sums side by side
+            element += ILGPU.Warp.ShuffleXor(element, 16);
+            tail += ILGPU.Warp.ShuffleXor(tail, 8);
+            element += ILGPU.Warp.ShuffleXor(element, 8);
+            tail += ILGPU.Warp.ShuffleXor(tail, 4);
+            element += ILGPU.Warp.ShuffleXor(element, 4);
+            tail += ILGPU.Warp.ShuffleXor(tail, 2);
+            element += ILGPU.Warp.ShuffleXor(element, 2);
+            tail += ILGPU.Warp.ShuffleXor(tail, 1);
+            element += ILGPU.Warp.ShuffleXor(element, 1);
+            Keep(p, last, k, lane, first);
             if (lane == 0)
             {
-                ArrayView<float> target = p.Exchange.SubView(((1 - (k & 1)) * BufferLength) + PlaceOfHead, 2);
-                target[0] = head;
-                target[1] = factor;
-                p.D[row] = start.Diagonal;
-                p.E[row] = alpha;
-                p.Beta[row] = factor;
+                p.D[k - p.Shift] = start.Diagonal;
             }
 
-            ArrayView<float> u = p.A.SubView((row * p.Pitch) + lane + (Gpu.WarpSize * first) - p.Shift, Narrow - (Gpu.WarpSize * first) - lane);
-            u[0] = lane == pivot ? head : Component(v, first);
-            if (first <= 0)
+            float square = (element * element) + tail;
+            float inverse = Reciprocal.ApproximateRoot(square);
+            float norm = square * inverse;
+            norm += 0.5f * inverse * (square - (norm * norm));
+            float opposite = element > 0.0f ? -norm : norm;
+            bool isNeeded = tail > LeastTail;
+            float alpha = isNeeded ? opposite : element;
+            float head = element - alpha;
+            float factor = isNeeded ? 2.0f * Reciprocal.Approximate((head * head) + tail) : 0.0f; // of what u is, not what it should be: a reflector whatever alpha's error
+            Float4 handed = default;
+            handed.X = head;
+            handed.Y = factor;
+            if (lane == 0)
             {
-                u[32] = v.Y;
+                target[0] = handed;
             }
 
-            if (first <= 1)
-            {
-                u[64 - (Gpu.WarpSize * first)] = v.Z;
-            }
-
-            if (first <= 2)
-            {
-                u[96 - (Gpu.WarpSize * first)] = v.W;
-            }
+            last.V = start.Column;
+            last.Head = head;
+            last.Factor = factor;
+            last.Alpha = alpha;
         }
 
-        return v;
+        if (isThere)
+        {
+            Keep(p, last, k, lane, first);
+        }
+
+        return last;
+    }
+
+    // The reflector of the column before k; the first time in a phase again, but for blocks before `first`, and before there is one into row 0, which is free.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Keep(RegisterReduction p, HeldReflector last, int k, int lane, int first)
+    {
+        int row = XMath.Max(k - 1 - p.Shift, 0);
+        if (lane == 0)
+        {
+            p.E[row] = last.Alpha;
+        }
+
+        if (lane == 0)
+        {
+            p.Beta[row] = last.Factor;
+        }
+
+        Float4 u = last.V;
+        bool isPivot = lane == k - (Gpu.WarpSize * first);
+        u.X = first == 0 && isPivot ? last.Head : u.X;
+        u.Y = first == 1 && isPivot ? last.Head : u.Y;
+        u.Z = first == 2 && isPivot ? last.Head : u.Z;
+        u.W = first == 3 && isPivot ? last.Head : u.W;
+        ToShared(p.A.SubView((row * p.Pitch) + (Gpu.WarpSize * first) - p.Shift + lane, 97 - (Gpu.WarpSize * first)), u, first);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -267,9 +312,9 @@ internal static partial class EigenSymmetricGpu
     {
         ArrayView<float> buffer = p.Exchange.SubView((k & 1) * BufferLength, BufferLength);
         ColumnWords words = default;
-        words.Own = buffer.Cast<Float4>().SubView(lane, Gpu.WarpSize + 1);
+        words.Own = buffer.SubView(lane, (2 * Narrow) - Gpu.WarpSize + 1);
         words.Shares = buffer.SubView(PlaceOfShares, WarpsOfRows + 4).Cast<Float4>();
-        words.Pivot = buffer.SubView(Place(k), PlaceOfRow + 1);
+        words.Pivot = buffer.SubView(k, PlaceOfRow + 1);
         return words;
     }
 
@@ -277,8 +322,8 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ColumnStart StartColumn(ColumnWords words, Float4 v, int k, int lane, int first)
     {
-        Float4 q = words.Own[0];
-        Float4 r = words.Own[PlaceOfRow / 4];
+        Float4 q = FromShared(words.Own, 0, first);
+        Float4 r = FromShared(words.Own, PlaceOfRow, first);
         Float4 shares = words.Shares[0];
         Float4 more = words.Shares[1];
         float head = words.Shares[2].X;
@@ -303,8 +348,4 @@ internal static partial class EigenSymmetricGpu
         start.Column.W = first < 3 || isBehind ? column.W : 0.0f;
         return start;
     }
-
-    // Where component j of a vector lies in shared memory.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Place(int j) => ((j & 31) * 4) + (j >> 5);
 }

@@ -59,6 +59,40 @@ internal static partial class EigenSymmetricGpu
         return row;
     }
 
+    // A lane's components from block `first` on of a vector that begins in `place`.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 FromShared(ArrayView<float> source, int place, int first)
+    {
+        Float4 x = default;
+        x.X = first <= 0 ? source[place] : 0.0f;
+        x.Y = first <= 1 ? source[place + 32] : 0.0f;
+        x.Z = first <= 2 ? source[place + 64] : 0.0f;
+        x.W = source[place + 96];
+        return x;
+    }
+
+    // The same components; `target` begins with block `first`.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ToShared(ArrayView<float> target, Float4 x, int first)
+    {
+        if (first <= 0)
+        {
+            target[0] = x.X;
+        }
+
+        if (first <= 1)
+        {
+            target[32 - (32 * first)] = x.Y;
+        }
+
+        if (first <= 2)
+        {
+            target[64 - (32 * first)] = x.Z;
+        }
+
+        target[96 - (32 * first)] = x.W;
+    }
+
     // The place of row t among a lane's four, and the row in place t.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Order(int t, int lane) => t ^ (lane >> 3);

@@ -50,6 +50,8 @@ internal static partial class OpenClEmitter
         manager.RegisterWarpShuffle(ShuffleKind.Xor, New(nameof(EmitExchange), IntrinsicImplementationMode.GenerateCode));
         manager.RegisterMethod(typeof(Rounding).GetMethod(nameof(Rounding.Product))!, New(nameof(Product), IntrinsicImplementationMode.Redirect));
         manager.RegisterMethod(typeof(Exp2).GetMethod(nameof(Exp2.Approximate))!, New(nameof(Power), IntrinsicImplementationMode.Redirect));
+        manager.RegisterMethod(typeof(Reciprocal).GetMethod(nameof(Reciprocal.Approximate))!, New(nameof(Inverse), IntrinsicImplementationMode.Redirect));
+        manager.RegisterMethod(typeof(Reciprocal).GetMethod(nameof(Reciprocal.ApproximateRoot))!, New(nameof(InverseRoot), IntrinsicImplementationMode.Redirect));
         return builder;
 
         static CLIntrinsic New(string method, IntrinsicImplementationMode mode) => new(typeof(OpenClEmitter).GetMethod(method)!, mode);
@@ -83,6 +85,12 @@ internal static partial class OpenClEmitter
         float y = XMath.Exp2(x);
         return XMath.Abs(y) < 1.17549435e-38f ? 0.0f : y;
     }
+
+    /// <summary>What <see cref="Reciprocal.Approximate"/> is.</summary>
+    public static float Inverse(float x) => 1.0f / x;
+
+    /// <summary>What <see cref="Reciprocal.ApproximateRoot"/> is.</summary>
+    public static float InverseRoot(float x) => 1.0f / XMath.Sqrt(x);
 
     /// <summary>OpenCL C of Warp.ShuffleXor.</summary>
     public static void EmitExchange(CLBackend backend, CLCodeGenerator generator, Value value)

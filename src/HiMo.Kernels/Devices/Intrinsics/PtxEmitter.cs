@@ -21,6 +21,8 @@ internal static class PtxEmitter
         Register(typeof(Rounding), nameof(Rounding.ToBf16Pair), nameof(Rounding.EmitToBf16Pair), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Rounding), nameof(Rounding.Product), nameof(Rounding.EmitProduct), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(Exp2), nameof(Exp2.Approximate), nameof(Exp2.Emit), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Reciprocal), nameof(Reciprocal.Approximate), nameof(Reciprocal.Emit), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(Reciprocal), nameof(Reciprocal.ApproximateRoot), nameof(Reciprocal.EmitRoot), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Multiply), nameof(WarpgroupMma.OnCuda), IntrinsicImplementationMode.Redirect);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.Begin), nameof(WarpgroupMma.BeginOnCuda), IntrinsicImplementationMode.Redirect);
         Register(typeof(WarpgroupMma), nameof(WarpgroupMma.BeginAt), nameof(WarpgroupMma.EmitBegin), IntrinsicImplementationMode.GenerateCode);
