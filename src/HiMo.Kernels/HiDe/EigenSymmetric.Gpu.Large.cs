@@ -3,7 +3,7 @@
 // Shapes     as there; n up to LargeMaxSize. Grid.Y is the problem.
 // Launches   8: means; centre and scale; all columns of the tridiagonalisation (EigenSymmetric.Gpu.LargePlan.cs), in as many turns as there are times
 //            more problems than multiprocessors; perturb; eigenvalues; vectors; back-transformation; rank.
-// Mapping    eigenvalues: a warp each; solutions of the tridiagonal equations: a thread each; back-transformation: a warp two.
+// Mapping    eigenvalues: half a warp each; solutions of the tridiagonal equations: a thread each; back-transformation: a warp two.
 // Work       4/3 n^3 operations for the columns; 2 n^3 for the back-transformation.
 // Precision  as there: float32 for the matrix, float64 for the tridiagonal problem.
 // Failure    none: no iteration waits for convergence. Deterministic.
@@ -32,7 +32,10 @@ internal struct LargeEigenArguments
     public ArrayView<long> Records;
 
     /// <summary>The tridiagonal matrix, 2 n rows a problem.</summary>
-    public ArrayView<TridiagonalRow> Rows;
+    public ArrayView<double> Rows;
+
+    /// <summary>The same for counts, n + 1 a problem.</summary>
+    public ArrayView<MinorRow> MinorRows;
 
     /// <summary>Its eigenvalues, ascending, n a problem.</summary>
     public ArrayView<double> Values;
@@ -56,7 +59,8 @@ internal struct LargeEigenArguments
     public readonly TridiagonalGpu Tridiagonal()
     {
         TridiagonalGpu tridiagonal = default;
-        tridiagonal.Rows = Rows.SubView(2L * Index * Problem.Size, 2L * Problem.Size);
+        tridiagonal.Rows = Rows.SubView((long)EigenSymmetricGpu.TridiagonalWords * Index * Problem.Size, (long)EigenSymmetricGpu.TridiagonalWords * Problem.Size);
+        tridiagonal.MinorRows = MinorRows.SubView(Index * (Problem.Size + 1L), Problem.Size + 1L);
         tridiagonal.Size = Problem.Size;
         return tridiagonal;
     }
@@ -119,7 +123,10 @@ internal static partial class EigenSymmetricGpu
     public const int LargeRecords = 2 * InboxCopies;
 
     private const int LargeThreads = 256;
-    private const int TridiagonalWords = 8;            // doubles of two rows
+    /// <summary>Doubles of two rows for solutions.</summary>
+    public const int TridiagonalWords = 2 * TridiagonalRow.Words;
+
+    private const int MinorWords = 2;                  // doubles of a row for counts
     private const int VectorD = 0;
     private const int VectorE = 1;
     private const int VectorBeta = 2;
@@ -133,7 +140,7 @@ internal static partial class EigenSymmetricGpu
     public static long MatrixRoom(int size) => XMath.Max((long)RowBlock * size * size, Solutions.Length(size));
 
     private static long LargeScratchLength(int size) =>
-        (((((long)ReflectorPitch(size) + LargeVectors + 1) / 2) + TridiagonalWords + 1 + LargeRecords) * size) + (MatrixRoom(size) / 2);
+        (((((long)ReflectorPitch(size) + LargeVectors + 1) / 2) + TridiagonalWords + MinorWords + 1 + LargeRecords) * size) + MinorWords + (MatrixRoom(size) / 2);
 
     private static void RunLarge(Gpu gpu, AcceleratorStream stream, int problems, int threads, EigenArguments problem)
     {
@@ -146,7 +153,8 @@ internal static partial class EigenSymmetricGpu
         {
             Problem = problem,
             Reflectors = Take((long)ReflectorPitch(n) / 2 * n).Cast<float>(),
-            Rows = Take((long)TridiagonalWords * n).Cast<TridiagonalRow>(),
+            MinorRows = Take(MinorWords * (n + 1L)).Cast<MinorRow>(),
+            Rows = Take((long)TridiagonalWords * n),
             Matrix = Take(MatrixRoom(n) / 2).Cast<float>(),
             Values = Take(n),
             Records = Take((long)LargeRecords * n).Cast<long>(),
@@ -159,7 +167,8 @@ internal static partial class EigenSymmetricGpu
         gpu.Launch(stream, CentreKernel, new Index3D(Math.Min(CeilDiv(n, warps), chip), problems, 1), most, arguments);
         columns.Run(gpu, stream, problems, arguments);
         gpu.Launch(stream, PerturbKernel, new Index3D(1, problems, 1), most, arguments);
-        gpu.Launch(stream, ValuesKernel, new Index3D(CeilDiv(n, warps), problems, 1), most, arguments);
+        int valueThreads = Math.Min(most, LargeValueThreads);
+        gpu.Launch(stream, ValuesKernel, new Index3D(CeilDiv(n * PairsOfALargeValue, valueThreads / 2), problems, 1), valueThreads, arguments);
         gpu.Launch(stream, VectorsKernel, new Index3D(2 * CeilDiv(n, Gpu.WarpSize), problems, 1), Gpu.WarpSize, arguments);
         RunBack(gpu, stream, problems, warps, arguments);
         gpu.Launch(stream, RankKernel, new Index3D(1, problems, 1), most, arguments, 2 * n);

@@ -7,8 +7,8 @@ namespace HiMo.Kernels;
 // Behind the tridiagonalisation: eigenvalues, solutions of the tridiagonal equations, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
 internal static partial class EigenSymmetricGpu
 {
-    private const int PointsOfAWarp = PairsOfAWarp * TridiagonalGpu.PointsOfAPair;
-    private const int WarpRounds = 9;                  // 65^9 > 2^54
+    private const int PairsOfALargeValue = 8;          // so that up to n = 1,000 no scheduler of the chip has more than one warp
+    private const int LargeValueThreads = 4 * Gpu.WarpSize; // a warp for each scheduler
 
     /// <summary>The tridiagonal matrix in float64, and a bound of its norm.</summary>
     public static void PerturbKernel(LargeEigenArguments p)
@@ -20,32 +20,13 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
-    /// <summary>One eigenvalue a warp: each round cuts an interval in 65 by 64 Sturm counts.</summary>
+    /// <summary>Eigenvalues, 16 lanes each.</summary>
     public static void ValuesKernel(LargeEigenArguments p)
     {
-        int n = p.Problem.Size;
-        int lane = Group.IdxX % Gpu.WarpSize;
-        int i = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
-        if (i >= n)
-        {
-            return; // a whole warp leaves
-        }
-
-        TridiagonalGpu tridiagonal = p.Tridiagonal();
-        double low = -p.Vector(VectorTrace)[1];
-        double width = -2.0 * low;
-        for (int round = 0; round < WarpRounds; round++)
-        {
-            width *= 1.0 / (PointsOfAWarp + 1);
-            int place = TridiagonalGpu.PointsOfAPair * (lane % PairsOfAWarp);
-            int notAbove = tridiagonal.CountBelow(low + (place * width), width).AtMost(i);
-            low += width * GroupSum.Warp((float)notAbove);
-        }
-
-        if (lane == 0)
-        {
-            p.Eigenvalues()[i] = low + (0.5 * width);
-        }
+        int warps = Group.DimX / Gpu.WarpSize;
+        int warp = (Grid.IdxX * warps) + (Group.IdxX / Gpu.WarpSize);
+        ArrayView<short> counts = SharedMemory.Allocate<short>(PointsOfAThread * LargeValueThreads);
+        _ = Values(p.Tridiagonal(), p.Vector(VectorTrace)[1], warp, Grid.DimX * warps, PairsOfALargeValue, counts, p.Eigenvalues());
     }
 
     /// <summary>One solution of the tridiagonal equations a thread.</summary>

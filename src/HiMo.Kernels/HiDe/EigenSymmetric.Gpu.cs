@@ -2,8 +2,8 @@
 // Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.  K' = H K H,  K' = W diag(lambda) W^T
 // Shapes     K: n x n a group, n from 1 to 176 (beyond: EigenSymmetric.Gpu.Large.cs); lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
 // Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in registers up to n = 128 (EigenSymmetric.Gpu.RegisterReduction.cs),
-//            else in shared memory (EigenSymmetric.Gpu.Reduction.cs)   3 eigenvalues by counts   4 solutions of the tridiagonal equations
-//            from both ends, a thread each (TridiagonalEigen.Gpu.cs)   5 their join, and back through the reflectors
+//            else in shared memory (EigenSymmetric.Gpu.Reduction.cs)   3 eigenvalues (EigenSymmetric.Gpu.Values.cs)   4 solutions of the
+//            tridiagonal equations from both ends, a thread each (TridiagonalEigen.Gpu.cs)   5 their join, and back through the reflectors
 //            (EigenSymmetric.Gpu.BackTransformation.cs)   6 rank m by prefix sum, beside step 4
 // Mapping    any number of warps; the matrix lies in dynamic shared memory with a row pitch of 4 modulo 32: rows begin at 16 bytes, and a
 //            column lies in 8 banks. ILGPU unrolls no loop, so what shall be under way together stands written out, in structures.
@@ -57,12 +57,9 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Largest n that one thread group solves.</summary>
     public const int MaxSize = 176;
 
-    private const int MostThreads = 1024;
-    private const int PointsOfAThread = TridiagonalGpu.PointsOfAPair / 2;
-    private const int PairsOfAWarp = Gpu.WarpSize / 2;
+    private const int MostThreads = 512;               // of some 120 registers
     private const int SpareRows = 8;
     private const int SumsTogether = 4;
-    private const double ValueError = 8.9e-16;         // of the norm: 2^-50
 
     /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means, two of p and of u.</summary>
     public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * (Pitch(size) + 4));
@@ -70,7 +67,7 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Largest n that one thread group solves in some bytes of shared memory, at most <see cref="MaxSize"/>; 0: none.</summary>
     public static int LargestWithin(int bytes)
     {
-        int fixedBytes = (((2 * MaxSize) + SumsTogether) * sizeof(double)) + (PointsOfAThread * MostThreads) + (2 * MaxSize * 4 * sizeof(double)) + 1024;
+        int fixedBytes = (((2 * MaxSize) + SumsTogether) * sizeof(double)) + (sizeof(short) * PointsOfAThread * MostThreads) + (((8 * MaxSize) + 2) * sizeof(double)) + 1024;
         int size = MaxSize;
         while (size > 0 && fixedBytes + (sizeof(float) * SharedLength(size)) > bytes)
         {
@@ -118,10 +115,11 @@ internal static partial class EigenSymmetricGpu
         ArrayView<float> e = vectors.SubView(pitch, pitch);
         ArrayView<float> beta = vectors.SubView(2 * pitch, pitch);
         ArrayView<double> values = SharedMemory.Allocate<double>(MaxSize);
-        ArrayView<byte> counts = SharedMemory.Allocate<byte>(PointsOfAThread * MostThreads);
+        ArrayView<short> counts = SharedMemory.Allocate<short>(PointsOfAThread * MostThreads);
         ArrayView<double> sums = SharedMemory.Allocate<double>(MaxSize + SumsTogether);
         TridiagonalGpu tridiagonal = default;
-        tridiagonal.Rows = SharedMemory.Allocate<TridiagonalRow>(2 * MaxSize);
+        tridiagonal.Rows = SharedMemory.Allocate<double>(2 * TridiagonalRow.Words * MaxSize);
+        tridiagonal.MinorRows = SharedMemory.Allocate<MinorRow>(MaxSize + 1);
         tridiagonal.Size = n;
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
@@ -137,7 +135,7 @@ internal static partial class EigenSymmetricGpu
         Group.Barrier(); // d and e are there
         double norm = tridiagonal.Fill(d, e);
         Group.Barrier(); // T is there
-        Values(tridiagonal, norm, counts, values);
+        _ = Values(tridiagonal, norm, Group.IdxX / Gpu.WarpSize, Group.DimX / Gpu.WarpSize, 1, counts, values);
         Group.Barrier(); // all eigenvalues are there
         int length = Solutions.Length(n);
         Solutions solutions = Solutions.In(arguments.Scratch.Cast<float>().SubView((long)Grid.IdxX * length, length), n);
@@ -169,54 +167,6 @@ internal static partial class EigenSymmetricGpu
     /// <param name="size">n.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Pitch(int size) => (size > Narrow ? 3 * Narrow / 2 : Narrow) + 4;
-
-    /// <summary>values[i] = i-th smallest eigenvalue: between two of two points a thread, and then by cutting in five, two threads an eigenvalue. By a whole group.</summary>
-    /// <param name="t">T.</param>
-    /// <param name="norm">A bound of its norm.</param>
-    /// <param name="counts">Shared memory, two elements a thread.</param>
-    /// <param name="values">Receives n values.</param>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void Values(TridiagonalGpu t, double norm, ArrayView<byte> counts, ArrayView<double> values)
-    {
-        int points = PointsOfAThread * Group.DimX;
-        double distance = 2.0 * norm / (points + 1);
-        int warp = Group.IdxX / Gpu.WarpSize;
-        int lane = Group.IdxX % Gpu.WarpSize;
-        int pair = (PairsOfAWarp * warp) + (lane % PairsOfAWarp);
-        int place = TridiagonalGpu.PointsOfAPair * pair;
-        TridiagonalGpu.TwoCounts own = t.CountBelow((place * distance) - norm, distance);
-        place += lane / PairsOfAWarp * PointsOfAThread;
-        counts[place] = (byte)own.First;
-        counts[place + 1] = (byte)own.Second;
-        Group.Barrier(); // all counts are there
-        for (int start = pair - (lane % PairsOfAWarp); start < t.Size; start += Group.DimX / 2) // the same for a whole warp
-        {
-            int i = XMath.Min(start + (lane % PairsOfAWarp), t.Size - 1);
-            int before = 0;
-            int behind = points;
-            while (before < behind)
-            {
-                int middle = (before + behind) / 2;
-                bool isBelow = counts[middle] <= i;
-                before = isBelow ? middle + 1 : before;
-                behind = isBelow ? behind : middle;
-            }
-
-            double low = (before * distance) - norm;
-            double width = distance;
-            while (width > ValueError * norm)
-            {
-                width *= 1.0 / (TridiagonalGpu.PointsOfAPair + 1);
-                int notAbove = t.CountBelow(low, width).AtMost(i);
-                low += width * (notAbove + ILGPU.Warp.ShuffleXor(notAbove, TridiagonalGpu.PairDistance));
-            }
-
-            if (start + lane < t.Size && lane < PairsOfAWarp)
-            {
-                values[start + lane] = low + (0.5 * width);
-            }
-        }
-    }
 
     // lambda, and m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it; by one warp.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -2,7 +2,8 @@
 // A symmetric tridiagonal matrix T in float64 on the GPU: counts of its eigenvalues (TridiagonalEigen.Gpu.Counts.cs), and solutions of (T - lambda I) z = 0 from
 // either end.
 // Layout     T has the diagonal d_0 .. d_{n-1}; coupling j stands between rows j - 1 and j, and couplings 0 and n are 1 and multiply zeros.
-//            Twice in memory, once for each direction and in its order: a chain then reads one record a row, and any chain the next one.
+//            Once in memory for counts and twice for solutions, once for each direction and in its order: a chain then reads one record a row, and any chain
+//            the next one.
 // Solutions  z_{j+1} = -((d_j - lambda) z_j + e_j z_{j-1}) / e_{j+1}, z_0 = 1, and the same from below. The eigenvector is the first one
 //            above some row and the second one below it, best where their product is largest: there the twisted factorisation of Dhillon
 //            and Parlett has its smallest pivot. Stored as float32 with one exponent for four rows.
@@ -16,19 +17,49 @@ using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
-/// <summary>A row of T for one direction: two words that are loaded together, and two more.</summary>
+/// <summary>A row of T for a solution in one direction.</summary>
 internal struct TridiagonalRow
 {
+    /// <summary>Words of a row. A view of rows would have to begin at a multiple of their size.</summary>
+    public const int Words = 3;
+
     public double Diagonal;
 
-    /// <summary>Square of the coupling with the row before.</summary>
-    public double Square;
-
-    /// <summary>The coupling with the row behind.</summary>
-    public double Coupling;
-
-    /// <summary>-1 / coupling.</summary>
+    /// <summary>-1 / the coupling with the row behind.</summary>
     public double Inverse;
+
+    /// <summary>The coupling with the row before, times <see cref="Inverse"/>.</summary>
+    public double Ratio;
+
+    /// <summary>Row j in memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TridiagonalRow At(ArrayView<double> rows, int j)
+    {
+        TridiagonalRow row = default;
+        row.Diagonal = rows[Words * j];
+        row.Inverse = rows[(Words * j) + 1];
+        row.Ratio = rows[(Words * j) + 2];
+        return row;
+    }
+
+    /// <summary>Writes row j.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Put(ArrayView<double> rows, int j)
+    {
+        rows[Words * j] = Diagonal;
+        rows[(Words * j) + 1] = Inverse;
+        rows[(Words * j) + 2] = Ratio;
+    }
+}
+
+/// <summary>A row of T for a chain of minors.</summary>
+internal struct MinorRow
+{
+    /// <summary>a_j d_j.</summary>
+    public double Diagonal;
+
+    /// <summary>a_j; where that is 1, what the minor before is multiplied with.</summary>
+    public double Factor;
 }
 
 /// <summary>T, in memory that a group or the whole device shares.</summary>
@@ -41,8 +72,11 @@ internal partial struct TridiagonalGpu
     private const double LeastCoupling = 1e-9;  // of the norm
     private const double LeastNorm = 1e-4;      // that of a matrix of trace 1 is at least 1 / n; without this 0 would have no norm
 
-    /// <summary>What the chains from above need of each row, n records from row 0 on; then what the chains from below need, from row n - 1 on.</summary>
-    public ArrayView<TridiagonalRow> Rows;
+    /// <summary>What the solutions from above need of each row, n records from row 0 on; then what those from below need, from row n - 1 on.</summary>
+    public ArrayView<double> Rows;
+
+    /// <summary>What the chains of minors need, n + 1 records: see <see cref="FillMinors"/>.</summary>
+    public ArrayView<MinorRow> MinorRows;
 
     /// <summary>n.</summary>
     public int Size;
@@ -66,8 +100,9 @@ internal partial struct TridiagonalGpu
             double diagonal = d[i] + (Perturbation * norm * ((hash * (1.0 / 4294967296.0)) - 0.5));
             double before = Coupling(e, i, norm);
             double behind = Coupling(e, i + 1, norm);
-            Rows[i] = Row(diagonal, before, behind);
-            Rows[(2 * Size) - 1 - i] = Row(diagonal, behind, before);
+            Row(diagonal, before, behind).Put(Rows, i);
+            Row(diagonal, behind, before).Put(Rows, (2 * Size) - 1 - i);
+            FillMinors(e, i, diagonal, norm);
         }
 
         return norm * (1.0 + 1e-6);
@@ -92,9 +127,8 @@ internal partial struct TridiagonalGpu
     {
         TridiagonalRow row = default;
         row.Diagonal = diagonal;
-        row.Square = before * before;
-        row.Coupling = behind;
         row.Inverse = -1.0 / behind;
+        row.Ratio = before * row.Inverse;
         return row;
     }
 
@@ -122,11 +156,11 @@ internal partial struct TridiagonalGpu
             int row = (block * Block) + (direction > 0 ? 0 : Block - 1);
             chain = chain.Normalised();
             exponents[block * stride] = chain.Exponent;
-            ArrayView<TridiagonalRow> rows = Rows.SubView(first + (done * Block), Block); // constant offsets from here
-            TridiagonalRow row0 = rows[0];
-            TridiagonalRow row1 = rows[1];
-            TridiagonalRow row2 = rows[2];
-            TridiagonalRow row3 = rows[3];
+            ArrayView<double> rows = Rows.SubView(TridiagonalRow.Words * (first + (done * Block)), TridiagonalRow.Words * Block); // constant offsets from here
+            TridiagonalRow row0 = TridiagonalRow.At(rows, 0);
+            TridiagonalRow row1 = TridiagonalRow.At(rows, 1);
+            TridiagonalRow row2 = TridiagonalRow.At(rows, 2);
+            TridiagonalRow row3 = TridiagonalRow.At(rows, 3);
             int place = row * stride;
             int distance = direction * stride;
             solution[place] = (float)chain.Last;
@@ -161,7 +195,7 @@ internal partial struct TridiagonalGpu
         {
             int row = direction > 0 ? start + done : Size - 1 - done;
             solution[row * stride] = (float)chain.Last;
-            chain = chain.Next(Rows[(direction > 0 ? start : Size) + done], value);
+            chain = chain.Next(TridiagonalRow.At(Rows, (direction > 0 ? start : Size) + done), value);
         }
 
         return chain;
@@ -189,21 +223,19 @@ internal partial struct TridiagonalGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static double InversePower(int exponent) => Interop.IntAsFloat((ulong)(uint)((2046 - exponent) << 20) << 32);
 
-    /// <summary>Two consecutive components of a solution, times 2^-Exponent, and the coupling between them.</summary>
+    /// <summary>Two consecutive components of a solution, times 2^-Exponent.</summary>
     private struct Chain
     {
         public double Last;
         public double Before;
-        public double Coupling;
         public int Exponent;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public readonly Chain Next(TridiagonalRow row, double value)
         {
             Chain next = this;
-            next.Last = ((row.Diagonal - value) * row.Inverse * Last) + (Coupling * row.Inverse * Before);
+            next.Last = ((row.Diagonal - value) * row.Inverse * Last) + (row.Ratio * Before);
             next.Before = Last;
-            next.Coupling = row.Coupling;
             return next;
         }
 

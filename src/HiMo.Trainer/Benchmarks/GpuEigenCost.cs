@@ -12,8 +12,8 @@ internal static class GpuEigenCost
 
     // Of one step of each chain.
     private const int SumLinks = 6;                     // over a warp: the thread's own part, 5 shuffles
-    private const int CountLinks = 2;                   // a row of a count of eigenvalues: a product, a difference of products
-    private const double CountInstructions = 26.0;      // of a warp for a row of its four counts, 12 of them in float64, which take two cycles each
+    private const int CountLinks = 2;                   // a row of a count of eigenvalues: a multiply-add, and an eighth of the rescaling
+    private const double CountInstructions = 21.0;      // of a warp for a row of its four counts, 9 of them in float64, which take two cycles each
     private const int SolveLinks = 3;                   // a row of a solution: two products, a sum
     private const int ReflectLinks = 6;                 // of one group: a word, products, 3 shuffles, the update
 
@@ -26,15 +26,13 @@ internal static class GpuEigenCost
     private const int ChipColumnLinks = 1 + (2 * SharedSumLinks) + 4 + 5 + 16 + 2 + 4;
     private const int ChipReflectLinks = 3 + SumLinks + 1;
 
-    private const int ValueBits = 51;                   // from twice the norm to 2^-50 of it
-    private const int ChipRounds = 9;                   // of section in 65
+    private const int ValueRounds = 6;                  // of the slowest warp behind the first counts: Gram matrices of Gaussian rows take 5 to 7, multiple eigenvalues up to 18
 
     /// <summary>One thread group a problem, one of them on a multiprocessor: n up to 176.</summary>
     public static KernelCost OneGroup(LaunchEntry launch, int n)
     {
         int problems = launch.Groups.X, threads = launch.Threads;
-        double sections = Math.Ceiling((ValueBits - Math.Log2((2.0 * threads) + 1.0)) / Math.Log2(5.0));  // behind two points a thread
-        double counts = n / 2.0 * (CountRow(threads) + (sections * CountRow(2.0 * n)));                 // two threads an eigenvalue
+        double counts = n / 2.0 * (CountRow(threads) + (ValueRounds * CountRow(2.0 * n)));              // two threads an eigenvalue
         double passes = Math.Ceiling(4.0 * n / threads);                                                // eight threads have two vectors
         double links = (n * ColumnLinks) + (n * SolveLinks) + (passes * n * ReflectLinks);
         double loads = 12.0;                                                                           // K in two turns, the solutions' joint
@@ -67,7 +65,7 @@ internal static class GpuEigenCost
             "ClusterColumnsKernel" => (4.0 / 3.0 * square * n, 12.0 * square, Waves(launch) * n * GpuModel.ClusterColumn),
             "ColumnsKernel" => (4.0 / 3.0 * square * n, 8.0 * square * launch.Groups.X, Columns(n, launch.Groups.X, GpuModel.Exchange)),
             "PerturbKernel" => (0.0, 72.0 * n, Loads(n / Gpu.WarpSize)),
-            "ValuesKernel" => (0.0, 72.0 * n, Links(ChipRounds * n / 2.0 * CountLinks)),
+            "ValuesKernel" => (0.0, 72.0 * n, Links((1.0 + ValueRounds) * n / 2.0 * CountLinks)),
             "VectorsKernel" => (0.0, 10.0 * square, Links(n * (double)SolveLinks)),
             "BackKernel" => (2.0 * square * n, 14.0 * square, n * Math.Max(GpuModel.LoadLatency, Links(ChipReflectLinks))),     // the next reflector is on its way
             "RankKernel" => (0.0, 12.0 * n, Links(n) + Loads(n / launch.Threads)),                      // one thread adds
