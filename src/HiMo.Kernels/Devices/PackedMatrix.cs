@@ -5,6 +5,7 @@
 // Padding    rows and depth are rounded up to whole tiles, with zeros.
 using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Algorithms;
 using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
@@ -47,11 +48,6 @@ internal struct PackedMatrix
     /// <summary>Where the tile of a block of rows and a place along the depth begins.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly long Tile(int rowTile, int depthTile) => (((long)rowTile * DepthTiles) + depthTile) * TileLength;
-
-    /// <summary>Stores two neighbours along the depth.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly void Store(int row, int depth, float first, float second) =>
-        Words[Tile(row / TileRows, depth / TileDepth) + Word(row % TileRows, depth % TileDepth)] = Rounding.ToBf16Pair(first, second);
 }
 
 /// <summary>Arguments of <see cref="PackGpu.Kernel"/>.</summary>
@@ -77,43 +73,91 @@ internal struct PackArguments<TOperand>
     public DeviceLimit DepthLimit;
 }
 
-/// <summary>Packs an operand; a warp a row of 64.</summary>
+/// <summary>Packs an operand, four groups a tile. Neighbouring threads read what is contiguous in the source; a thread's eight loads are under way together.</summary>
 internal static class PackGpu
 {
     private const int Threads = 256;
+    private const int Groups = PackedMatrix.TileLength / (4 * Threads);
 
     /// <summary>Enqueues the packing of a whole matrix.</summary>
     public static void Run<TOperand>(Gpu gpu, AcceleratorStream stream, PackArguments<TOperand> p)
         where TOperand : struct, IGemmOperand =>
-        gpu.Launch(
-            stream, Kernel, new Index3D(PackedMatrix.RowTilesOf(p.Rows) * (PackedMatrix.TileRows * Gpu.WarpSize / Threads), PackedMatrix.DepthTilesOf(p.Depth), 1), Threads, p);
+        gpu.Launch(stream, Kernel, new Index3D(PackedMatrix.RowTilesOf(p.Rows) * Groups, PackedMatrix.DepthTilesOf(p.Depth), 1), Threads, p);
 
-    /// <summary>Eight rows of one tile.</summary>
+    /// <summary>A quarter of a tile: 32 rows, or 16 places along the depth.</summary>
     public static void Kernel<TOperand>(PackArguments<TOperand> p)
         where TOperand : struct, IGemmOperand
     {
         int rows = p.RowLimit.Apply(p.Group, p.Rows);
         int depths = p.DepthLimit.Apply(p.Group, p.Depth);
-        int row = (int)((((long)Grid.IdxX * Group.DimX) + Group.IdxX) / Gpu.WarpSize);
-        int depth = (Grid.IdxY * PackedMatrix.TileDepth) + (2 * (Group.IdxX % Gpu.WarpSize));
-        if (Grid.IdxY * PackedMatrix.TileDepth >= depths || row / PackedMatrix.TileRows * PackedMatrix.TileRows >= rows)
+        int firstRow = Grid.IdxX / Groups * PackedMatrix.TileRows;
+        int firstDepth = Grid.IdxY * PackedMatrix.TileDepth;
+        if (firstDepth >= depths || firstRow >= rows)
         {
             return; // a tile that nobody reads
         }
 
         TOperand source = p.Source;
         source.Select(p.Group);
-        float first = 0.0f;
-        float second = 0.0f;
-        if (row < rows && depth < depths)
+        int part = Grid.IdxX % Groups;
+        int thread = Group.IdxX;
+        long tile = p.Target.Tile(Grid.IdxX / Groups, Grid.IdxY);
+        if (source.IsDepthContiguous)
         {
-            first = source.Finish(source.Load(row, depth), row, depth);
-            if (depth + 1 < depths)
-            {
-                second = source.Finish(source.Load(row, depth + 1), row, depth + 1);
-            }
+            int row = (32 * part) + (thread >> 5); // a warp a row, and those 8, 16 and 24 further
+            int depth = 2 * (thread & 31);
+            Float4 words = Four(source, firstRow + row, 8, firstDepth + depth, 0, rows, depths);
+            ArrayView<uint> place = p.Target.Words.SubView(tile + PackedMatrix.Word(row, depth), (3 * 256) + 1); // eight rows have 256 words
+            place[0] = Interop.FloatAsInt(words.X);
+            place[256] = Interop.FloatAsInt(words.Y);
+            place[2 * 256] = Interop.FloatAsInt(words.Z);
+            place[3 * 256] = Interop.FloatAsInt(words.W);
         }
+        else
+        {
+            int row = thread & (PackedMatrix.TileRows - 1); // a chunk of 16 bytes
+            int depth = (16 * part) + (8 * (thread / PackedMatrix.TileRows));
+            Float4 words = Four(source, firstRow + row, 0, firstDepth + depth, 2, rows, depths);
+            p.Target.Words.Cast<Float4>()[(tile + PackedMatrix.Word(row, depth)) / 4] = words;
+        }
+    }
 
-        p.Target.Store(row, depth, first, second);
+    // Four words, each of two neighbours along the depth, a step apart; zeros behind the end.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Four<TOperand>(TOperand source, int row, int rowStep, int depth, int depthStep, int rows, int depths)
+        where TOperand : struct, IGemmOperand
+    {
+        int row1 = row + rowStep, row2 = row1 + rowStep, row3 = row2 + rowStep;
+        int depth1 = depth + depthStep, depth2 = depth1 + depthStep, depth3 = depth2 + depthStep;
+        float first0 = Load(source, row, depth, rows, depths);
+        float second0 = Load(source, row, depth + 1, rows, depths);
+        float first1 = Load(source, row1, depth1, rows, depths);
+        float second1 = Load(source, row1, depth1 + 1, rows, depths);
+        float first2 = Load(source, row2, depth2, rows, depths);
+        float second2 = Load(source, row2, depth2 + 1, rows, depths);
+        float first3 = Load(source, row3, depth3, rows, depths);
+        float second3 = Load(source, row3, depth3 + 1, rows, depths);
+        Float4 words = default;
+        words.X = Pair(source, first0, second0, row, depth, rows, depths);
+        words.Y = Pair(source, first1, second1, row1, depth1, rows, depths);
+        words.Z = Pair(source, first2, second2, row2, depth2, rows, depths);
+        words.W = Pair(source, first3, second3, row3, depth3, rows, depths);
+        return words;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Load<TOperand>(TOperand source, int row, int depth, int rows, int depths)
+        where TOperand : struct, IGemmOperand =>
+        source.Load(XMath.Min(row, rows - 1), XMath.Min(depth, depths - 1)); // behind the end in vain: no branch around a load
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Pair<TOperand>(TOperand source, float first, float second, int row, int depth, int rows, int depths)
+        where TOperand : struct, IGemmOperand
+    {
+        first = source.Finish(first, XMath.Min(row, rows - 1), XMath.Min(depth, depths - 1));
+        second = source.Finish(second, XMath.Min(row, rows - 1), XMath.Min(depth + 1, depths - 1));
+        first = row < rows && depth < depths ? first : 0.0f;
+        second = row < rows && depth + 1 < depths ? second : 0.0f;
+        return Interop.IntAsFloat(Rounding.ToBf16Pair(first, second));
     }
 }

@@ -41,8 +41,11 @@ internal struct ColumnSumArguments<T>
 /// <summary>Column sums on the GPU.</summary>
 internal static class ColumnSumGpu
 {
-    private const int RowsPerChunk = 256;
+    private const int RowsPerChunk = 64;
     private const int MaxChunks = 64;
+
+    /// <summary>Loads of a thread that are under way together.</summary>
+    public const int Together = 8;
 
     /// <summary>Doubles of workspace.</summary>
     public static long PartialLength(int rows, int columns) => (long)Chunks(rows) * columns;
@@ -78,18 +81,26 @@ internal static class ColumnSumGpu
         int first = Grid.IdxY * p.RowsPerChunk;
         int end = first + p.RowsPerChunk < p.Rows ? first + p.RowsPerChunk : p.Rows;
         double sum = 0.0;
-        for (int row = first; row < end; row += 4)
+        for (int row = first; row < end; row += Together)
         {
-            // Four loads, then what waits for them.
+            // Eight loads, then what waits for them.
             int last = end - 1;
             float value0 = p.Data.Load(row, column);
             float value1 = p.Data.Load(XMath.Min(row + 1, last), column);
             float value2 = p.Data.Load(XMath.Min(row + 2, last), column);
             float value3 = p.Data.Load(XMath.Min(row + 3, last), column);
+            float value4 = p.Data.Load(XMath.Min(row + 4, last), column);
+            float value5 = p.Data.Load(XMath.Min(row + 5, last), column);
+            float value6 = p.Data.Load(XMath.Min(row + 6, last), column);
+            float value7 = p.Data.Load(XMath.Min(row + 7, last), column);
             sum += p.Data.Finish(value0, row, column);
             sum += Inside(p.Data.Finish(value1, XMath.Min(row + 1, last), column), row + 1, end);
             sum += Inside(p.Data.Finish(value2, XMath.Min(row + 2, last), column), row + 2, end);
             sum += Inside(p.Data.Finish(value3, XMath.Min(row + 3, last), column), row + 3, end);
+            sum += Inside(p.Data.Finish(value4, XMath.Min(row + 4, last), column), row + 4, end);
+            sum += Inside(p.Data.Finish(value5, XMath.Min(row + 5, last), column), row + 5, end);
+            sum += Inside(p.Data.Finish(value6, XMath.Min(row + 6, last), column), row + 6, end);
+            sum += Inside(p.Data.Finish(value7, XMath.Min(row + 7, last), column), row + 7, end);
         }
 
         p.Partial[((long)Grid.IdxY * p.Columns) + column] = sum;
@@ -109,9 +120,18 @@ internal static class ColumnSumGpu
         }
 
         double sum = 0.0;
-        for (int first = 0, chunk = 0; first < p.Rows; first += p.RowsPerChunk, chunk++)
+        int chunks = (p.Rows + p.RowsPerChunk - 1) / p.RowsPerChunk;
+        for (int chunk = 0; chunk < chunks; chunk += Together)
         {
-            sum += p.Partial[((long)chunk * p.Columns) + column];
+            double part0 = Part(p, chunk, chunks, column);
+            double part1 = Part(p, chunk + 1, chunks, column);
+            double part2 = Part(p, chunk + 2, chunks, column);
+            double part3 = Part(p, chunk + 3, chunks, column);
+            double part4 = Part(p, chunk + 4, chunks, column);
+            double part5 = Part(p, chunk + 5, chunks, column);
+            double part6 = Part(p, chunk + 6, chunks, column);
+            double part7 = Part(p, chunk + 7, chunks, column);
+            sum += part0 + part1 + (part2 + part3) + (part4 + part5 + (part6 + part7));
         }
 
         float result = (float)(p.Factor * sum);
@@ -120,5 +140,14 @@ internal static class ColumnSumGpu
         {
             p.WithLine[column] = p.Line[column] + result;
         }
+    }
+
+    // A chunk's sum; 0 behind the last one, without a branch around the load.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double Part<T>(ColumnSumArguments<T> p, int chunk, int chunks, int column)
+        where T : struct, IGemmOperand
+    {
+        double part = p.Partial[((long)XMath.Min(chunk, chunks - 1) * p.Columns) + column];
+        return chunk < chunks ? part : 0.0;
     }
 }

@@ -182,7 +182,7 @@ internal static partial class EigenSymmetricGpu
 
     private static int CeilDiv(int count, int size) => (count + size - 1) / size;
 
-    /// <summary>Means of the columns of a Gram matrix, a thread each.</summary>
+    /// <summary>Means of the columns of a Gram matrix, a thread each; zeros for a covariance, whose rows are centred.</summary>
     public static void MeanKernel(LargeEigenArguments p)
     {
         int n = p.Problem.Size;
@@ -193,14 +193,15 @@ internal static partial class EigenSymmetricGpu
         }
 
         ArrayView<float> matrix = p.Square(p.Problem.Matrix);
+        int rows = p.Problem.IsGram != 0 ? n : 0;
         double sum = 0.0;
         int row = 0;
-        for (; row < n % 8; row++)
+        for (; row < rows % 8; row++)
         {
             sum += matrix[((long)row * n) + column];
         }
 
-        for (; row < n; row += 8)
+        for (; row < rows; row += 8)
         {
             long place = ((long)row * n) + column;
             float value0 = matrix[place]; // eight loads under way together
@@ -214,7 +215,7 @@ internal static partial class EigenSymmetricGpu
             sum += (double)value0 + value1 + ((double)value2 + value3) + ((double)value4 + value5 + ((double)value6 + value7));
         }
 
-        p.Vector(VectorMean)[column] = p.Problem.IsGram != 0 ? (float)(sum / n) : 0.0f;
+        p.Vector(VectorMean)[column] = (float)(sum / n);
     }
 
     /// <summary>A = H K H / trace, or K / trace, exactly symmetric; zeros for the reflectors.</summary>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
 
@@ -52,10 +53,16 @@ internal static partial class EigenSymmetricGpu
         if (Group.IdxX == 0)
         {
             double sum = 0.0;
-            for (int i = 0; i < n; i++)
+            int i = 0;
+            for (; i < n % 8; i++)
             {
                 sum += sums[i];
                 sums[i] = sum;
+            }
+
+            for (; i < n; i += 8)
+            {
+                sum = AddEight(sums.SubView(i, 8), sum);
             }
         }
 
@@ -75,5 +82,28 @@ internal static partial class EigenSymmetricGpu
             p.Problem.Summary[2 * Grid.IdxY] = (float)(sums[m - 1] / total);
             p.Problem.Summary[(2 * Grid.IdxY) + 1] = m < n ? (lambda[m - 1] - lambda[XMath.Min(m, n - 1)]) / lambda[0] : float.PositiveInfinity;
         }
+    }
+
+    // Eight running sums in the place of their terms; loads that follow one another, so that an addition waits for the one before it alone.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double AddEight(ArrayView<double> terms, double sum)
+    {
+        double term0 = terms[0];
+        double term1 = terms[1];
+        double term2 = terms[2];
+        double term3 = terms[3];
+        double term4 = terms[4];
+        double term5 = terms[5];
+        double term6 = terms[6];
+        double term7 = terms[7];
+        terms[0] = sum += term0;
+        terms[1] = sum += term1;
+        terms[2] = sum += term2;
+        terms[3] = sum += term3;
+        terms[4] = sum += term4;
+        terms[5] = sum += term5;
+        terms[6] = sum += term6;
+        terms[7] = sum += term7;
+        return sum;
     }
 }

@@ -203,7 +203,7 @@ internal sealed class MoLoGpu : IDisposable
             Back(stream, gradKeys, _unitKeys, _inverseKeys, _gatheredRows);
         }
 
-        _gpu.Launch(stream, StepSummaryGpu.Kernel, new Index3D(1, 1, 1), StepSummaryGpu.Threads, new StepSummaryArguments
+        StepSummaryGpu.Run(_gpu, stream, new StepSummaryArguments
         {
             Branches = loss.Pass.Branches, Numbers = buffers.Summary, GlobalWeight = isComponent ? 0.0 : weight, Lambda = isComponent ? weight : 0.0, IsAdded = 1,
         });

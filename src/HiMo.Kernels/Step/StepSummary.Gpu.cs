@@ -2,10 +2,11 @@
 // A step's numbers from the statistics of its rows and columns.
 //            L_branch = 1/2 [mean_i (lse_i - S_ii) + mean_j (lse_j - S_jj)] + eps (mean_i S_ii - mean_ij S_ij), and the same for dL/d ln s
 //            with sum_j R_ij S_ij in the place of lse_i.
-// Mapping    one group; every thread adds up its lines, four at a time, then the warps their threads' sums.
+// Mapping    one group; every thread adds up its lines, eight at a time, then the warps their threads' sums.
 // Precision  float64 sums, in an order that depends on N and the number of threads only.
 using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
@@ -33,15 +34,19 @@ internal struct StepSummaryArguments
 /// <summary>The kernel that adds up the losses of factors.</summary>
 internal static class StepSummaryGpu
 {
-    public const int Threads = 128;
-    private const int Warps = Threads / Gpu.WarpSize;
+    private const int MostThreads = 512;
+    private const int MostWarps = MostThreads / Gpu.WarpSize;
+
+    /// <summary>Enqueues the sums.</summary>
+    public static void Run(Gpu gpu, AcceleratorStream stream, StepSummaryArguments p) =>
+        gpu.Launch(stream, Kernel, new Index3D(1, 1, 1), Math.Min(MostThreads, gpu.Accelerator.MaxNumThreadsPerGroup), p);
 
     /// <summary>One group.</summary>
     public static void Kernel(StepSummaryArguments p)
     {
-        ArrayView<double> losses = SharedMemory.Allocate<double>(Warps);
-        ArrayView<double> gradients = SharedMemory.Allocate<double>(Warps);
-        ArrayView<double> smoothed = SharedMemory.Allocate<double>(Warps);
+        ArrayView<double> losses = SharedMemory.Allocate<double>(MostWarps);
+        ArrayView<double> gradients = SharedMemory.Allocate<double>(MostWarps);
+        ArrayView<double> smoothed = SharedMemory.Allocate<double>(MostWarps);
         double total = 0.0;
         double gradScale = 0.0;
         for (int slot = 0; slot < 2; slot++)
@@ -92,15 +97,15 @@ internal static class StepSummaryGpu
         double gradient = 0.0;
         double smoothing = 0.0;
         int lines = branches.HasColumns != 0 ? branches.Lines : branches.Rows;
-        for (int line = Group.IdxX; line < lines; line += 4 * Threads)
+        for (int line = Group.IdxX; line < lines; line += 8 * Group.DimX)
         {
-            loss += Four(branches.Loss, start, line, lines);
-            gradient += Four(branches.GradScale, start, line, lines);
+            loss += Eight(branches.Loss, start, line, lines);
+            gradient += Eight(branches.GradScale, start, line, lines);
         }
 
-        for (int line = Group.IdxX; line < branches.Rows; line += 4 * Threads)
+        for (int line = Group.IdxX; line < branches.Rows; line += 8 * Group.DimX)
         {
-            smoothing += Four(branches.Target, (long)branch * branches.Rows, line, branches.Rows) - (Four(branches.Total, start, line, branches.Rows) / branches.Columns);
+            smoothing += Eight(branches.Target, (long)branch * branches.Rows, line, branches.Rows) - (Eight(branches.Total, start, line, branches.Rows) / branches.Columns);
         }
 
         loss = GroupSum.Warp(loss);
@@ -114,23 +119,30 @@ internal static class StepSummaryGpu
         }
     }
 
-    // The sum of a thread's next four elements, loaded together; those behind the end count as 0.
+    // The sum of a thread's next eight elements, loaded together; those behind the end count as 0.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static double Four(ArrayView<float> values, long start, int first, int count)
+    private static double Eight(ArrayView<float> values, long start, int first, int count)
     {
-        double value0 = values[start + first];
-        double value1 = values[start + Math.Min(first + Threads, count - 1)];
-        double value2 = values[start + Math.Min(first + (2 * Threads), count - 1)];
-        double value3 = values[start + Math.Min(first + (3 * Threads), count - 1)];
-        double sum = value0 + (first + Threads < count ? value1 : 0.0);
-        return sum + ((first + (2 * Threads) < count ? value2 : 0.0) + (first + (3 * Threads) < count ? value3 : 0.0));
+        int step = Group.DimX;
+        return Four(values, start, first, step, count) + Four(values, start, first + (4 * step), step, count);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static double Four(ArrayView<float> values, long start, int first, int step, int count)
+    {
+        double value0 = values[start + Math.Min(first, count - 1)];
+        double value1 = values[start + Math.Min(first + step, count - 1)];
+        double value2 = values[start + Math.Min(first + (2 * step), count - 1)];
+        double value3 = values[start + Math.Min(first + (3 * step), count - 1)];
+        double sum = (first < count ? value0 : 0.0) + (first + step < count ? value1 : 0.0);
+        return sum + ((first + (2 * step) < count ? value2 : 0.0) + (first + (3 * step) < count ? value3 : 0.0));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static double Sum(ArrayView<double> values)
     {
         double sum = 0.0;
-        for (int i = 0; i < Warps; i++)
+        for (int i = 0; i < Group.DimX / Gpu.WarpSize; i++)
         {
             sum += values[i];
         }

@@ -141,7 +141,7 @@ internal sealed class CovarianceStepGpu : StepFormGpu
         }
 
         ContrastiveFactorsGpu.Run(stream.Gpu, stream.Stream, loss, Settings.Precision);
-        stream.Gpu.Launch(stream.Stream, StepSummaryGpu.Kernel, new Index3D(1, 1, 1), StepSummaryGpu.Threads, new StepSummaryArguments
+        StepSummaryGpu.Run(stream.Gpu, stream.Stream, new StepSummaryArguments
         {
             Branches = loss.Pass.Branches, Numbers = step.Summary.Data, Rank = HasComponent ? _basis.Decompositions.Rank.Data : default, GlobalWeight = Options.GlobalWeight, Lambda = Options.Lambda,
         });

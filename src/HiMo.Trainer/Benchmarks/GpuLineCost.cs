@@ -22,32 +22,32 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
         double waves = Math.Ceiling(launch.Groups.Size * (double)launch.Threads / (GpuModel.ThreadsOfMultiprocessor * GpuModel.Multiprocessors));
         return KernelCost.Of(
             launch, 0.0, bytes, exponentials,
-            (bytes / device.Bandwidth, "memory"), (waves * Rounds(launch.Kernel, launch.Arguments) * GpuModel.LoadLatency, "latency of loads"));
+            (bytes / device.Bandwidth, "memory"), (waves * Rounds(launch) * GpuModel.LoadLatency, "latency of loads"));
     }
 
     // Rounds of loads of a thread.
-    private double Rounds(MethodInfo kernel, object arguments) => arguments switch
+    private double Rounds(LaunchEntry launch) => launch.Arguments switch
     {
         L2NormalizeArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
         L2NormalizeBackwardArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
         LogitStatistics each => 2.0 * CeilDiv(each.Size, Gpu.WarpSize),
         LogitPass each => Math.Max(each.RowRegions, each.ColumnRegions),
         MeanGradientArguments => 2.0 * CeilDiv(kept + 1, Gpu.WarpSize),
-        StepSummaryArguments each => 2.0 * ((2.0 * CeilDiv(each.Branches.Lines, Together * StepSummaryGpu.Threads)) + (2.0 * CeilDiv(each.Branches.Rows, Together * StepSummaryGpu.Threads))),
-        _ when kernel.DeclaringType == typeof(ColumnSumGpu) => ColumnSum(kernel.Name == nameof(ColumnSumGpu.ChunkKernel), Field(arguments, "Rows"), Field(arguments, "RowsPerChunk")),
-        _ when kernel.DeclaringType == typeof(DepthPartsGpu) => Field(arguments, "Count"),
+        StepSummaryArguments each => 2.0 * (CeilDiv(each.Branches.Lines, 8 * launch.Threads) + CeilDiv(each.Branches.Rows, 8 * launch.Threads)),
+        { } sums when launch.Kernel.DeclaringType == typeof(ColumnSumGpu) => CeilDiv(IsFinish(launch) ? Chunks(sums) : Field(sums, "RowsPerChunk"), ColumnSumGpu.Together),
+        { } parts when launch.Kernel.DeclaringType == typeof(DepthPartsGpu) => Field(parts, "Count"),
         _ => 2.0,
     };
 
     private static bool IsFinish(LaunchEntry launch) => launch.Kernel.DeclaringType == typeof(ColumnSumGpu) && launch.Kernel.Name == nameof(ColumnSumGpu.FinishKernel);
 
-    private static double ColumnSum(bool isChunk, int rows, int rowsOfChunk) => isChunk ? CeilDiv(rowsOfChunk, Together) : CeilDiv(rows, rowsOfChunk);
+    private static int Chunks(object sums) => CeilDiv(Field(sums, "Rows"), Field(sums, "RowsPerChunk"));
 
     // Every array that a kernel was given, once for each batch; less where it does not read all.
     private double Bytes(LaunchEntry launch) => launch.Arguments switch
     {
         LogitPass pass => 4.0 * sizeof(float) * launch.Groups.Z * ((pass.Branches.Rows * (double)pass.ColumnRegions) + (pass.Branches.Columns * (double)pass.RowRegions)),
-        { } sums when IsFinish(launch) => sizeof(double) * ColumnSum(isChunk: false, Field(sums, "Rows"), Field(sums, "RowsPerChunk")) * ColumnsOf(sums) * launch.Groups.Z,
+        { } sums when IsFinish(launch) => sizeof(double) * (double)Chunks(sums) * ColumnsOf(sums) * launch.Groups.Z,
         ColumnSumArguments<WeightedRows> sums => launch.Groups.Z * sums.Rows * ((sizeof(float) * (double)ColumnsOf(sums)) + (sums.Data.Weights.IsEmpty ? 0.0 : Sector)),
         PackArguments<FactorOperand> pack => PackedBytes(pack),
         PackArguments<TransposedFactorOperand> pack => PackedBytes(pack),
