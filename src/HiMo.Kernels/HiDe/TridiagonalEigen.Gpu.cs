@@ -198,6 +198,11 @@ internal partial struct TridiagonalGpu
             chain = chain.Next(TridiagonalRow.At(Rows, (direction > 0 ? start : Size) + done), value);
         }
 
+        for (int row = Size; count > 0 && row < start + Block; row++)
+        {
+            solution[row * stride] = 0.0f;              // of no use, but read together with the rows before
+        }
+
         return chain;
     }
 
