@@ -78,24 +78,16 @@ internal sealed class CudaDeviceTests
             _gpu, [.. batches.SelectMany(each => each.Images)], [.. batches.SelectMany(each => each.Texts)], n, d, LogitScale, new MoLoOptions(),
             TestGpu.Settings with { Groups = groups });
         Assert.That(all.Summary, Is.All.Matches<float>(float.IsFinite), $"seed {_seed}");
-        int compared = 0;
         for (int group = groups - 1; group >= 0; group -= groups / 10)
         {
             GpuStepRun own = GpuStepRun.Of(_gpu, batches[group].Images, batches[group].Texts, n, d, LogitScale, new MoLoOptions(), TestGpu.Settings);
-            if (own.Summary[5] < MinGap)
-            {
-                continue;
-            }
-
             GpuStepRun part = all.Part(group, groups);
-            compared++;
+            double tolerance = 1e-3 * Math.Max(1.0, MinGap / own.Summary[5]); // the gap at the cut divides the exact gradient's rounding
             Assert.That(part.Kept, Is.EqualTo(own.Kept), $"m of group {group}, seed {_seed}");
             Expect.Loss(part.Summary[0], own.Summary[0], 5e-6, $"loss of group {group}, seed {_seed}");
             Expect.AtMost(Expect.GradientError(Batch.Widen(part.GradImages), Batch.Widen(own.GradImages)), 1e-3, $"images' gradient of group {group}, seed {_seed}");
-            Expect.AtMost(Expect.GradientError(Batch.Widen(part.GradTexts), Batch.Widen(own.GradTexts)), 1e-3, $"texts' gradient of group {group}, seed {_seed}");
+            Expect.AtMost(Expect.GradientError(Batch.Widen(part.GradTexts), Batch.Widen(own.GradTexts)), tolerance, $"texts' gradient of group {group}, seed {_seed}");
         }
-
-        Assert.That(compared, Is.AtLeast(2), "groups whose cut is wide enough");
     }
 
     [TestCase(128, 768)]

@@ -2,7 +2,7 @@
 // Back-transformation of the vectors of a large matrix, w = (I - beta_0 v_0 v_0^T) ... (I - beta_{n-3} v_{n-3} v_{n-3}^T) z.
 // Mapping    two vectors together, by one warp up to n = 768 and one warp more for each 768 behind: of W warps, warp w has components
 //            128 (W c + w) + 4 l + t with lane l, in place t of block c. So each word of a reflector is loaded once for two vectors, and all vectors stay in
-//            registers. The next two reflectors are on their way while the sums over the lanes of the current one are formed: from the second-level cache one takes twice as long.
+//            registers. The next reflector is on its way while the sums over the lanes of the current one are formed.
 // Reflectors rows of whole blocks, zeros up to the diagonal and behind component n - 1: no element needs a condition. Blocks above the diagonal are left out.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -88,24 +88,19 @@ internal static partial class EigenSymmetricGpu
             return pair;
         }
 
-        int next = XMath.Max(k - 1, end);
         Share v = LoadBlocks(reflectors, (k * pitch) + (start / 4), step, first);
-        Share nextV = LoadBlocks(reflectors, (next * pitch) + (start / 4), step, first);
         float factor = -beta[k];
-        float nextFactor = -beta[next];
         for (; k >= end; k--)
         {
-            int after = XMath.Max(k - 2, end);
-            Share afterV = LoadBlocks(reflectors, (after * pitch) + (start / 4), step, first);
-            float afterFactor = -beta[after];
+            int next = XMath.Max(k - 1, end);
+            Share nextV = LoadBlocks(reflectors, (next * pitch) + (start / 4), step, first);
+            float nextFactor = -beta[next];
             PairSum dot = OverWarps(
                 OverLanes(Total(Products(pair.Z, v, first, isWide: true)), Total(Products(pair.Y, v, first, isWide: true))), scratch, k % 2, warps);
             pair.Z = Plus(pair.Z, factor * dot.Z, v, first, isWide: true);
             pair.Y = Plus(pair.Y, factor * dot.Y, v, first, isWide: true);
             v = nextV;
             factor = nextFactor;
-            nextV = afterV;
-            nextFactor = afterFactor;
         }
 
         return pair;

@@ -260,7 +260,10 @@ internal static partial class EigenSymmetricGpu
             bool isNeeded = tail > LeastTail;
             float alpha = isNeeded ? opposite : element;
             float head = element - alpha;
-            float factor = isNeeded ? 2.0f * Reciprocal.Approximate((head * head) + tail) : 0.0f; // of what u is, not what it should be: a reflector whatever alpha's error
+            float length = (head * head) + tail;       // of what u is, not what it should be: a reflector whatever alpha's error
+            float half = Reciprocal.Approximate(length);
+            half += half * (1.0f - (length * half));   // Newton's step: what is missing to a reflector is half a unit then
+            float factor = isNeeded ? 2.0f * half : 0.0f;
             Float4 handed = default;
             handed.X = head;
             handed.Y = factor;

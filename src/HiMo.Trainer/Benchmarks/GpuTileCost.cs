@@ -16,7 +16,7 @@ namespace HiMo.Trainer;
 internal sealed class GpuTileCost(GpuModel device, int kept)
 {
     // Instructions for an element of those that there were when LoadCycles was fitted, as docs/performance.md counts them: 154 of 354 a stage of 64, in small tiles 0.67 of what they were.
-    private const double LargeShare = 0.44;
+    private const double LargeShare = 0.68;
     private const double SmallShare = 0.67;
     private const int StageCycles = 48;                 // fragments from shared memory, barrier, loop
     private const int StrictCycles = 26;                // of 16 x 8 of C: 6 products, 4 additions, splitting both operands
