@@ -81,11 +81,11 @@ public sealed class GpuCostModelTests : FolderTests
         CopyMeasured();
         string list = Path.Combine(Folder, "changed.txt");
         File.Delete(list);
-        File.WriteAllText(list, "GpuGemm.Kernel<GradientCoordinates,\tof the test\nGramRowsGpu.AlongKernel\tnot profiled yet\nGpuGemm.Kernel<DepthPart\tof it too\n");
+        File.WriteAllText(list, "GpuGemm.Kernel<CouplingComponents,\tof the test\nDepthPartsGpu\tof it too\n");
         GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(Folder));
-        Assert.That(check.Cases.Where(each => each.IsChanged).Select(each => each.Case), Is.EquivalentTo(check.Cases.Select(each => each.Case).Where(text => !text.StartsWith("128,768,hide", StringComparison.Ordinal))));
-        Assert.That(check.Kernels.Select(each => each.Kernel), Has.Some.Contains("Warpgroup").And.None.Contains("DepthPart`1"));
-        Assert.That(check.ToMarkdown(), Does.Contain(" | changed since |\n").And.EndWith("- `GpuGemm.Kernel<DepthPart`: of it too\n"));
+        Assert.That(check.Cases.Where(each => each.IsChanged).Select(each => each.Case), Is.EquivalentTo(check.Cases.Select(each => each.Case).Where(text => !text.StartsWith("128,", StringComparison.Ordinal))));
+        Assert.That(check.Kernels.Select(each => each.Kernel), Has.Some.Contains("Warpgroup").And.None.Contains("CouplingComponents"));
+        Assert.That(check.ToMarkdown(), Does.Contain(" | changed since |\n").And.EndWith("- `DepthPartsGpu`: of it too\n"));
         File.WriteAllText(list, "no tab\n");
         Assert.That(() => GpuMeasurements.Read(Folder), Throws.TypeOf<UserError>().With.Message.Contains("changed.txt: 'no tab' must be"));
     }
@@ -95,7 +95,7 @@ public sealed class GpuCostModelTests : FolderTests
     {
         HimoCall call = HimoCall.Run("bench", "predict", "--check", "--results", s_measured);
         Assert.That((call.Code, call.Error), Is.EqualTo((0, "")));
-        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| EigenSymmetricGpu.BackKernel | 1 |"));
+        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| EigenSymmetricGpu.ClusterColumnsKernel | 1 |"));
     }
 
     [Test]

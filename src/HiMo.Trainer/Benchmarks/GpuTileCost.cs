@@ -15,7 +15,7 @@ namespace HiMo.Trainer;
 /// <param name="kept">m.</param>
 internal sealed class GpuTileCost(GpuModel device, int kept)
 {
-    // Instructions for an element of those that there were when LoadCycles was fitted, as docs/performance.md counts them: 154 of 354 a stage of 64, in small tiles 0.67 of what they were.
+    // Time for an element of what it took when LoadCycles was fitted. Of the instructions 0.44 are left in tiles of 64 and 0.67 in those of 32; what tiles of 64 took is fitted again.
     private const double LargeShare = 0.68;
     private const double SmallShare = 0.67;
     private const int StageCycles = 48;                 // fragments from shared memory, barrier, loop
@@ -47,7 +47,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread : 0;      // two for each of this operand's elements, which are half of the loads
         double waits = isSoftmaxResult ? elements                               // one for each
             : 0.0;
-        double share = isSoftmaxOperand ? 1.0 : types[3] == typeof(LargeTile) ? LargeShare : SmallShare; // elements of D are made, not only loaded
+        double share = types[3] == typeof(LargeTile) ? LargeShare : SmallShare;
         return Finish(launch, tiles, types[4], exponentials, 1.0, share, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
     }
 
