@@ -8,7 +8,7 @@ namespace HiMo.Kernels.Tests;
 public sealed class GpuCostModelTests : FolderTests
 {
     // Runs of which at least a fifth is what was measured. Of the others nothing can be said before they are profiled again.
-    private static readonly string[] s_compared = ["8192,768,bf16", "65536,768,bf16"];
+    private static readonly string[] s_compared = ["128,768", "128,768,strict,64", "128,768,hide,64", "1024,768", "8192,768,tf32", "8192,768,bf16", "65536,768,bf16"];
 
     private static readonly string s_measured = Path.Combine(TestData.RepositoryRoot, "perf", "results", "gpu");
 

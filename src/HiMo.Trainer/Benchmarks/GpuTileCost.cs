@@ -44,7 +44,7 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
         }
 
         double elements = tiles.Block * tiles.Block / GpuGemm.Threads;
-        int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread : 0;      // two for each of this operand's elements, which are half of the loads
+        int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread / 2 : 0;  // one for each of this operand's elements, which are half of the loads
         double waits = isSoftmaxResult ? elements                               // one for each
             : 0.0;
         double share = types[3] == typeof(LargeTile) ? LargeShare : SmallShare;
