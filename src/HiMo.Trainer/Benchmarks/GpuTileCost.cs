@@ -16,7 +16,7 @@ namespace HiMo.Trainer;
 internal sealed class GpuTileCost(GpuModel device, int kept)
 {
     // Time for an element of what it took when LoadCycles was fitted. Of the instructions 0.44 are left in tiles of 64 and 0.67 in those of 32; what tiles of 64 took is fitted again.
-    private const double LargeShare = 0.68;
+    private const double LargeShare = 0.74;
     private const double SmallShare = 0.67;
     private const int StageCycles = 48;                 // fragments from shared memory, barrier, loop
     private const int StrictCycles = 26;                // of 16 x 8 of C: 6 products, 4 additions, splitting both operands
