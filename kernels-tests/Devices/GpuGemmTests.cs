@@ -50,7 +50,7 @@ internal sealed class GpuGemmTests
     [TestCase(128, 128, 33, "LargeTile", 2, 2)]
     public void Results_too_small_for_the_chip_are_made_in_small_tiles(int rows, int columns, int batches, string tile, int across, int down)
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, multiprocessors: 132);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132);
         GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, StrictPrecision>(
             gpu, gpu.Accelerator.DefaultStream, 1, new() { Rows = rows, Columns = columns, Depth = 20 }, batches);
         LaunchEntry launch = gpu.Log.Launches.Single();
@@ -112,7 +112,7 @@ internal sealed class GpuGemmTests
     [TestCase(1280, 8192, 1, "full")]
     public void Parts_of_a_depth_fill_the_chip(int size, int depth, int launches, string name)
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, multiprocessors: 132);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132);
         DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix>
         {
             Rows = size, Columns = size, Depth = depth,
@@ -124,7 +124,7 @@ internal sealed class GpuGemmTests
     public void The_kernels_of_parts_fit_the_device()
     {
         TestGpu.NeedsEmulation();       // the bundle for GPU machines has no assembler
-        using Gpu gpu = Gpu.OpenEmulated(warps: 4, onlyRecords: true, multiprocessors: 132);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132);
         DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingComponents, CouplingVectors, CouplingResult>
         {
             Rows = 768, Columns = 768, Depth = 8192,
@@ -147,7 +147,7 @@ internal sealed class GpuGemmTests
     [Test]
     public void A_symmetric_product_and_one_of_m_columns_are_made_in_more_parts()
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: 1, onlyRecords: true, multiprocessors: 132);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132);
         BatchView<int> kept = gpu.PretendMemory(sizeof(int)).Cast<int>();
         GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix> all = new() { Rows = 768, Columns = 768, Depth = 8192 };
         Assert.That(Across(all), Is.EqualTo(2 * 12));

@@ -11,9 +11,9 @@ internal sealed class KernelInventory : IDisposable
     // eigenproblem's rows, and one with clusters.
     private readonly Gpu[] _devices =
     [
-        Gpu.OpenEmulated(warps: 8, onlyRecords: true), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 132),
-        Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 3), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 6),
-        Gpu.OpenEmulated(warps: 8, onlyRecords: true, sharedBytes: 0), Gpu.OpenEmulated(warps: 8, onlyRecords: true, multiprocessors: 132, mostOfCluster: 2),
+        Gpu.OpenEmulated(warps: 16, onlyRecords: true), Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132),
+        Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 3), Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 6),
+        Gpu.OpenEmulated(warps: 16, onlyRecords: true, sharedBytes: 0), Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132, mostOfCluster: 2),
     ];
 
     /// <summary>One launch of each kernel, by its name.</summary>

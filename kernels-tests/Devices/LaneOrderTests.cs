@@ -17,21 +17,22 @@ internal sealed class LaneOrderTests
     private Thread[] _load = [];
 
     /// <summary>A step, and the device that runs it.</summary>
-    private sealed record Scenario(int Rows, int Columns, GpuPrecision Precision = GpuPrecision.Strict, bool Warpgroups = false, int Largest = EigenSymmetricGpu.MaxSize, bool IsShared = true, bool IsCluster = false)
+    private sealed record Scenario(int Rows, int Columns, GpuPrecision Precision = GpuPrecision.Strict, bool Warpgroups = false, int Largest = EigenSymmetricGpu.MaxSize, bool IsShared = true, bool IsCluster = false, bool IsDeep = false)
     {
         public MoLoOptions Options { get; } = new() { Tau = 0.8, Components = ComponentSource.TextAndImage, ComponentNormalization = ComponentNormalization.Cosine };
 
         public GpuStepSettings Settings => TestGpu.Settings with { Precision = Precision, Warpgroups = Warpgroups, LargestGroupProblem = Largest };
 
-        /// <summary>With two multiprocessors products take small tiles, and a cluster has two groups.</summary>
+        /// <summary>With two multiprocessors products take small tiles, by four teams where groups may be so large, and a cluster has two groups.</summary>
         public Gpu Open(int multiprocessors, bool onlyRecords = false) =>
-            Gpu.OpenEmulated(warps: Warpgroups ? 8 : 4, onlyRecords, multiprocessors, sharedBytes: IsShared ? 227 << 10 : 0, mostOfCluster: IsCluster ? multiprocessors : 1);
+            Gpu.OpenEmulated(warps: IsDeep ? 16 : Warpgroups ? 8 : 4, onlyRecords, multiprocessors, sharedBytes: IsShared ? 227 << 10 : 0, mostOfCluster: IsCluster ? multiprocessors : 1);
     }
 
     private static readonly Scenario[] s_scenarios =
     [
         new(5, 7), new(5, 7, GpuPrecision.Tf32), new(5, 7, GpuPrecision.Bf16), new(9, 4), new(9, 4, GpuPrecision.Tf32), new(9, 4, GpuPrecision.Bf16),
         new(9, 4, GpuPrecision.Bf16, Warpgroups: true), new(9, 5, Largest: 2), new(9, 5, Largest: 2, IsShared: false), new(9, 5, Largest: 2, IsCluster: true),
+        new(2, 3, IsDeep: true), new(2, 3, GpuPrecision.Tf32, IsDeep: true), new(2, 3, GpuPrecision.Bf16, IsDeep: true),
     ];
 
     [OneTimeSetUp]
@@ -83,9 +84,9 @@ internal sealed class LaneOrderTests
 
     private static IEnumerable<TestCaseData> Runs() =>
         from scenario in TestLength.IsLong ? s_scenarios : s_scenarios.Where(scenario => scenario.Precision == GpuPrecision.Strict || scenario.Warpgroups) // ten seconds each
-        from multiprocessors in scenario.IsCluster ? [2] : TestLength.IsLong ? new[] { 1, 2 } : [1]
+        from multiprocessors in scenario.IsCluster || scenario.IsDeep ? [2] : TestLength.IsLong ? new[] { 1, 2 } : [1]
         select new TestCaseData(scenario, multiprocessors).SetArgDisplayNames(
-            $"{scenario.Rows}x{scenario.Columns}", $"{scenario.Precision}", $"warpgroups={scenario.Warpgroups}", $"largest={scenario.Largest}", $"shared={scenario.IsShared}", $"cluster={scenario.IsCluster}", $"multiprocessors={multiprocessors}");
+            $"{scenario.Rows}x{scenario.Columns}", $"{scenario.Precision}", $"warpgroups={scenario.Warpgroups}", $"largest={scenario.Largest}", $"shared={scenario.IsShared}", $"cluster={scenario.IsCluster}", $"deep={scenario.IsDeep}", $"multiprocessors={multiprocessors}");
 
     [TestCaseSource(nameof(Runs))]
     public void Any_order_gives_the_same_bits(object given, int multiprocessors)

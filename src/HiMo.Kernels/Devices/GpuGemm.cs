@@ -148,9 +148,11 @@ internal static partial class GpuGemm
         {
             Run<TA, TB, TC, LargeTile, TPrecision>(gpu, stream, groups, arguments, batches);
         }
-        else if (TPrecision.HasMatrixInstructions && WorkingGroups<TA, TB, TC, SmallTile>(groups, arguments, batches) <= multiprocessors)
+        else if (
+            TPrecision.HasMatrixInstructions && gpu.Accelerator.MaxNumThreadsPerGroup >= DeepTile.Teams * Threads
+            && WorkingGroups<TA, TB, TC, SmallTile>(groups, arguments, batches) <= multiprocessors)
         {
-            Run<TA, TB, TC, DeepTile, TPrecision>(gpu, stream, groups, arguments, batches); // other devices may not take so many threads
+            Run<TA, TB, TC, DeepTile, TPrecision>(gpu, stream, groups, arguments, batches);
         }
         else
         {

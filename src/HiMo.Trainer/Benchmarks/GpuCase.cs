@@ -33,7 +33,7 @@ internal sealed record GpuCase(string Text, MatrixShape Shape, GpuStepSettings S
     /// <summary>The launches of one run on an H100 or H200, in order, from a device that only writes them down.</summary>
     public List<LaunchEntry> Launches()
     {
-        using Gpu gpu = Gpu.OpenEmulated(warps: WarpgroupMma.Threads / Gpu.WarpSize, onlyRecords: true, GpuModel.Multiprocessors, mostOfCluster: Gpu.LargestCluster);
+        using Gpu gpu = Gpu.OpenEmulated(warps: 32, onlyRecords: true, GpuModel.Multiprocessors, mostOfCluster: Gpu.LargestCluster);
         AcceleratorStream stream = gpu.Accelerator.DefaultStream;
         ArrayView<float> features = gpu.PretendMemory(Settings.Groups * Shape.Length * sizeof(float)).Cast<float>();
         if (IsHiDe)
