@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tridiagonalisation of a matrix of up to 768 rows by a cluster of groups, which keeps it in registers.  The steps are those of EigenSymmetric.Gpu.LargeColumns.cs.
-// Mapping    rows and columns are counted so that the last one is 767; what comes before is 0, and no column begins there. Row i belongs to group i mod G; of its rows every second warp of the group has one in turns. The columns of
-//            a row are 12 a lane, 64 apart, in two warps: EigenSymmetric.Gpu.ClusterTile.cs.
+// Mapping    rows and columns are counted so that the last one is 767; what comes before is 0, and no column begins there. Row i belongs to
+//            group i mod G; of its rows every second warp of the group has one in turns. The columns of a row are 12 a lane, 64 apart, in two warps: EigenSymmetric.Gpu.ClusterTile.cs.
 // Column k   receive of every row from k on p = beta A v of the column before, and its element of column k without that column's update; dot = p . v comes in parts,
 //            one a group. u = the updated column, its norm, the reflector. Update of the own rows and their products with u in one pass; send both.
 // Barriers   two a column: behind u, w and the warps' parts of the norm, and behind the warps' parts of the products.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the groups of a cluster hand to each other, once a column: a record of each row, and one of each group. Record, tag and turns of two inboxes are those
 // of EigenSymmetric.Gpu.LargeExchange.cs; an inbox lies in the shared memory of every group, which all write to, so that looking costs next to nothing.
-// Places     what a group sends lies together, and a warp sends to one group: it goes in a few pieces. Groups are an odd number of places apart, so that
+// Places     what a group sends lies together, and a warp sends to one group after another: it goes in a few pieces. Groups are an odd number of places apart, so that
 //            neighbouring rows, which belong to different groups, lie in different banks.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -126,7 +126,7 @@ internal static partial class EigenSymmetricGpu
         /// <summary>Squares of the components below the reflector's first.</summary>
         public float Tail;
 
-        /// <summary>The diagonal element, of the thread whose row it is.</summary>
+        /// <summary>The column's diagonal element, in every thread.</summary>
         public float Corner;
     }
 
@@ -209,7 +209,7 @@ internal static partial class EigenSymmetricGpu
         return component.Row >= k + 2 ? value * value : 0.0f;
     }
 
-    // Records of the group's rows below row k for column k + 1, and of its part of dot: a warp sends to a group, its lanes have a row each.
+    // Records of the group's rows below row k for column k + 1, and of its part of dot: a warp sends to every eighth group, its lanes have a row or two each.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void SendColumn(LargeEigenArguments p, ClusterMemoryOfGroup memory, ClusterPlan plan, float beta, int k)
     {
