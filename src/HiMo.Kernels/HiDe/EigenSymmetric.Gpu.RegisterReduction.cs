@@ -144,7 +144,7 @@ internal static partial class EigenSymmetricGpu
         {
             for (int k = p.Shift; k < p.Last; k++)
             {
-                Group.Barrier(); // as the warps that have rows
+                RoleBarrier.Wait(); // as the warps that have rows
             }
         }
 
@@ -173,7 +173,7 @@ internal static partial class EigenSymmetricGpu
             Float4 v1 = own1[Gpu.WarpSize];
             Float4 v2 = own2[Gpu.WarpSize];
             Float4 v3 = own3[Gpu.WarpSize];
-            Group.Barrier(); // q, r, S and the reflector are there, and v is read
+            RoleBarrier.Wait(); // q, r, S and the reflector are there, and v is read
             ColumnStart start = StartColumn(words, rows.V, k, lane, first);
             if (lane >> 2 == warp)
             {
@@ -232,7 +232,7 @@ internal static partial class EigenSymmetricGpu
         {
             ColumnWords words = WordsOf(p, k, lane);
             ArrayView<Float4> target = p.Exchange.SubView(((1 - (k & 1)) * BufferLength) + PlaceOfHead, 4).Cast<Float4>();
-            Group.Barrier(); // as the warps that have rows
+            RoleBarrier.Wait(); // as the warps that have rows
             ColumnStart start = StartColumn(words, last.V, k, lane, first);
             float tail = Dot(start.Column, start.Column, first);
             float element = lane == k + 1 - (Gpu.WarpSize * first) ? start.Element : 0.0f;

@@ -62,7 +62,7 @@ internal static partial class EigenSymmetricGpu
     private const int SumsTogether = 4;
 
     /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means, two of p and of u.</summary>
-    public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * (Pitch(size) + 4));
+    public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * Span(Pitch(size)));
 
     /// <summary>Largest n that one thread group solves in some bytes of shared memory, at most <see cref="MaxSize"/>; 0: none.</summary>
     public static int LargestWithin(int bytes)
@@ -93,7 +93,10 @@ internal static partial class EigenSymmetricGpu
     {
         if (arguments.Size <= largest)
         {
-            gpu.Launch(stream, Kernel, new Index3D(problems, 1, 1), threads, arguments, SharedLength(arguments.Size));
+            // Two kernels rather than one with a choice inside: the driver assembles a process's first kernels while it waits, and this one is the longest.
+            bool fitsRegisters = arguments.Size <= Narrow && threads > WarpsOfRows * Gpu.WarpSize;
+            Action<EigenArguments> kernel = fitsRegisters ? Kernel<InRegisters> : Kernel<InSharedMemory>;
+            gpu.Launch(stream, kernel, new Index3D(problems, 1, 1), threads, arguments, SharedLength(arguments.Size));
         }
         else
         {
@@ -101,16 +104,47 @@ internal static partial class EigenSymmetricGpu
         }
     }
 
+    /// <summary>Where the matrix lies while Householder's reflectors make it tridiagonal.</summary>
+    internal interface IReductionMemory
+    {
+        /// <summary>Whether n is at most 128.</summary>
+        static abstract bool IsNarrow { get; }
+
+        /// <summary>d, e, and in the matrix's place reflectors I - beta u u^T.</summary>
+        static abstract void Tridiagonalise(ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> work, int n, int pitch);
+    }
+
+    /// <summary>In the registers of more than eight warps; n up to 128.</summary>
+    internal readonly struct InRegisters : IReductionMemory
+    {
+        public static bool IsNarrow => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static void Tridiagonalise(ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> work, int n, int pitch) =>
+            TridiagonaliseInRegisters(a, d, e, beta, work, n, pitch);
+    }
+
+    /// <summary>In shared memory; any n and number of warps.</summary>
+    internal readonly struct InSharedMemory : IReductionMemory
+    {
+        public static bool IsNarrow => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static void Tridiagonalise(ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> work, int n, int pitch) =>
+            EigenSymmetricGpu.Tridiagonalise(a, d, e, beta, work.SubView(0, 2 * Span(pitch)), work.SubView(2 * Span(pitch), 2 * Span(pitch)), n, pitch, Span(pitch));
+    }
+
     /// <summary>One group's problem.</summary>
-    public static void Kernel(EigenArguments arguments)
+    public static void Kernel<TMemory>(EigenArguments arguments)
+        where TMemory : struct, IReductionMemory
     {
         int n = arguments.Size;
-        int pitch = Pitch(n);
+        bool isWide = !TMemory.IsNarrow && n > Narrow;
+        int pitch = TMemory.IsNarrow ? Pitch(Narrow) : Pitch(n);
         long start = (long)Grid.IdxX * n * n;
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
-        int span = pitch + 4;                           // of vectors with components for the spare rows
         ArrayView<float> a = shared.SubView(0, (n + SpareRows) * pitch);
-        ArrayView<float> vectors = shared.SubView((n + SpareRows) * pitch, (4 * pitch) + (4 * span));
+        ArrayView<float> vectors = shared.SubView((n + SpareRows) * pitch, (4 * pitch) + (4 * Span(pitch)));
         ArrayView<float> d = vectors.SubView(0, pitch);
         ArrayView<float> e = vectors.SubView(pitch, pitch);
         ArrayView<float> beta = vectors.SubView(2 * pitch, pitch);
@@ -123,15 +157,7 @@ internal static partial class EigenSymmetricGpu
         tridiagonal.Size = n;
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
-        if (n <= Narrow && Group.DimX > WarpsOfRows * Gpu.WarpSize)
-        {
-            TridiagonaliseInRegisters(a, d, e, beta, vectors.SubView(4 * pitch, 4 * span), n, pitch);
-        }
-        else
-        {
-            Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 2 * span), vectors.SubView((4 * pitch) + (2 * span), 2 * span), n, pitch, span);
-        }
-
+        TMemory.Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 4 * Span(pitch)), n, pitch);
         Group.Barrier(); // d and e are there
         double norm = tridiagonal.Fill(d, e);
         Group.Barrier(); // T is there
@@ -146,14 +172,14 @@ internal static partial class EigenSymmetricGpu
         }
 
         ArrayView<float> overlaps = vectors.SubView(3 * pitch, pitch); // the means are not needed any more
-        if (n <= Narrow)
+        if (!isWide)
         {
             Overlap(a, overlaps, n, pitch);
         }
 
         Group.Barrier(); // overlaps are there, and solutions change from a thread each to eight lanes each
         ArrayView<float> result = arguments.Vectors.SubView(start, (long)n * n);
-        if (n > Narrow)
+        if (isWide)
         {
             BackTransform(a, beta, overlaps, solutions, result, n, pitch, arguments.IsGram, isWide: true);
         }
@@ -167,6 +193,10 @@ internal static partial class EigenSymmetricGpu
     /// <param name="size">n.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Pitch(int size) => (size > Narrow ? 3 * Narrow / 2 : Narrow) + 4;
+
+    // Floats of a vector that has components for the spare rows too.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Span(int pitch) => pitch + 4;
 
     // lambda, and m = min { m : sum_{i<=m} lambda_i / max(sum lambda, 1e-8) >= tau }, n if none reaches it; by one warp.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -34,6 +34,7 @@ internal static class PtxEmitter
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Load), nameof(RelaxedMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Store), nameof(RelaxedMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(RelaxedMemory), nameof(RelaxedMemory.Pause), nameof(RelaxedMemory.EmitPause), IntrinsicImplementationMode.GenerateCode);
+        Register(typeof(RoleBarrier), nameof(RoleBarrier.Wait), nameof(RoleBarrier.EmitWait), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Begin), nameof(ClusterMemory.EmitBegin), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Load), nameof(ClusterMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Store), nameof(ClusterMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
