@@ -20,6 +20,9 @@ flock 9                         # a second call waits for the first
 rm -rf "$stage"
 mkdir -p "$stage/baselines" "$stage/test-data/golden/loss"
 
+echo "gpu-bundle: compiling the kernels ahead" >&2
+"$dotnet" "$root/src/HiMo.Trainer/bin/Release/net10.0/HiMo.Trainer.dll" precompile 9>&-
+
 for project in src/HiMo.Trainer perf kernels-tests; do
   echo "gpu-bundle: publishing $project" >&2
   "$dotnet" publish "$root/$project" -c Release -p:GpuBundle=true --artifacts-path "$work/build" -o "$stage/bin" -nologo -v quiet >"$work/publish.log" 2>&1 9>&- || {

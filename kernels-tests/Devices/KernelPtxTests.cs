@@ -24,7 +24,7 @@ internal sealed class KernelPtxTests
     // Numbers that the forward pass keeps from tile to tile beside the 64 of a tile in 128 registers. Without them two groups do not fit a multiprocessor,
     // which costs a quarter of its time (34.5 against 26.2 ms at N = 65,536 on an H200, docs/performance.md).
     // A column of the first sixth in a cluster puts a few numbers there, the later ones nothing; an eigensystem in one group its trace and an address, once.
-    private static readonly Dictionary<string, int> s_spills = new() { ["WarpgroupPassGpu.StatisticsKernel"] = 480, ["EigenSymmetricGpu.ClusterColumnsKernel"] = 256, ["EigenSymmetricGpu.Kernel"] = 36 };
+    private static readonly Dictionary<string, int> s_spills = new() { ["WarpgroupPassGpu.StatisticsKernel"] = 480, ["EigenSymmetricGpu.ClusterColumnsKernel"] = 256, ["EigenSymmetricGpu.Kernel<InRegisters>"] = 72 };
 
     private readonly Dictionary<(string Name, string Target), string> _ptx = [];
     private SortedDictionary<string, LaunchEntry> _kernels = null!;

@@ -11,6 +11,10 @@ namespace HiMo.Kernels.Tests;
 internal sealed class ColumnSumGpuTests
 {
     [TestCase(1, 1)]
+    [TestCase(7, 2)]
+    [TestCase(10, 1)]
+    [TestCase(12, 1)]
+    [TestCase(13, 1)]
     [TestCase(256, 3)]
     [TestCase(259, 130)]
     [TestCase(1030, 2)]

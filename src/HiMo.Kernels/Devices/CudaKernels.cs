@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels for a CUDA device: PTX from the cache where it is there.
+// Kernels for a CUDA device: PTX that was made ahead, or is in the cache, or is compiled now.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
@@ -14,12 +14,13 @@ namespace HiMo.Kernels;
 internal static partial class CudaKernels
 {
     /// <summary>The kernel as the device's backend gives it.</summary>
-    public static PTXCompiledKernel Compile(PTXBackend backend, MethodInfo method, int threads, PtxCache cache)
+    public static PTXCompiledKernel Compile(PTXBackend backend, MethodInfo method, int threads, PtxArchive? ahead, PtxCache cache)
     {
         EntryPointDescription description = EntryPointDescription.FromExplicitlyGroupedKernel(method);
         KernelSpecialization specialization = Specialize(method, threads);
         string key = PtxCache.KeyOf(method, threads, $"{backend.Architecture} {backend.InstructionSet}");
-        string ptx = cache.Get(key, () => Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly));
+        string ptx = (backend.InstructionSet >= PtxArchive.InstructionSet ? ahead?.Find(method, threads) : null)
+            ?? cache.Get(key, () => Retarget(((PTXCompiledKernel)backend.Compile(description, specialization)).PTXAssembly));
         bool isDynamic = ptx.Contains(".extern .shared", StringComparison.Ordinal);
         return New(backend.Context, new EntryPoint(description, new SharedMemorySpecification(0, isDynamic), specialization), null, ptx);
     }

@@ -114,7 +114,7 @@ public sealed partial class Gpu
         {
             if (accelerator is CudaAccelerator cuda)
             {
-                Kernel onCuda = cuda.LoadKernel(CudaKernels.Compile(cuda.Backend, method, threads, PtxCache.OfUser));
+                Kernel onCuda = cuda.LoadKernel(CudaKernels.Compile(cuda.Backend, method, threads, PtxArchive.Embedded, PtxCache.OfUser));
                 return new LoadedKernel(
                     onCuda,
                     residency != Residency.None

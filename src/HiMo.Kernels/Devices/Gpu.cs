@@ -157,7 +157,8 @@ public sealed partial class Gpu : IDisposable
         }
     }
 
-    private static void Configure(Context.Builder builder) =>
+    /// <summary>Optimisation, algorithms and intrinsics of every CUDA device.</summary>
+    internal static void Configure(Context.Builder builder) =>
         _ = builder.Optimize(OptimizationLevel.O1).EnableAlgorithms().HiMoIntrinsics(); // O2 moves reads of shared memory across barriers
 
     private static GpuDescription Describe(CudaDevice device)

@@ -48,6 +48,7 @@ internal static class CommandLine
         new("The loss",
             new CommandEntry(LossCommand.Create(), "./himo loss --images v.npy --texts u.npy --out out/loss --backend cpu --logit-scale 4.6052 --tau 0.9"),
             new CommandEntry(BenchCommand.Create(), "./himo bench loss --n 128 --dim 512", "./himo bench table", "./himo bench train-step", "./himo bench accuracy", "./himo bench scale --sizes 1024,8192", "./himo bench gemm", "./himo bench eigh --threads 1", "./himo bench predict --n 8192 --dim 768 --precision bf16"),
+            new CommandEntry(PrecompileCommand.Create(), "./himo precompile"),
             new CommandEntry(GpuBundleCommand.Create(), "./himo gpu-bundle --out out/bundle"),
             new CommandEntry(GpuReportCommand.Create(), "./himo gpu-report results")),
         new("Checkpoints and features",

@@ -2,7 +2,7 @@
 using ILGPU;
 using ILGPU.Runtime;
 
-namespace HiMo.Kernels.Tests.Devices;
+namespace HiMo.Kernels;
 
 /// <summary>The kernels that steps, HiDe, the dual loss and conversions launch, found out by devices that only record.</summary>
 internal sealed class KernelInventory : IDisposable
@@ -31,6 +31,9 @@ internal sealed class KernelInventory : IDisposable
         MatrixShape[] shapes = [new(1, 1), new(1, 768), new(2, 1), new(70, 64), new(128, 768), new(300, 768), new(1100, 100), new(8192, 768)];
         return Combinations([.. shapes.Select(shape => (shape, EigenSymmetricGpu.MaxSize))], gather: [true, false], weights: [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)], groups: 2);
     }
+
+    /// <summary>Real shapes, then those that launch what is left.</summary>
+    public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> All() => Many().Concat(Few());
 
     /// <summary>What some configurations and the faces launch.</summary>
     public static KernelInventory Of(IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> configurations)
