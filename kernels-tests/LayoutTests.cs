@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Text.RegularExpressions;
 using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
 /// <summary>An op's files stand side by side, and its tests and benchmarks mirror them: same folder, same stem.</summary>
-internal sealed class LayoutTests
+internal sealed partial class LayoutTests
 {
+    private static readonly string[] s_saidOfKernels = ["mapping", "precision", "determinism", "limits"];
+
     private static readonly string s_source = Path.Combine(TestData.RepositoryRoot, "src", "HiMo.Kernels");
     private static readonly string s_tests = Path.Combine(TestData.RepositoryRoot, "kernels-tests");
     private static readonly string s_perf = Path.Combine(TestData.RepositoryRoot, "perf");
@@ -42,6 +45,22 @@ internal sealed class LayoutTests
                                     select Path.GetRelativePath(TestData.RepositoryRoot, file);
         Assert.That(files, Is.Empty);
     }
+
+    [Test]
+    public void Every_file_with_a_kernel_says_mapping_precision_determinism_and_limits_in_its_head()
+    {
+        string[] files = [.. Directory.EnumerateFiles(s_source, "*.cs", SearchOption.AllDirectories).Where(file => EntryPoint().IsMatch(File.ReadAllText(file)))];
+        IEnumerable<string> lacking = from file in files
+                                      let head = string.Join('\n', File.ReadLines(file).TakeWhile(line => line.StartsWith("//", StringComparison.Ordinal)))
+                                      from word in s_saidOfKernels
+                                      where !head.Contains(word, StringComparison.OrdinalIgnoreCase)
+                                      select $"{Path.GetFileName(file)}: {word}";
+        Assert.That(files, Has.Length.AtLeast(20));
+        Assert.That(lacking, Is.Empty);
+    }
+
+    [GeneratedRegex(@"public static void \w*Kernel\b")]
+    private static partial Regex EntryPoint();
 
     /// <summary>What is before the first dot, or before <paramref name="ending"/>, of the files of a folder.</summary>
     private static IEnumerable<string> Names(string root, string folder, string ending)

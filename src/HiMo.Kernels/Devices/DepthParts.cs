@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // C = A B over a long depth for a result of few tiles: parts of the depth are products of their own in one launch, and a second one adds them up.
 // Mapping    the parts are the groups of GpuGemm (GemmArguments.PartDepth); then a thread an element of C.
-// Precision  float32 sums of the parts in their order; how many there are follows from the sizes and the device.
+// Precision  products and sums of the parts in float32.
+// Determinism  parts are added in their order; how many there are follows from the sizes and the number of multiprocessors, so that two kinds of devices may differ in bits.
+// Limits     at most five parts, and none below a depth of 1,024; no DepthLimit; fewer than 2^31 elements of C, which one index counts.
 using ILGPU;
 
 namespace HiMo.Kernels;

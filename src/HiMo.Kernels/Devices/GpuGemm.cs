@@ -4,8 +4,9 @@
 // Mapping    Grid.X: blocks of columns of one group after the other, Grid.Y: blocks of rows, Grid.Z: batches; thread group of 4 warps = 64 x 64 of C;
 //            warp = 32 x 32 = 2 x 4 instruction tiles of 16 x 8; where these are too few groups for the chip, 32 x 32 and 16 x 16 = 1 x 2; where these are too few still,
 //            four teams of 4 warps, each with a quarter of the depth (GpuGemm.Teams.cs); depth in stages of 16 through shared memory (GpuGemm.Stages.cs).
-// Precision  operands as IProductPrecision says, sums in float32, in the same order at every call.
-// Limits     no asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
+// Precision  operands as IProductPrecision says, sums in float32.
+// Determinism  a sum's order follows from the tile's shape, which follows from the sizes and the number of multiprocessors.
+// Limits     operands and results as MatrixIndex has them, else an exception. No asynchronous copies: made for the products of N <= 1,280; large logits have a kernel of their own.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -3,6 +3,11 @@
 // Layout     tile (r, k) is number r * (tiles along the depth) + k; within it a row has 32 words, in eight chunks of 16 bytes of which number c lies at place
 //            c xor (row mod 8): the 128-byte swizzle of the hardware, which spreads eight rows over all banks. The first of a pair is the lower half of a word.
 // Padding    rows and depth are rounded up to whole tiles, with zeros.
+// Mapping    of PackGpu: four groups of 256 threads a tile. Where the source is contiguous along the depth, a warp reads a row and a thread writes one word of each of
+//            four rows; else neighbouring threads read neighbouring rows, and a thread writes one chunk.
+// Precision  float32 to bf16, to nearest, ties to even.
+// Determinism  nothing is added; every word is one thread's.
+// Limits     rows and depth of 1 or more; Grid.Y counts tiles along the depth, so that it is at most 4,194,240; the source as MatrixIndex has it.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -3,6 +3,8 @@
 // Shapes     N x d with any row stride on either side.
 // Mapping    one thread an element, in the order of the dense side; memory-bound.
 // Precision  widening is exact; narrowing rounds to nearest, ties to even. A float32 beyond half's range becomes infinity.
+// Determinism  nothing is added; every element is one thread's.
+// Limits     not in place: both sides are matrices of their own. Fewer than 2^38 elements, 128 for each group that Grid.X can count.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;

@@ -3,6 +3,9 @@
 // Shapes     x, y: 2 x N x d, the second matrix after the first; inverseNorm: 2 N, 0 where a row is at the clamp: its gradient is 0.
 // Mapping    a warp a row, eight loads of a lane at a time; two passes over the row, the second from cache.
 // Precision  float64 until the unit row is rounded, as on the CPU: no square overflows or vanishes, and HiDe's eigenvalues begin with one rounding.
+//            Backward, g . y in float32, what is multiplied with it in float64 and clamped to what float32 holds.
+// Determinism  a lane adds its elements four by four, then the lanes by five exchanges: the order follows from d.
+// Limits     2 N below 2^26, since a launch counts the rows' threads in 32 bits; groups of whole warps, one on OpenCL. A row is one warp's however long it is.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -2,7 +2,9 @@
 // Sums down the columns of something with N rows:  y_c = f sum_i x_ic.
 // Mapping    first kernel: a thread a column and chunk of rows, so neighbouring threads read neighbouring addresses; second kernel: a
 //            thread a column adds up the chunks.
-// Precision  float64 sums. Deterministic: the chunks depend on N only.
+// Precision  float64 sums.
+// Determinism  rows in order within a chunk, chunks eight at a time; how many there are follows from N alone.
+// Limits     at most 64 chunks, so that beyond 4,096 rows a thread's chunk grows with N; the operand as MatrixIndex has it.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -7,7 +7,9 @@
 // Barriers   two a column: behind u, w and the warps' parts of the norm, and behind the warps' parts of the products.
 // Zeros      v and u are 0 before their first component: so columns and rows that are finished need no conditions. What they hold is read by nobody.
 // Exchange   EigenSymmetric.Gpu.ClusterExchange.cs. All groups take part in every column.
-// Precision  float32. Deterministic for a number of groups and warps.
+// Precision  float32.
+// Determinism  for a number of groups and warps: dot is added up by groups.
+// Limits     n up to 768 with 16 groups of 256 threads, up to 64 with fewer; clusters of sm_90 or the emulation; 255 registers a thread, so one group a multiprocessor.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

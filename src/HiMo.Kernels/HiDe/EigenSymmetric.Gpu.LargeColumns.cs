@@ -9,7 +9,10 @@
 // Groups     the whole chip. Where a cluster has room for the rows, EigenSymmetric.Gpu.ClusterColumns.cs is taken: EigenSymmetric.Gpu.LargePlan.cs.
 // Latency    a column is one exchange and three barriers; nothing unrolls a loop for us, so loads stand together by hand.
 // Launch     all groups of a problem must run at the same time: a cooperative launch with one group a multiprocessor at most.
-// Precision  float32. Deterministic: no sum depends on the number of groups.
+// Precision  float32.
+// Determinism  no sum depends on the number of groups; the order follows from n and the threads of a group.
+// Limits     n up to 3,840; shared memory for three vectors and the sums of the group's rows, with the rows where they fit; not on OpenCL, which does not promise
+//            that groups run at the same time.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+// Behind the tridiagonalisation of a large matrix: eigenvalues, solutions of the tridiagonal equations, rank. All steps: EigenSymmetric.Gpu.Large.cs.
+// Mapping    Grid.Y is the problem. Perturbation and rank: one group. Eigenvalues: half a warp each, four warps a group (EigenSymmetric.Gpu.Values.cs).
+//            Solutions: two an eigenvalue, from either end, a thread each, a warp a group (TridiagonalEigen.Gpu.cs).
+// Precision  eigenvalues, solutions and the running sum of the rank in float64; solutions are stored in float32 with an exponent for four rows.
+// Determinism  an eigenvalue is found by its own lanes, a solution by one thread, the running sum by one thread in the order of the eigenvalues.
+// Limits     n up to 3,840: the rank keeps n doubles in shared memory. Solutions are chains of n steps, and so is the running sum.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
-// Behind the tridiagonalisation: eigenvalues, solutions of the tridiagonal equations, rank. The head of EigenSymmetric.Gpu.Large.cs describes all steps.
 internal static partial class EigenSymmetricGpu
 {
     private const int PairsOfALargeValue = 8;          // so that up to n = 1,000 no scheduler of the chip has more than one warp

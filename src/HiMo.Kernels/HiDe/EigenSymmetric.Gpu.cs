@@ -10,7 +10,9 @@
 // Precision  1, 2, 5 in float32, 3 and 4 in float64: a tridiagonal matrix with gaps above 1e-8 of its norm then gives vectors that are
 //            orthogonal to float32's error. W of a Gram matrix is centred, H W: for an eigenvalue above 0 that changes rounding only,
 //            and the null vector 1 becomes 0.
-// Failure    none: no iteration waits for convergence. Deterministic.
+// Failure    none: no iteration waits for convergence.
+// Determinism  the order of every sum follows from n and the threads of a group.
+// Limits     n up to 176 and to what shared memory holds (LargestWithin); at most 512 threads; in registers more than eight warps and n up to 128.
 // Source     Golub and Van Loan, Matrix Computations, section 8.3.
 using System.Runtime.CompilerServices;
 using ILGPU;

@@ -12,6 +12,7 @@
 // Precision  products as TPrecision says; logits, maxima and sums float32; exponentials of base 2; always from the running maximum. The target
 //            stays out of the sums, so that 1 - R_it is exact where R_it is near 1 (a well-trained batch).
 // Determinism  every sum has one order: tiles within a region, regions within a line. No atomics.
+// Limits     groups of 128 threads; the column direction asks for B = N; Q and K as MatrixIndex has them.
 // For readers of CUDA  group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. Group.Barrier, BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
 //            __syncwarp. SharedMemory.Allocate: static __shared__, each call its own; GetDynamic: extern __shared__, whose length Gpu.Launch takes in words.
 //            ResidentGroups(2): __launch_bounds__(threads, 2). Type parameters with static abstract members: policies of a template. A return within an inlined

@@ -4,8 +4,10 @@
 //            D_ij = 1/(2N) [ R_ij + T_ij - 2 ((1-eps) I + eps/N) ]
 // Shapes     C: N x N, the global branch's A, then the component branch's B.
 // Mapping    a warp a row or column: 4 N warps, in the order rows of A, columns of A, rows of B, columns of B.
-// Precision  everything relative to the row's largest logit, so that nothing large cancels; exponentials of base 2; float32 sums of N terms in a fixed
-//            order, the N terms of the loss in float64.
+// Precision  everything relative to the row's largest logit, so that nothing large cancels; exponentials of base 2; float32 sums of N terms, the N terms
+//            of the loss in float64.
+// Determinism  a lane adds every 32nd element in order, then the lanes by five exchanges: the order follows from N.
+// Limits     N up to 3,840, as the eigenproblem's: A and B are in memory, and columns are read at a stride of N, which only the second-level cache makes good.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

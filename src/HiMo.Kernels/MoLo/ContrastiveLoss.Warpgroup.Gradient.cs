@@ -6,7 +6,7 @@
 //            + w_column 2^(L - l_j)) - smoothing, while the lines' l differ by no more than Narrow; else two.
 // Precision  D in float32, rounded to bf16 when it is stored; exponentials of base 2, with log2 of the sums inside.
 // Determinism  as there.
-// Limits     D in one part: with gatherWithGrad.
+// Limits     D in one part: with gatherWithGrad. sm_90a or the emulation, groups of 256 threads.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -4,7 +4,9 @@
 //                      g_j = r_j^3 L_j . Y_j,  L_j becomes r_j L_j - g_j (Y_j + t)                    (column 0 belongs to the dot product)
 //            constant  c = (1/N) [ sum_i J_i0 q_i + h_0 mu + sum_k (h_k - f_k) w_k ],  h = -sum_j g_j Y_j,  f = sum_j L_j where defined
 // Mapping    a warp a row (cosine) or a component (constant).
-// Precision  lengths float64; sums over a warp in a fixed order.
+// Precision  lengths and c float64, L_j . Y_j float32.
+// Determinism  a lane adds every 32nd element in order, then the lanes by five exchanges: the order follows from m.
+// Limits     fewer than 2^26 rows, since a launch counts their threads in 32 bits; groups of whole warps, one on OpenCL.
 using ILGPU;
 using ILGPU.Algorithms;
 

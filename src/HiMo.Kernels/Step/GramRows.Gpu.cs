@@ -2,7 +2,10 @@
 // Lengths of reconstructed rows in the N x N form, their share of the gradient, and what a row's gradient has along the row itself.
 //            r_j = 1 / |u'_j|,  |u'_j|^2 = (M x x^T M)_jj,      g_j = r_j^2 sum_i D_ij C_ij, C the scaled cosines
 //            g . y = sum_k E1_ik A_ik + sum_k E2_ik (y y^T)_ik for a unit query y; a unit key's likewise, with columns of E1 and A
-// Mapping    a warp a row of a side; one more adds up the losses.  Precision  sums over a warp, lengths and g . y in float64.
+// Mapping    a warp a row of a side; one more adds up the losses.
+// Precision  lengths and g . y in float64, g_j in float32.
+// Determinism  a lane adds every 32nd element, four at a time for g . y, then the lanes by five exchanges: the order follows from N.
+// Limits     N up to 3,840, as the eigenproblem's; groups of whole warps, one on OpenCL.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;

@@ -3,7 +3,9 @@
 //            L_branch = 1/2 [mean_i (lse_i - S_ii) + mean_j (lse_j - S_jj)] + eps (mean_i S_ii - mean_ij S_ij), and the same for dL/d ln s
 //            with sum_j R_ij S_ij in the place of lse_i.
 // Mapping    one group; every thread adds up its lines, eight at a time, then the warps their threads' sums.
-// Precision  float64 sums, in an order that depends on N and the number of threads only.
+// Precision  float64 sums.
+// Determinism  in an order that depends on N and the number of threads only.
+// Limits     a group of whole warps and at most 512 threads, which shared memory has room for; N below 2^30. One multiprocessor reads all lines, O(N).
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;
