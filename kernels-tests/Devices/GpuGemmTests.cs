@@ -17,6 +17,11 @@ internal sealed class GpuGemmTests
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();
 
+    [TestCase(3, 2, 17)]
+    [TestCase(33, 65, 16)]
+    [TestCase(65, 31, 33)]
+    public void Portable_product_has_the_error_of_float32(int rows, int columns, int depth) => CheckBoth<PortablePrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth));
+
     [TestCase(1, 1, 1)]
     [TestCase(3, 2, 17)]
     [TestCase(63, 65, 16)]
@@ -38,6 +43,7 @@ internal sealed class GpuGemmTests
     [TestCase(1, 32, 143)]
     public void Strict_product_by_teams_has_the_error_of_float32(int rows, int columns, int depth)
     {
+        TestGpu.NotOnOpenCl("matrix instructions");
         using Gpu gpu = TestGpu.Open(warps: 4 * DeepTile.Parts);
         Check<DeepTile, StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth), gpu);
     }
@@ -68,6 +74,7 @@ internal sealed class GpuGemmTests
     [Test]
     public void Operands_are_rounded_to_the_nearest_not_truncated()
     {
+        TestGpu.NotOnOpenCl("matrix instructions");
         const float AboveHalf = 1.0f + (3.0f / 4096), FarAboveHalf = 1.0f + (3.0f / 512); // of tf32's and of bf16's distance behind 1
         Assert.Multiple(() =>
         {
@@ -192,8 +199,17 @@ internal sealed class GpuGemmTests
             DepthPartsGpu.Run(parts, new BatchStream(_gpu, _gpu.Accelerator.DefaultStream, 1), product, scratch.View.BaseView);
 
         void Run<TTile>(GemmArguments<StridedMatrix, StridedMatrix, SymmetricResult> product)
-            where TTile : struct, IGemmTile =>
-            GpuGemm.Run<StridedMatrix, StridedMatrix, SymmetricResult, TTile, StrictPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 1, product);
+            where TTile : struct, IGemmTile
+        {
+            if (_gpu.IsOpenCl)
+            {
+                GpuGemm.Run<StridedMatrix, StridedMatrix, SymmetricResult, TTile, PortablePrecision>(_gpu, _gpu.Accelerator.DefaultStream, 1, product);
+            }
+            else
+            {
+                GpuGemm.Run<StridedMatrix, StridedMatrix, SymmetricResult, TTile, StrictPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 1, product);
+            }
+        }
     }
 
     [TestCase(1)]
@@ -218,7 +234,7 @@ internal sealed class GpuGemmTests
         else
         {
             product.DepthLimit = new() { Kept = kept.View.BaseView, Doubled = 1 };
-            GpuGemm.Run<StridedMatrix, StridedMatrix, StridedMatrix, StrictPrecision>(_gpu, _gpu.Accelerator.DefaultStream, 1, product);
+            new BatchStream(_gpu, _gpu.Accelerator.DefaultStream, 1).Multiply(1, product);
         }
 
         _gpu.Accelerator.Synchronize();
@@ -257,6 +273,7 @@ internal sealed class GpuGemmTests
         where TTile : struct, IGemmTile
         where TPrecision : struct, IProductPrecision
     {
+        TestGpu.NotOnOpenCl("matrix instructions", TPrecision.HasMatrixInstructions);
         Random random = new(rows + (100 * columns) + depth);
         float[] a = [.. Enumerable.Range(0, 2 * rows * depth).Select(_ => (2 * random.NextSingle()) - 1)];
         float[] b = [.. Enumerable.Range(0, 2 * depth * columns).Select(_ => (2 * random.NextSingle()) - 1)];

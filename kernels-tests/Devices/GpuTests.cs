@@ -77,6 +77,7 @@ internal sealed class GpuTests
     [Test]
     public void Matrices_that_cannot_be_are_refused()
     {
+        TestGpu.NotOnOpenCl("memory that can be wrapped");
         using MemoryBuffer1D<float, Stride1D.Dense> memory = _gpu.Accelerator.Allocate1D<float>(11);
         ArrayView<float> view = memory.View.BaseView;
         Assert.Multiple(() =>

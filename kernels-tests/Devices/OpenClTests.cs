@@ -9,7 +9,7 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests.Devices;
 
-/// <summary>The kernels on OpenCL: their OpenCL C where there is no device, and the whole step where there is one (docs/design.md has the table of what runs where).</summary>
+/// <summary>The kernels on OpenCL: their OpenCL C where there is no device, and the step, HiDe and MoLo where there is one (docs/design.md has the table of what runs where).</summary>
 [TestFixture]
 internal sealed class OpenClTests
 {
@@ -21,6 +21,7 @@ internal sealed class OpenClTests
         Assert.Multiple(() =>
         {
             Assert.That(Compile(RowConversion.Kernel<float, float, Float32Stored, Float32Stored>), Does.Contain("kernel void"));
+            Assert.That(Compile(RowConversion.Kernel<ushort, float, Float16Bits, Float32Stored>), Does.Contain("ushort").And.Not.Contain("half"));
             Assert.That(Compile(EigenSymmetricGpu.Kernel<EigenSymmetricGpu.InSharedMemory>), Does.Contain("exchange_double ( exchanged").And.Not.Contain("sub_group_shuffle"));
             Assert.That(Compile(LogitPassGpu.Kernel<PortablePrecision>), Does.Contain("exp2"));
             Assert.That(Compile(GpuGemm.Kernel<StridedMatrix, StridedMatrix, StridedMatrix, LargeTile, PortablePrecision>), Does.Not.Contain("exchange_float ( "));
@@ -38,6 +39,18 @@ internal sealed class OpenClTests
             Assert.That(source, Does.Contain("#define work_group_barrier(flags) barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)")); // ILGPU itself writes the global fence alone
             Assert.That(code.Count(line => line.Contains($"local long exchanged[{Threads}]", StringComparison.Ordinal)), Is.EqualTo(1));
             Assert.That(code, Has.None.Contains("sub_group"));
+        });
+    }
+
+    [Test]
+    public void Dynamic_memory_belongs_to_a_group()
+    {
+        string source = Compile(EigenSymmetricGpu.Kernel<EigenSymmetricGpu.InSharedMemory>);
+        int start = source.IndexOf("kernel void", StringComparison.Ordinal);
+        Assert.Multiple(() =>
+        {
+            Assert.That(source[..start], Does.Not.Contain("shared_var_")); // ILGPU itself declares it there, for all groups together
+            Assert.That(source[start..], Does.Contain("\tlocal float* shared_var_"));
         });
     }
 
@@ -85,14 +98,77 @@ internal sealed class OpenClTests
     }
 
     [Test]
+    public void Half_by_its_bits_is_half()
+    {
+        float[] halves = [.. Enumerable.Range(0, 1 << 16).Select(bits => (float)BitConverter.UInt16BitsToHalf((ushort)bits))];
+        float[] beside = [.. halves.Where(float.IsFinite).SelectMany(half => new[] { half, MathF.BitIncrement(half) }).SelectMany(value => new[] { value, Between(value), MathF.BitDecrement(Between(value)) })];
+        float[] outside = [65519.996f, 65520f, -65520f, 1e38f, 1e-45f, -1e-30f, float.NaN, float.PositiveInfinity, float.NegativeInfinity];
+        Assert.Multiple(() =>
+        {
+            Assert.That(Enumerable.Range(0, 1 << 16).Select(bits => Float16Bits.Widen((ushort)bits)), Is.EqualTo(halves));
+            Assert.That(beside.Concat(outside).Select(value => BitConverter.UInt16BitsToHalf(Float16Bits.Narrow(value))), Is.EqualTo(beside.Concat(outside).Select(value => (System.Half)value)));
+            Assert.That(Float16Bits.Narrow(-0.0f), Is.EqualTo(0x8000));
+        });
+
+        // Halfway to the half behind it.
+        static float Between(float value) => (float)(0.5 * ((double)value + (double)(float)System.Half.BitIncrement((System.Half)value)));
+    }
+
+    [TestCase(5, 8, GpuElement.Float16, 1e-3)]
+    [TestCase(8, 5, GpuElement.BFloat16, 4e-3)]
+    public void HiDe_alone_agrees_with_the_reference_on_rows_of_16_bits(int n, int d, GpuElement element, double rounding)
+    {
+        using Gpu gpu = OpenOrSkip();
+        const int Groups = 2;
+        const double Tau = 0.8;
+        int all = Groups * n, length = n * d;
+        bool isHalf = element == GpuElement.Float16;
+        ushort[] words = [.. Enumerable.Range(1, Groups).SelectMany(seed => L2NormalizeReference.Forward(Batch.Create(n, d, seed, Tau).Texts).Elements).Select(value => isHalf ? Float16Bits.Narrow((float)value) : BFloat16Stored.Narrow((float)value))];
+        float[] gradient = Batch.Single(Batch.RandomMatrix(all, d, 41).Elements);
+        using MemoryBuffer1D<ushort, Stride1D.Dense> x = gpu.Accelerator.Allocate1D(words), u = gpu.Accelerator.Allocate1D<ushort>(all * d);
+        using MemoryBuffer1D<float, Stride1D.Dense> g = gpu.Accelerator.Allocate1D(gradient), dx = gpu.Accelerator.Allocate1D<float>(all * d);
+        using HiDe hide = new(Tau, threads: 1);
+        using HiDeGpuWorkspace workspace = hide.CreateWorkspace(gpu, new(n, d), Groups);
+
+        hide.Forward(Matrix(x), Matrix(u), workspace);
+        hide.Backward(Matrix(x), new(g.View.BaseView, all, d), new(dx.View.BaseView, all, d), workspace);
+
+        HiDeResult[] results = workspace.ReadResults();
+        double[] components = Widen(u.GetAsArray1D()), gradTexts = Batch.Widen(dx.GetAsArray1D());
+        for (int group = 0; group < Groups; group++)
+        {
+            Range part = (group * length)..((group + 1) * length);
+            HiDeReferenceState state = HiDeReference.Forward(new(Widen(words[part]), n, d), Tau);
+            Assert.That(results[group].M, Is.EqualTo(state.Result.M));
+            Expect.Gradient(components[part], state.Components.Elements, rounding, "u'");
+            Expect.Gradient(gradTexts[part], HiDeReference.Backward(state, new(Batch.Widen(gradient[part]), n, d), BasisGradient.Exact).Elements, 1e-3, "dx");
+        }
+
+        GpuMatrix Matrix(MemoryBuffer1D<ushort, Stride1D.Dense> memory) => isHalf
+            ? new(memory.View.BaseView.Cast<ILGPU.Half>(), all, d)
+            : GpuMatrix.OfBFloat16(memory.View.BaseView, all, d);
+
+        double[] Widen(ushort[] bits) => [.. bits.Select(each => (double)(isHalf ? Float16Bits.Widen(each) : BFloat16Stored.Widen(each)))];
+    }
+
+    [Test]
+    public void MoLo_alone_agrees_with_the_reference()
+    {
+        using Gpu gpu = OpenOrSkip();
+        MoLoGpuRun.AgreesWithTheReference(gpu, 3, 67, 5, 64, new() { Lambda = 0.7, GlobalWeight = 1.3, ComponentNormalization = ComponentNormalization.Cosine });
+    }
+
+    [Test]
     public void What_a_device_does_not_have_is_refused_by_name()
     {
         using Gpu gpu = OpenOrSkip();
         using TrainingStep step = new(new MoLoOptions(), threads: 1);
+        using HiDe hide = new(threads: 1);
         Assert.Multiple(() =>
         {
             Assert.That(() => step.CreateWorkspace(gpu, new MatrixShape(4, 6), GpuPrecision.Bf16), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("Bf16"));
             Assert.That(() => step.CreateWorkspace(gpu, new MatrixShape(200, 300)), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("min(N, d) = 200"));
+            Assert.That(() => hide.CreateWorkspace(gpu, new(200, 300)), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("min(N, d) = 200"));
             Assert.That(() => gpu.Wrap(16, 1, 1), Throws.InstanceOf<ArgumentException>().With.Message.Contains("OpenCL"));
             Assert.That(() => gpu.WrapStream(1), Throws.InstanceOf<ArgumentException>());
         });

@@ -39,6 +39,22 @@ internal static class TestGpu
         }
     }
 
+    /// <summary>Skips the running test on an OpenCL device, which does not have what it is about; docs/design.md has the table of what runs where.</summary>
+    /// <param name="what">What it needs.</param>
+    /// <param name="isNeeded">Whether it does.</param>
+    public static void NotOnOpenCl(string what, bool isNeeded = true)
+    {
+        if (IsOpenCl && isNeeded)
+        {
+            Assert.Ignore($"OpenCL devices do not have {what}.");
+        }
+    }
+
+    /// <summary>Skips the running test on an OpenCL device if its eigenproblem spans the chip.</summary>
+    /// <param name="problem">n.</param>
+    /// <param name="largest">Largest n of one group.</param>
+    public static void EigenproblemFitsOpenCl(int problem, int largest) => NotOnOpenCl("groups that wait for each other", problem > largest);
+
     /// <summary>Opens it, with its launch log on.</summary>
     /// <param name="warps">Most warps of a group in emulation.</param>
     public static Gpu Open(int warps = 8)

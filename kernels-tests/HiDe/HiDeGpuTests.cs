@@ -44,6 +44,7 @@ internal sealed class HiDeGpuTests
     public void Every_group_equals_the_reference_and_has_the_bits_of_a_call_of_its_own(int groups, int n, int d, BasisGradient basis, int largest)
     {
         const double Tau = 0.8;
+        TestGpu.EigenproblemFitsOpenCl(Math.Min(n, d), largest);
         int length = n * d;
         float[] texts = [.. Enumerable.Range(1, groups).SelectMany(seed => Batch.Single(L2NormalizeReference.Forward(Batch.Create(n, d, seed, Tau).Texts).Elements))];
         float[] gradComponents = Batch.Single(Batch.RandomMatrix(groups * n, d, 41).Elements);

@@ -10,8 +10,6 @@ namespace HiMo.Kernels.Tests;
 [Category(TestGpu.Emulation)]
 internal sealed class MoLoGpuTests
 {
-    private const double LogitScale = 3.0;
-
     private Gpu _gpu = null!;
 
     [OneTimeSetUp]
@@ -32,50 +30,19 @@ internal sealed class MoLoGpuTests
     }
 
     [TestCaseSource(nameof(Cases))]
-    public void Agrees_with_the_reference(int rows, int gatheredRows, int width, int offset, MoLoOptions options)
-    {
-        MoLoReferenceOperands local = Operands(rows, width, 1);
-        MoLoReferenceOperands gathered = Operands(gatheredRows, width, 10);
-        MoLoReferenceResult expected = MoLoReference.Run(WithoutUnused(local, options), WithoutUnused(gathered, options), offset, LogitScale, options, gradients: true);
-        using MoLoGpu molo = new(_gpu, new MatrixShape(rows, width), gatheredRows, offset, options);
-        using MemoryBuffer1D<float, Stride1D.Dense> inputs = _gpu.Accelerator.Allocate1D(Flat(local, gathered));
-        using MemoryBuffer1D<float, Stride1D.Dense> outputs = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (int)inputs.Length).ToArray());
-        using MemoryBuffer1D<float, Stride1D.Dense> scale = _gpu.Accelerator.Allocate1D(new[] { (float)LogitScale });
-        using MemoryBuffer1D<float, Stride1D.Dense> summary = _gpu.Accelerator.Allocate1D(new float[StepSummary.Length]);
-        int size = rows * width;
-        int gatheredSize = gatheredRows * width;
-
-        molo.Run(_gpu.Accelerator.DefaultStream, new MoLoGpuBuffers
-        {
-            Local = Views(inputs.View.BaseView, 0, size, options), Gathered = Views(inputs.View.BaseView, 4 * size, gatheredSize, options), LogitScale = scale.View.BaseView,
-            GradLocal = Views(outputs.View.BaseView, 0, size, options), GradGathered = Views(outputs.View.BaseView, 4 * size, gatheredSize, options),
-            Summary = summary.View.BaseView,
-        });
-        _gpu.Accelerator.Synchronize();
-
-        float[] numbers = summary.GetAsArray1D();
-        double[] gradients = Batch.Widen(outputs.GetAsArray1D());
-        Assert.Multiple(() =>
-        {
-            Expect.Loss(numbers[0], expected.Loss, 5e-6, "loss");
-            Expect.Loss(numbers[1], expected.Global, 5e-6, "global");
-            Expect.Loss(numbers[2], expected.Component, 5e-6, "component");
-            Expect.LogitScaleGradient(numbers[3], expected.GradLogitScale, expected.Loss, 1e-3);
-            Check(gradients[..(4 * size)], expected.Local, options, "local");
-            Check(gradients[(4 * size)..], expected.Gathered, options, "gathered");
-        });
-    }
+    public void Agrees_with_the_reference(int rows, int gatheredRows, int width, int offset, MoLoOptions options) =>
+        MoLoGpuRun.AgreesWithTheReference(_gpu, rows, gatheredRows, width, offset, options);
 
     [Test]
     public void The_face_equals_the_reference_and_later_runs_neither_allocate_nor_read()
     {
         const int Rows = 2, All = 5, Width = 4, Offset = 3;
         MoLoOptions options = new() { Lambda = 0.7 };
-        MoLoReferenceOperands local = Operands(Rows, Width, 1), gathered = Operands(All, Width, 10);
-        MoLoReferenceResult expected = MoLoReference.Run(WithoutUnused(local, options), WithoutUnused(gathered, options), Offset, LogitScale, options, gradients: true);
-        using MemoryBuffer1D<float, Stride1D.Dense> inputs = _gpu.Accelerator.Allocate1D(Flat(local, gathered));
+        MoLoReferenceOperands local = MoLoGpuRun.Operands(Rows, Width, 1), gathered = MoLoGpuRun.Operands(All, Width, 10);
+        MoLoReferenceResult expected = MoLoReference.Run(MoLoGpuRun.WithoutUnused(local, options), MoLoGpuRun.WithoutUnused(gathered, options), Offset, MoLoGpuRun.LogitScale, options, gradients: true);
+        using MemoryBuffer1D<float, Stride1D.Dense> inputs = _gpu.Accelerator.Allocate1D(MoLoGpuRun.Flat(local, gathered));
         using MemoryBuffer1D<float, Stride1D.Dense> outputs = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, 2 * All * Width).ToArray());
-        using MemoryBuffer1D<float, Stride1D.Dense> scale = _gpu.Accelerator.Allocate1D(new[] { (float)LogitScale });
+        using MemoryBuffer1D<float, Stride1D.Dense> scale = _gpu.Accelerator.Allocate1D(new[] { (float)MoLoGpuRun.LogitScale });
         GpuMatrix logitScale = new(scale.View.BaseView, 1, 1);
         MoLoGpuMatrices own = Matrices(inputs.View.BaseView, 0, Rows), everybody = Matrices(inputs.View.BaseView, 4 * Rows * Width, All);
         MoLoGpuMatrices gradOwn = new() { ComponentTexts = new(outputs.View.BaseView, Rows, Width, 2 * Width) }; // every second row
@@ -138,44 +105,4 @@ internal sealed class MoLoGpuTests
 
         static void Refused(string message, Action call) => Assert.That(call, Throws.ArgumentException.With.Message.Contains(message));
     }
-
-    private static void Check(double[] actual, MoLoReferenceOperands expected, MoLoOptions options, string name)
-    {
-        int size = actual.Length / 4;
-        ReferenceMatrix images = options.ReconstructsImages ? expected.Images : expected.Images + expected.ComponentImages;
-        ReferenceMatrix texts = options.ReconstructsTexts ? expected.Texts : expected.Texts + expected.ComponentTexts;
-        Expect.Gradient(actual[..size], images.Elements, 1e-3, $"{name} images");
-        Expect.Gradient(actual[size..(2 * size)], texts.Elements, 1e-3, $"{name} texts");
-        if (options.ReconstructsImages)
-        {
-            Expect.Gradient(actual[(2 * size)..(3 * size)], expected.ComponentImages.Elements, 1e-3, $"{name} component images");
-        }
-
-        if (options.ReconstructsTexts)
-        {
-            Expect.Gradient(actual[(3 * size)..], expected.ComponentTexts.Elements, 1e-3, $"{name} component texts");
-        }
-    }
-
-    private static MoLoReferenceOperands Operands(int rows, int width, int seed) => new(
-        Unit(rows, width, seed), Unit(rows, width, seed + 1), 0.3 * Batch.RandomMatrix(rows, width, seed + 2), 0.3 * Batch.RandomMatrix(rows, width, seed + 3));
-
-    private static ReferenceMatrix Unit(int rows, int width, int seed) => L2NormalizeReference.Forward(Batch.RandomMatrix(rows, width, seed));
-
-    private static MoLoReferenceOperands WithoutUnused(MoLoReferenceOperands operands, MoLoOptions options) => operands with
-    {
-        ComponentImages = options.ReconstructsImages ? operands.ComponentImages : operands.Images,
-        ComponentTexts = options.ReconstructsTexts ? operands.ComponentTexts : operands.Texts,
-    };
-
-    private static float[] Flat(params MoLoReferenceOperands[] all) =>
-        [.. all.SelectMany(each => new[] { each.Images, each.Texts, each.ComponentImages, each.ComponentTexts }).SelectMany(matrix => Batch.Single(matrix.Elements))];
-
-    private static MoLoGpuFeatures Views(ArrayView<float> all, int start, int size, MoLoOptions options) => new()
-    {
-        Images = all.SubView(start, size),
-        Texts = all.SubView(start + size, size),
-        ComponentImages = options.ReconstructsImages ? all.SubView(start + (2 * size), size) : default,
-        ComponentTexts = options.ReconstructsTexts ? all.SubView(start + (3 * size), size) : default,
-    };
 }

@@ -72,6 +72,7 @@ internal sealed class TrainingStepGpuTests
     [TestCaseSource(nameof(Cases))]
     public void Agrees_with_the_reference(int n, int d, double logitScale, MoLoOptions options, int strip, int group)
     {
+        TestGpu.EigenproblemFitsOpenCl(Math.Min(n, d), group);
         float[] images = Features(n, d, 1);
         float[] texts = Features(n, d, 2);
         ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(images), Batch.Widen(texts), n, d, (float)logitScale, options);
@@ -88,6 +89,7 @@ internal sealed class TrainingStepGpuTests
     [TestCase(12, 20, GpuPrecision.Bf16, 3e-2, 1e-1)]
     public void Lower_precisions_keep_m(int n, int d, GpuPrecision precision, double lossTolerance, double gradientTolerance)
     {
+        TestGpu.NotOnOpenCl("matrix instructions");
         MoLoOptions options = new() { Tau = 0.8 };
         Batch batch = Batch.Create(n, d, tau: 0.8);
         ReferenceStep expected = TrainingStepReference.Run(batch.Images.Elements, batch.Texts.Elements, n, d, 3.0, options);
@@ -114,6 +116,7 @@ internal sealed class TrainingStepGpuTests
     [TestCase(70, 4, 2)]
     public void Run_does_no_host_work_and_repeats_bit_for_bit(int n, int d, int group)
     {
+        TestGpu.EigenproblemFitsOpenCl(Math.Min(n, d), group);
         float[] images = Features(n, d, 3);
         float[] texts = Features(n, d, 4);
         using TrainingStepGpu step = new(_gpu, new MatrixShape(n, d), new MoLoOptions(), TestGpu.Settings with { LargestGroupProblem = group });
@@ -205,6 +208,7 @@ internal sealed class TrainingStepGpuTests
     [TestCaseSource(nameof(GroupCases))]
     public void Groups_have_the_bits_of_calls_of_their_own(int n, int d, MoLoOptions options, int together, int largest)
     {
+        TestGpu.EigenproblemFitsOpenCl(Math.Min(n, d), largest);
         GpuStepSettings one = TestGpu.Settings with { LargestGroupProblem = largest };
         long memory = TrainingStepGpu.WorkspaceBytes(new MatrixShape(n, d), options, one);
         float[][] images = [.. Enumerable.Range(0, 3).Select(group => Features(n, d, group))];

@@ -77,6 +77,20 @@ public sealed partial class Gpu
         }
     }
 
+    /// <summary>Enqueues zeros.</summary>
+    internal void Clear(AcceleratorStream stream, ArrayView<float> view)
+    {
+        if (!IsOpenCl)
+        {
+            view.MemSetToZero(stream);
+            return;
+        }
+
+        // ILGPU 1.5.3's MemSet multiplies an offset in bytes by the size of the buffer's elements.
+        IContiguousArrayView target = view;
+        CLException.ThrowIfFailed(CLAPI.CurrentAPI.FillBuffer(stream, target.Buffer.NativePtr, (byte)0, (nint)target.IndexInBytes, (nint)target.LengthInBytes));
+    }
+
     private static GpuDescription DescribeOpenCl(Device device, int index)
     {
         CLDevice openCl = (CLDevice)device;

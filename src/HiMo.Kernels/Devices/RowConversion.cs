@@ -40,6 +40,35 @@ internal readonly struct Float16Stored : IStoredElement<ILGPU.Half>
     public static ILGPU.Half Narrow(float value) => (ILGPU.Half)value;
 }
 
+/// <summary>Bits of IEEE half, by integers: OpenCL devices need not have the type (cl_khr_fp16), nor subnormal float32.</summary>
+internal readonly struct Float16Bits : IStoredElement<ushort>
+{
+    private const uint Bias = 112u << 23;               // what float32's exponent has more
+    private const uint SmallestNormal = 0x38800000u;    // 2^-14 of float32
+    private const uint Overflow = 0x477ff000u;          // 65520, where rounding ends in infinity
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Widen(ushort value)
+    {
+        uint magnitude = value & 0x7fffu;
+        uint subnormal = ILGPU.Interop.FloatAsInt((int)magnitude * (1.0f / (1 << 24)));
+        uint normal = (magnitude << 13) + (magnitude < 0x7c00u ? Bias : 2 * Bias);
+        return ILGPU.Interop.IntAsFloat(((uint)(value & 0x8000) << 16) | (magnitude < 0x0400u ? subnormal : normal));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ushort Narrow(float value)
+    {
+        uint bits = ILGPU.Interop.FloatAsInt(value);
+        uint magnitude = bits & 0x7fffffffu;
+        uint subnormal = ILGPU.Interop.FloatAsInt(ILGPU.Interop.IntAsFloat(magnitude) + 0.5f) - 0x3f000000u; // neighbours of 0.5 are 2^-24 apart, as subnormal halves
+        uint normal = (magnitude - Bias + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+        uint special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+        uint finite = magnitude < SmallestNormal ? subnormal : normal;
+        return (ushort)(((bits >> 16) & 0x8000u) | (magnitude < Overflow ? finite : special));
+    }
+}
+
 /// <summary>Bits of bfloat16.</summary>
 internal readonly struct BFloat16Stored : IStoredElement<ushort>
 {
@@ -79,6 +108,9 @@ internal static class RowConversion
     {
         switch (from.Element)
         {
+            case GpuElement.Float16 when gpu.IsOpenCl:
+                Run<ushort, float, Float16Bits, Float32Stored>(gpu, stream, from.Shape, from.As<ushort>(), from.RowStride, to, from.Columns);
+                break;
             case GpuElement.Float16:
                 Run<ILGPU.Half, float, Float16Stored, Float32Stored>(gpu, stream, from.Shape, from.As<ILGPU.Half>(), from.RowStride, to, from.Columns);
                 break;
@@ -96,6 +128,9 @@ internal static class RowConversion
     {
         switch (to.Element)
         {
+            case GpuElement.Float16 when gpu.IsOpenCl:
+                Run<float, ushort, Float32Stored, Float16Bits>(gpu, stream, to.Shape, from, to.Columns, to.As<ushort>(), to.RowStride);
+                break;
             case GpuElement.Float16:
                 Run<float, ILGPU.Half, Float32Stored, Float16Stored>(gpu, stream, to.Shape, from, to.Columns, to.As<ILGPU.Half>(), to.RowStride);
                 break;

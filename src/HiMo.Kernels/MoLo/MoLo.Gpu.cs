@@ -92,7 +92,7 @@ internal sealed class MoLoGpu : IDisposable
     /// <summary>Enqueues loss and gradients; returns before they are done.</summary>
     public void Run(AcceleratorStream stream, MoLoGpuBuffers buffers)
     {
-        buffers.Summary.MemSetToZero(stream);
+        _gpu.Clear(stream, buffers.Summary);
         Clear(stream, buffers.GradLocal);
         Clear(stream, buffers.GradGathered);
         MoLoGpuFeatures local = buffers.Local;
@@ -122,13 +122,13 @@ internal sealed class MoLoGpu : IDisposable
 
     private bool IsCosine => _options.ComponentNormalization == ComponentNormalization.Cosine;
 
-    private static void Clear(AcceleratorStream stream, MoLoGpuFeatures gradients)
+    private void Clear(AcceleratorStream stream, MoLoGpuFeatures gradients)
     {
         foreach (ArrayView<float> view in new[] { gradients.Images, gradients.Texts, gradients.ComponentImages, gradients.ComponentTexts })
         {
             if (view.Length > 0)
             {
-                view.MemSetToZero(stream);
+                _gpu.Clear(stream, view);
             }
         }
     }

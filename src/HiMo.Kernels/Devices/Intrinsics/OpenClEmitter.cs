@@ -3,6 +3,8 @@
 // Exchange   lanes show each other a word in local memory, between two barriers of the whole group: so all warps of a group must come to an exchange
 //            together. They do in the products and the loss; where warps go their own ways a group has one of them (Gpu.LineThreads, GpuStepSettings).
 // Products   PortablePrecision has no exchange: a lane reads what it needs of the stage in local memory.
+// Dynamic    local memory: ILGPU 1.5.3 keeps its address in a variable of the program, which groups share where they run at the same time and have different
+//            addresses (pocl). It is moved into the kernel, which is one function once everything is inlined.
 // Rounding   products are not fused into sums, see Rounding.Product.
 using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
@@ -66,7 +68,8 @@ internal static partial class OpenClEmitter
     /// </param>
     public static CLCompiledKernel Complete(CLCompiledKernel kernel, int threads, bool isPocl)
     {
-        string source = KernelStart().Replace(kernel.Source, FormattableString.Invariant($"$0\n\tlocal long exchanged[{threads}];"));
+        string dynamic = string.Concat(DynamicMemory().Matches(kernel.Source).Select(each => $"\n\t{each.Value}"));
+        string source = KernelStart().Replace(DynamicMemory().Replace(kernel.Source, ""), FormattableString.Invariant($"$0\n\tlocal long exchanged[{threads}];{dynamic}"));
         if (isPocl)
         {
             HashSet<string> carried = [.. Assignment().Matches(source).CountBy(each => each.Groups[1].Value).Where(each => each.Value > 1).Select(each => each.Key)];
@@ -117,6 +120,9 @@ internal static partial class OpenClEmitter
 
     [GeneratedRegex(@"^kernel void [^{]*\{", RegexOptions.Multiline)]
     private static partial Regex KernelStart();
+
+    [GeneratedRegex(@"^(local \w+\*|int) shared_var_\w+;", RegexOptions.Multiline)]
+    private static partial Regex DynamicMemory();
 
     [GeneratedRegex(@"^\t(bool|int|uint|long|ulong|float|double) (var[0-9]+);", RegexOptions.Multiline)]
     private static partial Regex Declaration();
