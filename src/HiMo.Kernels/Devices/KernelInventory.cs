@@ -16,7 +16,7 @@ internal sealed class KernelInventory : IDisposable
         Gpu.OpenEmulated(warps: 16, onlyRecords: true, sharedBytes: 0), Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 132, mostOfCluster: 2),
     ];
 
-    /// <summary>One launch of each kernel, by its name.</summary>
+    /// <summary>One launch of each kernel, that with the most shared memory, by its name.</summary>
     public SortedDictionary<string, LaunchEntry> Kernels { get; } = new(StringComparer.Ordinal);
 
     /// <summary>Shapes, options and settings that launch every kernel there is.</summary>
@@ -104,7 +104,10 @@ internal sealed class KernelInventory : IDisposable
     {
         foreach (LaunchEntry launch in gpu.Log.Launches)
         {
-            _ = Kernels.TryAdd(launch.Name, launch);
+            if (!Kernels.TryAdd(launch.Name, launch) && Kernels[launch.Name].SharedLength < launch.SharedLength)
+            {
+                Kernels[launch.Name] = launch; // the one that occupies most
+            }
         }
 
         gpu.Log.Reset();
