@@ -21,6 +21,14 @@ internal static class TestGpu
     /// <summary>Group sizes: the emulation pays for every lane.</summary>
     public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = IsOpenCl ? Gpu.WarpSize : 2 * Gpu.WarpSize };
 
+    /// <summary>How far loss and gradients may be from the reference, as <see cref="Expect"/> measures.</summary>
+    public static (double Loss, double Gradient) Tolerance(GpuPrecision precision) => precision switch
+    {
+        GpuPrecision.Tf32 => (5e-3, 3e-2),
+        GpuPrecision.Bf16 => (3e-2, 1e-1),
+        _ => (5e-6, 1e-3),
+    };
+
     /// <summary>Skips the running test on a real device, whose memory the process cannot see.</summary>
     public static void NeedsEmulation()
     {

@@ -22,14 +22,17 @@ internal sealed class MoLoLossRanksDeviceTests
     [OneTimeTearDown]
     public void Close() => _gpu.Dispose();
 
-    [TestCase(ComponentSource.Text, true)]
-    [TestCase(ComponentSource.Text, false)]
-    [TestCase(ComponentSource.TextAndImage, true)]
-    public void Losses_and_gradients_of_all_ranks_are_those_of_the_CPU(ComponentSource components, bool gatherWithGrad)
+    [TestCase(ComponentSource.Text, true, GpuPrecision.Strict)]
+    [TestCase(ComponentSource.Text, false, GpuPrecision.Strict)]
+    [TestCase(ComponentSource.TextAndImage, true, GpuPrecision.Strict)]
+    [TestCase(ComponentSource.Text, true, GpuPrecision.Tf32)]
+    [TestCase(ComponentSource.Text, true, GpuPrecision.Bf16)]
+    public void Losses_and_gradients_of_all_ranks_are_those_of_the_CPU(ComponentSource components, bool gatherWithGrad, GpuPrecision precision)
     {
+        (double lossTolerance, double gradientTolerance) = TestGpu.Tolerance(precision);
         MoLoOptions options = new() { Tau = 0.7, Components = components, GatherWithGrad = gatherWithGrad };
         using TensorCase given = TensorCase.Random(Ranks * LocalRows, Columns);
-        using MoLoLoss host = new(options, threads: 1), device = new(options, _gpu);
+        using MoLoLoss host = new(options, threads: 1), device = new(options, _gpu, precision);
         using HiDeComponents hide = new(0.7, threads: 1);
         Outcome expected = Run(host), outcome = Run(device);
         _gpu.Log.Reset();
@@ -37,13 +40,16 @@ internal sealed class MoLoLossRanksDeviceTests
         Assert.Multiple(() =>
         {
             Assert.That((_gpu.Log.Allocations, _gpu.Log.HostCopies, _gpu.Log.Synchronizations), Is.EqualTo((0, 0, 0)));
-            Expect.Loss(outcome.Loss, expected.Loss, 5e-6, "loss");
-            Expect.Gradient(outcome.GradImages, expected.GradImages, 1e-3, "images");
-            Expect.Gradient(outcome.GradTexts, expected.GradTexts, 1e-3, "texts");
-            Expect.LogitScaleGradient(outcome.GradLogitScale, expected.GradLogitScale, expected.Loss, 1e-3);
+            Assert.That(
+                _gpu.Log.Launches.SelectMany(launch => launch.Kernel.GetGenericArguments()).Where(type => type.IsAssignableTo(typeof(IProductPrecision))).Select(type => type.Name).Distinct(),
+                Is.EqualTo(new[] { $"{precision}Precision" }));
+            Expect.Loss(outcome.Loss, expected.Loss, lossTolerance, "loss");
+            Expect.Gradient(outcome.GradImages, expected.GradImages, gradientTolerance, "images");
+            Expect.Gradient(outcome.GradTexts, expected.GradTexts, gradientTolerance, "texts");
+            Expect.LogitScaleGradient(outcome.GradLogitScale, expected.GradLogitScale, expected.Loss, gradientTolerance);
             Assert.That(again.GradTexts, Is.EqualTo(outcome.GradTexts), "the same bits");
-            Expect.Loss(device.LastResult.Global, host.LastResult.Global, 5e-6, "global, last rank");
-            Expect.Loss(device.LastResult.Component, host.LastResult.Component, 5e-6, "component, last rank");
+            Expect.Loss(device.LastResult.Global, host.LastResult.Global, lossTolerance, "global, last rank");
+            Expect.Loss(device.LastResult.Component, host.LastResult.Component, lossTolerance, "component, last rank");
             Assert.That(device.LastResult.M, Is.Zero, "HiDe ran elsewhere");
         });
 

@@ -11,16 +11,17 @@ internal static class MoLoGpuRun
     public const double LogitScale = 3.0;
 
     /// <summary>Compares loss and all gradients; outputs begin as NaN.</summary>
-    public static void AgreesWithTheReference(Gpu gpu, int rows, int gatheredRows, int width, int offset, MoLoOptions options)
+    public static void AgreesWithTheReference(Gpu gpu, int rows, int gatheredRows, int width, int offset, MoLoOptions options, GpuPrecision precision = GpuPrecision.Strict, bool warpgroups = true)
     {
+        (double loss, double gradient) = TestGpu.Tolerance(precision);
         MoLoReferenceOperands local = Operands(rows, width, 1);
         MoLoReferenceOperands gathered = Operands(gatheredRows, width, 10);
         MoLoReferenceResult expected = MoLoReference.Run(WithoutUnused(local, options), WithoutUnused(gathered, options), offset, LogitScale, options, gradients: true);
-        using MoLoGpu molo = new(gpu, new MatrixShape(rows, width), gatheredRows, offset, options);
+        using MoLoGpu molo = new(gpu, new MatrixShape(rows, width), gatheredRows, offset, options, new() { Precision = precision, Warpgroups = warpgroups });
         using MemoryBuffer1D<float, Stride1D.Dense> inputs = gpu.Accelerator.Allocate1D(Flat(local, gathered));
         using MemoryBuffer1D<float, Stride1D.Dense> outputs = gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (int)inputs.Length).ToArray());
         using MemoryBuffer1D<float, Stride1D.Dense> scale = gpu.Accelerator.Allocate1D(new[] { (float)LogitScale });
-        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Accelerator.Allocate1D(new float[StepSummary.Length]);
+        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, StepSummary.Length).ToArray());
         int size = rows * width;
         int gatheredSize = gatheredRows * width;
 
@@ -36,30 +37,30 @@ internal static class MoLoGpuRun
         double[] gradients = Batch.Widen(outputs.GetAsArray1D());
         Assert.Multiple(() =>
         {
-            Expect.Loss(numbers[0], expected.Loss, 5e-6, "loss");
-            Expect.Loss(numbers[1], expected.Global, 5e-6, "global");
-            Expect.Loss(numbers[2], expected.Component, 5e-6, "component");
-            Expect.LogitScaleGradient(numbers[3], expected.GradLogitScale, expected.Loss, 1e-3);
-            Check(gradients[..(4 * size)], expected.Local, options, "local");
-            Check(gradients[(4 * size)..], expected.Gathered, options, "gathered");
+            Expect.Loss(numbers[0], expected.Loss, loss, "loss");
+            Expect.Loss(numbers[1], expected.Global, loss, "global");
+            Expect.Loss(numbers[2], expected.Component, loss, "component");
+            Expect.LogitScaleGradient(numbers[3], expected.GradLogitScale, expected.Loss, gradient);
+            Check(gradients[..(4 * size)], expected.Local, options, gradient, "local");
+            Check(gradients[(4 * size)..], expected.Gathered, options, gradient, "gathered");
         });
     }
 
-    private static void Check(double[] actual, MoLoReferenceOperands expected, MoLoOptions options, string name)
+    private static void Check(double[] actual, MoLoReferenceOperands expected, MoLoOptions options, double tolerance, string name)
     {
         int size = actual.Length / 4;
         ReferenceMatrix images = options.ReconstructsImages ? expected.Images : expected.Images + expected.ComponentImages;
         ReferenceMatrix texts = options.ReconstructsTexts ? expected.Texts : expected.Texts + expected.ComponentTexts;
-        Expect.Gradient(actual[..size], images.Elements, 1e-3, $"{name} images");
-        Expect.Gradient(actual[size..(2 * size)], texts.Elements, 1e-3, $"{name} texts");
+        Expect.Gradient(actual[..size], images.Elements, tolerance, $"{name} images");
+        Expect.Gradient(actual[size..(2 * size)], texts.Elements, tolerance, $"{name} texts");
         if (options.ReconstructsImages)
         {
-            Expect.Gradient(actual[(2 * size)..(3 * size)], expected.ComponentImages.Elements, 1e-3, $"{name} component images");
+            Expect.Gradient(actual[(2 * size)..(3 * size)], expected.ComponentImages.Elements, tolerance, $"{name} component images");
         }
 
         if (options.ReconstructsTexts)
         {
-            Expect.Gradient(actual[(3 * size)..], expected.ComponentTexts.Elements, 1e-3, $"{name} component texts");
+            Expect.Gradient(actual[(3 * size)..], expected.ComponentTexts.Elements, tolerance, $"{name} component texts");
         }
     }
 

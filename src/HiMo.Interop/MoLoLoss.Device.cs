@@ -76,7 +76,7 @@ public sealed partial class MoLoLoss
         MatrixShape shape = new((int)images.size(0), (int)images.size(1));
         int gatheredRows = (int)operands[4].Tensor!.size(0);
         MoLo molo = _deviceMoLo.Value;
-        _rankWorkspaces.Use(stream, (shape, gatheredRows, targetOffset), () => molo.CreateWorkspace(gpu, shape, gatheredRows, targetOffset), workspace =>
+        _rankWorkspaces.Use(stream, (shape, gatheredRows, targetOffset), () => molo.CreateWorkspace(gpu, shape, gatheredRows, targetOffset, _precision), workspace =>
         {
             molo.Run(
                 Matrices(operands.AsSpan(0, 4), operand => operand.Read(gpu)), Matrices(operands.AsSpan(4), operand => operand.Read(gpu)),

@@ -45,13 +45,13 @@ internal struct MoLoGpuBuffers
 /// <summary>The dual loss in device memory; memory is allocated by the constructor.</summary>
 internal sealed class MoLoGpu : IDisposable
 {
-    private readonly Gpu _gpu;
+    private readonly Gpu _gpu = null!;
     private readonly MatrixShape _local;
     private readonly int _gatheredRows;
     private readonly int _targetOffset;
     private readonly MoLoOptions _options;
     private readonly GpuStepSettings _settings;
-    private readonly MemoryBuffer1D<byte, Stride1D.Dense> _memory;
+    private readonly MemoryBuffer1D<byte, Stride1D.Dense>? _memory;
     private FactorLoss _loss;
     private ArrayView<float> _unitQueries;              // cosine
     private ArrayView<float> _unitKeys;
@@ -67,27 +67,36 @@ internal sealed class MoLoGpu : IDisposable
     /// <param name="settings">Precision and rows of a strip; null takes the defaults.</param>
     /// <exception cref="ArgumentException">A size or an option is out of range.</exception>
     public MoLoGpu(Gpu gpu, MatrixShape local, int gatheredRows, int targetOffset, MoLoOptions options, GpuStepSettings? settings = null)
+        : this(local, gatheredRows, targetOffset, options, On(gpu, settings ?? new GpuStepSettings()))
+    {
+        gpu.CheckOpenCl(_settings, problem: 0);
+        _gpu = gpu;
+        _memory = gpu.Allocate<byte>(Bytes);
+        Layout(new DeviceArena(_memory.View.BaseView));
+    }
+
+    private MoLoGpu(MatrixShape local, int gatheredRows, int targetOffset, MoLoOptions options, GpuStepSettings settings)
     {
         options.Validate();
         Guard.That(local.Rows >= 1 && local.Columns >= 1, local, "must have at least one row and one column");
         Guard.That(gatheredRows >= local.Rows, gatheredRows, $"must be at least {local.Rows}, the local rows");
         Guard.That(targetOffset >= 0 && targetOffset <= gatheredRows - local.Rows, targetOffset, $"must be from 0 to {gatheredRows - local.Rows}");
-        _gpu = gpu;
         _local = local;
         _gatheredRows = gatheredRows;
         _targetOffset = targetOffset;
         _options = options;
-        _settings = settings ?? new GpuStepSettings();
-        _settings = _settings with { Warpgroups = _settings.Warpgroups && gpu.HasWarpgroups };
-        gpu.CheckOpenCl(_settings, problem: 0);
+        _settings = settings;
         DeviceArena counting = new();
         Layout(counting);
-        _memory = gpu.Allocate<byte>(counting.Used);
-        Layout(new DeviceArena(_memory.View.BaseView));
+        Bytes = counting.Used;
     }
 
-    /// <summary>Device memory that was taken.</summary>
-    public long Bytes => _memory.LengthInBytes;
+    /// <summary>Device memory that it takes.</summary>
+    public long Bytes { get; }
+
+    /// <summary>Bytes of device memory that a loss takes besides its inputs and outputs.</summary>
+    public static long WorkspaceBytes(MatrixShape local, int gatheredRows, MoLoOptions options, GpuStepSettings settings) =>
+        new MoLoGpu(local, gatheredRows, targetOffset: 0, options, settings).Bytes;
 
     /// <summary>Enqueues loss and gradients; returns before they are done.</summary>
     public void Run(AcceleratorStream stream, MoLoGpuBuffers buffers)
@@ -118,7 +127,9 @@ internal sealed class MoLoGpu : IDisposable
     }
 
     /// <summary>Frees the workspace.</summary>
-    public void Dispose() => _memory.Dispose();
+    public void Dispose() => _memory?.Dispose();
+
+    private static GpuStepSettings On(Gpu gpu, GpuStepSettings settings) => settings with { Warpgroups = settings.Warpgroups && gpu.HasWarpgroups };
 
     private bool IsCosine => _options.ComponentNormalization == ComponentNormalization.Cosine;
 

@@ -6,19 +6,30 @@ namespace HiMo.Kernels;
 
 public sealed partial class MoLo
 {
+    /// <summary>Bytes of device memory that <see cref="CreateWorkspace"/> will allocate; in <see cref="GpuPrecision.Bf16"/> on a device with Hopper's
+    /// warpgroup instructions, others take a strip of the logits' derivatives instead.</summary>
+    /// <param name="local">B x d, the rows of this rank.</param>
+    /// <param name="gatheredRows">N, the rows of all ranks, B or more.</param>
+    /// <param name="precision">Of the products.</param>
+    /// <exception cref="ArgumentException">A size is out of range.</exception>
+    public long WorkspaceBytes(MatrixShape local, int gatheredRows, GpuPrecision precision = GpuPrecision.Strict) =>
+        MoLoGpuWorkspace.BytesOf(local, gatheredRows, _options, precision);
+
     /// <summary>Allocates device memory for runs of one shape and rank.</summary>
     /// <param name="gpu">The device.</param>
     /// <param name="local">B x d, the rows of this rank.</param>
     /// <param name="gatheredRows">N, the rows of all ranks, B or more.</param>
     /// <param name="targetOffset">Gathered row that matches local row 0; from 0 to N - B.</param>
+    /// <param name="precision">Of the products.</param>
     /// <exception cref="ArgumentException">A size is out of range.</exception>
+    /// <exception cref="NotSupportedException">The GPU does not have this precision; the message says what it has.</exception>
     /// <exception cref="GpuException">The device has too little memory.</exception>
     /// <exception cref="ObjectDisposedException">The instance was disposed.</exception>
-    public MoLoGpuWorkspace CreateWorkspace(Gpu gpu, MatrixShape local, int gatheredRows, int targetOffset)
+    public MoLoGpuWorkspace CreateWorkspace(Gpu gpu, MatrixShape local, int gatheredRows, int targetOffset, GpuPrecision precision = GpuPrecision.Strict)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         ArgumentNullException.ThrowIfNull(gpu);
-        return new MoLoGpuWorkspace(this, _options, gpu, local, gatheredRows, targetOffset);
+        return new MoLoGpuWorkspace(this, _options, gpu, local, gatheredRows, targetOffset, precision);
     }
 
     /// <summary>

@@ -5,20 +5,23 @@ using ILGPU.Runtime;
 namespace HiMo.Kernels;
 
 /// <summary>
-/// Device memory of <see cref="MoLo"/>'s runs on <see cref="GpuMatrix"/> for one shape and one rank on one device, with the numbers of its last
+/// Device memory of <see cref="MoLo"/>'s runs on <see cref="GpuMatrix"/> for one shape, one rank and one precision on one device, with the numbers of its last
 /// run. Runs allocate nothing, but for conversions at their first use. One workspace serves one stream at a time.
 /// </summary>
 /// <example>
 /// <code>
 /// using Gpu gpu = Gpu.OpenEmulated(warps: 4);
 /// using MoLo molo = new(new MoLoOptions(), threads: 1);
-/// using MoLoGpuWorkspace workspace = molo.CreateWorkspace(gpu, local: new MatrixShape(128, 768), gatheredRows: 1024, targetOffset: 128);
-/// Console.WriteLine($"{workspace.Bytes} bytes of device memory for the second of 8 ranks");
+/// MatrixShape local = new(128, 768);
+/// Console.WriteLine($"{molo.WorkspaceBytes(local, gatheredRows: 1024)} bytes of device memory will be needed by each of 8 ranks");
+/// using MoLoGpuWorkspace workspace = molo.CreateWorkspace(gpu, local, gatheredRows: 1024, targetOffset: 128);
+/// Console.WriteLine($"{workspace.Bytes} are by the second");
 /// </code>
 /// </example>
 public sealed class MoLoGpuWorkspace : IDisposable
 {
     private const int Operands = 4;
+    private const int SummaryBytes = StepSummary.Length * sizeof(float);
 
     private readonly MoLoOptions _options;
     private readonly MoLoGpu _molo;
@@ -28,7 +31,7 @@ public sealed class MoLoGpuWorkspace : IDisposable
     private bool _hasRun;
     private bool _isDisposed;
 
-    internal MoLoGpuWorkspace(MoLo owner, MoLoOptions options, Gpu gpu, MatrixShape local, int gatheredRows, int targetOffset)
+    internal MoLoGpuWorkspace(MoLo owner, MoLoOptions options, Gpu gpu, MatrixShape local, int gatheredRows, int targetOffset, GpuPrecision precision)
     {
         Owner = owner;
         _options = options;
@@ -37,7 +40,7 @@ public sealed class MoLoGpuWorkspace : IDisposable
         Gathered = new MatrixShape(gatheredRows, local.Columns);
         TargetOffset = targetOffset;
         using PrimaryContext.Scope scope = PrimaryContext.Enter(gpu.Accelerator);
-        _molo = new MoLoGpu(gpu, local, gatheredRows, targetOffset, options);
+        _molo = new MoLoGpu(gpu, local, gatheredRows, targetOffset, options, GpuStepSettings.For(precision, gpu));
         _summary = gpu.Allocate<float>(StepSummary.Length);
         _localCopies = new DenseCopies(gpu, Local.Length, 2 * Operands);
         _gatheredCopies = new DenseCopies(gpu, Gathered.Length, 2 * Operands);
@@ -59,7 +62,7 @@ public sealed class MoLoGpuWorkspace : IDisposable
     /// Bytes of device memory, dense float32 matrices given. Each operand that is not, and each gradient that is not or is not wanted, takes its own
     /// size in float32 once more.
     /// </summary>
-    public long Bytes => _molo.Bytes + (StepSummary.Length * sizeof(float));
+    public long Bytes => _molo.Bytes + SummaryBytes;
 
     /// <summary>Loss, global, component, dL/d logitScale of the last run, 1 x 4 in device memory. The branches are before their weights.</summary>
     public GpuMatrix Summary => new(_summary.View.BaseView, 1, 4);
@@ -84,6 +87,10 @@ public sealed class MoLoGpuWorkspace : IDisposable
         Gpu.Read(stream ?? Gpu.Accelerator.DefaultStream, _summary.View.BaseView.SubView(0, 4), numbers);
         return ToResult(numbers);
     }
+
+    /// <summary>What a workspace will take.</summary>
+    internal static long BytesOf(MatrixShape local, int gatheredRows, MoLoOptions options, GpuPrecision precision) =>
+        MoLoGpu.WorkspaceBytes(local, gatheredRows, options, GpuStepSettings.For(precision, gpu: null)) + SummaryBytes;
 
     /// <summary>The device's numbers as the CPU form reports them.</summary>
     /// <param name="numbers">Those of <see cref="Summary"/>.</param>

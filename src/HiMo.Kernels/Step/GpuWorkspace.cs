@@ -20,6 +20,8 @@ namespace HiMo.Kernels;
 /// </example>
 public sealed class GpuWorkspace : IDisposable
 {
+    private const int SummaryBytes = StepSummary.Length * sizeof(float);
+
     private readonly TrainingStepGpu _step;
     private readonly MemoryBuffer1D<float, Stride1D.Dense> _summary;
     private readonly DenseCopies _copies;
@@ -32,7 +34,6 @@ public sealed class GpuWorkspace : IDisposable
         Options = options;
         Gpu = gpu;
         Shape = shape;
-        Bytes = BytesOf(shape, options, precision);
         using PrimaryContext.Scope scope = PrimaryContext.Enter(gpu.Accelerator);
         _step = new TrainingStepGpu(gpu, shape, options, GpuStepSettings.For(precision, gpu));
         _summary = gpu.Allocate<float>(StepSummary.Length);
@@ -46,7 +47,7 @@ public sealed class GpuWorkspace : IDisposable
     public MatrixShape Shape { get; }
 
     /// <summary>Bytes of device memory, dense float32 matrices given.</summary>
-    public long Bytes { get; }
+    public long Bytes => _step.Bytes + SummaryBytes;
 
     /// <summary>Bytes more, once, for each input or gradient that is not dense float32, and for each gradient that is not wanted.</summary>
     public long BytesPerConversion => Shape.Length * sizeof(float);
@@ -105,7 +106,7 @@ public sealed class GpuWorkspace : IDisposable
 
     /// <summary>What a workspace will take.</summary>
     internal static long BytesOf(MatrixShape shape, MoLoOptions options, GpuPrecision precision) =>
-        TrainingStepGpu.WorkspaceBytes(shape, options, GpuStepSettings.For(precision, gpu: null)) + (StepSummary.Length * sizeof(float));
+        TrainingStepGpu.WorkspaceBytes(shape, options, GpuStepSettings.For(precision, gpu: null)) + SummaryBytes;
 
     /// <summary>The device's numbers as the other forms of the step report them.</summary>
     /// <param name="numbers">The words of <see cref="CopyResult"/>.</param>

@@ -61,6 +61,9 @@ internal sealed class TrainingStepGpu : IDisposable
         }
     }
 
+    /// <summary>Device memory that was taken.</summary>
+    public long Bytes => _memory?.LengthInBytes ?? 0;
+
     /// <summary>m of the last run in device memory, for each group of the texts, then of the images; 0 where a side is not reconstructed.</summary>
     public ArrayView<int> Kept => _kept;
 
