@@ -52,6 +52,22 @@ internal sealed class GpuTests
                 $"Kernel BatchMeanGpu.CenterKernel with 3 x 1 x 1 groups of 4096 threads and 20 bytes of dynamic shared memory failed on {_gpu.Description}: "));
 
     [Test]
+    public void A_failed_read_names_the_device_and_the_kernel_that_was_launched_last()
+    {
+        using Gpu gpu = TestGpu.Open(warps: 4);
+        using MemoryBuffer1D<float, Stride1D.Dense> memory = gpu.Allocate<float>(4);
+        Assert.That(Read, Throws.InstanceOf<GpuException>().With.Message.StartsWith($"Reading a result from {gpu.Description} failed, in the copy or in work before it: "));
+        GpuMatrix matrix = new(memory.View.BaseView, 2, 2);
+        RowConversion.ToDense(gpu, gpu.Accelerator.DefaultStream, matrix, memory.View.BaseView);
+        Assert.That(
+            Read,
+            Throws.InstanceOf<GpuException>().With.Message.StartsWith(
+                $"Reading a result from {gpu.Description} failed, in the copy or in work before it, of which kernel RowConversion.Kernel<Single,Single,Float32Stored,Float32Stored> was launched last: "));
+
+        void Read() => gpu.Read(gpu.Accelerator.DefaultStream, memory.View.BaseView, new float[5].AsSpan()); // one more than there are
+    }
+
+    [Test]
     public void Foreign_streams_exist_on_CUDA_only()
     {
         TestGpu.NeedsEmulation();
@@ -60,18 +76,32 @@ internal sealed class GpuTests
     }
 
     [Test]
-    public unsafe void Foreign_memory_is_used_where_it_lies()
+    public unsafe void Foreign_memory_is_used_where_it_lies([Values] GpuElement element)
     {
         TestGpu.NeedsEmulation();
-        float[] memory = [.. Enumerable.Range(0, 12).Select(i => (float)i)];
-        fixed (float* start = memory)
+        int size = GpuMatrix.SizeOf(element);
+        byte[] memory = [.. Enumerable.Range(0, 12).SelectMany(i => Stored(i))];
+        fixed (byte* start = memory)
         {
-            GpuMatrix matrix = _gpu.Wrap((nint)(start + 1), 2, 3, rowStride: 5);
+            GpuMatrix matrix = _gpu.Wrap((nint)(start + size), 2, 3, element, rowStride: 5); // not aligned to more than an element
             using MemoryBuffer1D<float, Stride1D.Dense> dense = _gpu.Accelerator.Allocate1D<float>(6);
             RowConversion.ToDense(_gpu, _gpu.Accelerator.DefaultStream, matrix, dense.View.BaseView);
             Assert.That(dense.GetAsArray1D(), Is.EqualTo(new[] { 1.0f, 2, 3, 6, 7, 8 }));
-            Assert.That(matrix.As<float>().Length, Is.EqualTo(8), "up to the last element of the last row");
+            Assert.That(matrix.Memory.Length, Is.EqualTo(8 * size), "up to the last element of the last row");
+            _gpu.Accelerator.DefaultStream.Synchronize();
+            dense.CopyFromCPU([21.0f, 22, 23, 26, 27, 28]);
+            RowConversion.FromDense(_gpu, _gpu.Accelerator.DefaultStream, dense.View.BaseView, matrix);
+            _gpu.Accelerator.DefaultStream.Synchronize();
         }
+
+        Assert.That(memory, Is.EqualTo(new[] { 0, 21, 22, 23, 4, 5, 26, 27, 28, 9, 10, 11 }.SelectMany(i => Stored(i))), "written there, and only there");
+
+        byte[] Stored(float value) => element switch
+        {
+            GpuElement.Float16 => BitConverter.GetBytes((System.Half)value),
+            GpuElement.BFloat16 => BitConverter.GetBytes(BFloat16Stored.Narrow(value)),
+            _ => BitConverter.GetBytes(value),
+        };
     }
 
     [Test]

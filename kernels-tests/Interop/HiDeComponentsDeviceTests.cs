@@ -54,6 +54,34 @@ internal sealed class HiDeComponentsDeviceTests
         }
     }
 
+    [TestCase(ScalarType.Float32, 1e-3)]
+    [TestCase(ScalarType.BFloat16, 2e-2)]
+    public void Rows_with_gaps_are_read_where_they_lie(ScalarType type, double tolerance)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using HiDeComponents host = new(0.7, threads: 1), device = new(0.7, BasisGradient.Exact, _gpu);
+        using Generator generator = new(5);
+        Tensor wide = F.normalize(randn([3, 8], generator: generator), dim: 1).to(type), outer = randn([3, 10], generator: generator).to(type).narrow(1, 0, 5);
+        (double[] components, double[] gradient, _) = Pass(host);
+        (double[] actual, double[] actualGradient, long copies) = Pass(device);
+        Assert.Multiple(() =>
+        {
+            Assert.That(copies, Is.Zero);
+            Expect.Gradient(actual, components, tolerance, "u'");
+            Expect.Gradient(actualGradient, gradient, tolerance, "dx");
+        });
+
+        (double[] Components, double[] Gradient, long Copies) Pass(HiDeComponents hide)
+        {
+            Tensor leaf = wide.detach().clone().requires_grad_();
+            long before = TensorMemory.Copies;
+            Tensor result = hide.forward(leaf.narrow(1, 2, 5));
+            long copies = TensorMemory.Copies - before;
+            result.backward([outer]);
+            return (TensorCase.Values(result), TensorCase.Values(leaf.grad!), copies);
+        }
+    }
+
     [Test]
     public void Warnings_come_when_the_result_is_asked_for_and_NaN_gives_NaN()
     {

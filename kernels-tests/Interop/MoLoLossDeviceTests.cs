@@ -51,6 +51,50 @@ internal sealed class MoLoLossDeviceTests
         });
     }
 
+    [TestCase(ScalarType.Float32, 1e-3)]
+    [TestCase(ScalarType.Float16, 1e-2)]
+    [TestCase(ScalarType.BFloat16, 5e-2)]
+    public void Rows_are_read_where_they_lie_at_any_distance_and_other_layouts_copied(ScalarType type, double gradientTolerance)
+    {
+        using TensorCase given = TensorCase.Random(4, 5, type: type);
+        using MoLoLoss host = new(s_options), device = new(s_options, _gpu);
+        Outcome expected = given.Run(host);
+        Assert.Multiple(() =>
+        {
+            Check("dense", x => x.view(x.shape), copies: 0);
+            Check("rows with gaps", x => cat([x, x], dim: 1).narrow(1, 0, 5), copies: 0);
+            Check("columns side by side", x => x.t().contiguous().t(), copies: 2);
+            Check("float64", x => x.to(ScalarType.Float64), copies: 2);
+        });
+
+        void Check(string name, Func<Tensor, Tensor> layout, int copies)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor images = layout(given.Images), texts = layout(given.Texts), scale = given.LogitScale.detach().to(ScalarType.Float32);
+            long before = TensorMemory.Copies;
+            Tensor loss = device.forward(images, texts, scale);
+            Assert.That(TensorMemory.Copies - before, Is.EqualTo(copies), name);
+            loss.backward();
+            Expect.Loss(TensorCase.Values(loss)[0], expected.Loss, 5e-6, name);
+            Expect.Gradient(TensorCase.Values(given.Images.grad!), expected.GradImages, gradientTolerance, $"{name}: images");
+            Expect.Gradient(TensorCase.Values(given.Texts.grad!), expected.GradTexts, gradientTolerance, $"{name}: texts");
+            _ = given.Images.grad!.zero_();
+            _ = given.Texts.grad!.zero_();
+        }
+    }
+
+    [Test]
+    public void An_error_of_the_device_comes_with_shape_kernel_device_and_its_words()
+    {
+        using Gpu small = Gpu.OpenEmulated(warps: 1);
+        using TensorCase given = TensorCase.Random(4, 5);
+        using MoLoLoss device = new(s_options, small);
+        Assert.That(
+            () => given.Run(device),
+            Throws.InstanceOf<GpuException>().With.Message.StartsWith("TrainingStep.Run with 4 x 5 features: Kernel L2NormalizeGpu.Kernel with 2 x 1 x 1 groups of 128 threads")
+                .And.Message.Contains($"failed on {small.Description}: ").And.InnerException.InnerException.Not.Null);
+    }
+
     [Test]
     public void Warnings_come_when_the_result_is_asked_for_and_frozen_inputs_get_no_gradient()
     {

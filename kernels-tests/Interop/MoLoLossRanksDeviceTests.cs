@@ -77,6 +77,19 @@ internal sealed class MoLoLossRanksDeviceTests
     }
 
     [Test]
+    public void Operands_of_any_type_are_read_where_they_lie()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using MoLoLoss host = new(new MoLoOptions(), threads: 1), device = new(new MoLoOptions(), _gpu);
+        Tensor all = F.normalize(randn(4, 10), dim: 1), wide = all.narrow(1, 0, 5), low = all.narrow(1, 5, 5).to(ScalarType.Float16), scale = tensor(1f);
+        RankFeatures gathered = new(wide, low, low), local = new(wide.narrow(0, 2, 2), low.narrow(0, 2, 2), low.narrow(0, 2, 2));
+        long before = TensorMemory.Copies;
+        Tensor loss = device.ForwardRank(local, gathered, 2, scale);
+        Assert.That(TensorMemory.Copies, Is.EqualTo(before));
+        Expect.Loss(TensorCase.Values(loss)[0], TensorCase.Values(host.ForwardRank(local, gathered, 2, scale))[0], 5e-6, "loss");
+    }
+
+    [Test]
     public void Frozen_operands_get_no_gradient_and_mistakes_name_the_operand()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -147,6 +147,33 @@ internal sealed class GpuWorkspaceTests
     }
 
     [Test]
+    public void Errors_of_the_device_name_the_call_and_its_shape_before_kernel_and_device()
+    {
+        TestGpu.NeedsEmulation();
+        using Gpu small = Gpu.OpenEmulated(warps: 1); // groups of 128 threads do not fit
+        using MemoryBuffer1D<float, Stride1D.Dense> memory = small.Accelerator.Allocate1D(new float[2 * Rows * Width]);
+        GpuMatrix rows = new(memory.View.BaseView, Rows, Width), both = new(memory.View.BaseView, 2 * Rows, Width), scale = new(memory.View.BaseView, 1, 1);
+        using TrainingStep step = new(s_options, threads: 1);
+        using GpuWorkspace workspace = step.CreateWorkspace(small, s_shape);
+        using HiDe hide = new(0.8, threads: 1);
+        using HiDeGpuWorkspace ofHiDe = hide.CreateWorkspace(small, s_shape, groups: 2);
+        using MoLo molo = new(s_options, threads: 1);
+        using MoLoGpuWorkspace ofMoLo = molo.CreateWorkspace(small, s_shape, 2 * Rows, Rows);
+        using L2NormalizeGpuWorkspace ofNormalize = L2Normalize.CreateWorkspace(small, s_shape);
+        MoLoGpuMatrices local = new() { Images = rows, Texts = rows, ComponentTexts = rows }, gathered = new() { Images = both, Texts = both, ComponentTexts = both };
+        Assert.Multiple(() =>
+        {
+            Fails("TrainingStep.Run with 3 x 4 features: Kernel L2NormalizeGpu.Kernel with ", () => step.Run(rows, rows, scale, default, default, workspace));
+            Fails("HiDe with 2 groups of 3 x 4: Kernel GpuGemm.Kernel<", () => hide.Forward(both, both, ofHiDe));
+            Fails("MoLo.Run with 3 x 4 local and 6 x 4 gathered features: Kernel ", () => molo.Run(local, gathered, scale, default, default, ofMoLo));
+            Fails("L2Normalize with 3 x 4 features: Kernel L2NormalizeGpu.Kernel with ", () => L2Normalize.Forward(rows, rows, ofNormalize));
+        });
+
+        void Fails(string start, Action call) =>
+            Assert.That(call, Throws.InstanceOf<GpuException>().With.Message.StartsWith(start).And.Message.Contains($" threads and ").And.Message.Contains($" failed on {small.Description}: "));
+    }
+
+    [Test]
     public void After_disposal_nothing_runs()
     {
         TrainingStep step = new(s_options, threads: 1);

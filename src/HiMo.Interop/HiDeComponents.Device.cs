@@ -39,7 +39,7 @@ public sealed partial class HiDeComponents
     /// <summary>dL/dtexts; NaN in gives NaN out.</summary>
     private Tensor BackwardOnDevice(Tensor rows, Tensor gradComponents)
     {
-        Tensor outer = TensorMemory.RowMajorFloat32(gradComponents), gradTexts = empty_like(rows), components = empty_like(rows);
+        Tensor outer = TensorMemory.RowsOnDevice(gradComponents), gradTexts = Float32Like(rows), components = Float32Like(rows);
         _ = Use(rows, (call, workspace) =>
         {
             call.Hide.Forward(call.View(rows), call.View(components), workspace, call.Stream);
@@ -47,6 +47,8 @@ public sealed partial class HiDeComponents
         });
         return gradTexts;
     }
+
+    private static Tensor Float32Like(Tensor rows) => empty(rows.size(0), rows.size(1), ScalarType.Float32, rows.device);
 
     private MatrixShape Use(Tensor rows, Action<DeviceCall, HiDeGpuWorkspace> run)
     {

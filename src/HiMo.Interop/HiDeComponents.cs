@@ -13,7 +13,7 @@ namespace HiMo.Interop;
 /// <para>Rows are taken as they are; HiMo-CLIP gives unit rows: <c>hide.forward(nn.functional.normalize(texts, dim: 1))</c>.
 /// Inputs are float32, float64, float16 or bfloat16, with any strides; the arithmetic is float32, output and gradient
 /// come in the input's type. One instance may be used by several threads at once.</para>
-/// <para>CUDA tensors are used in libtorch's own context, on its current stream, without waiting: values are not looked at there, so NaN in gives NaN
+/// <para>CUDA tensors are used in place (float64 and columns that are not contiguous are copied to float32 first), in libtorch's own context, on its current stream, without waiting: values are not looked at there, so NaN in gives NaN
 /// out. NotSupportedException names a shape that the GPU does not have.</para>
 /// <para>Backward uses the eigensystem of its forward pass as long as no other forward pass came between, and decomposes the batch
 /// again otherwise, with the same bits; on a device always. Gradients that are not finite give a gradient of NaN. It can be differentiated
@@ -79,9 +79,10 @@ public sealed partial class HiDeComponents : nn.Module<Tensor, Tensor>
         using DisposeScope scope = NewDisposeScope();
         bool recording = is_grad_enabled() && texts.requires_grad;
         using IDisposable constant = no_grad();
-        Tensor rows = TensorMemory.RowMajorFloat32(texts);
+        bool onDevice = TorchStream.IsOnDevice(texts, _emulated);
+        Tensor rows = onDevice ? TensorMemory.RowsOnDevice(texts) : TensorMemory.RowMajorFloat32(texts);
         Tensor components = empty(texts.size(0), texts.size(1), ScalarType.Float32, texts.device);
-        Func<Tensor, Tensor, Tensor> backward = TorchStream.IsOnDevice(texts, _emulated) ? ForwardOnDevice(rows, components) : ForwardOnCpu(rows, components);
+        Func<Tensor, Tensor, Tensor> backward = onDevice ? ForwardOnDevice(rows, components) : ForwardOnCpu(rows, components);
         Tensor result = components.to(texts.dtype);
         if (!recording)
         {

@@ -36,7 +36,7 @@ public sealed partial class MoLoLoss
         bool recording = is_grad_enabled();
         bool imagesNeed = recording && images.requires_grad, textsNeed = recording && texts.requires_grad;
         bool scaleNeeds = recording && logitScale.requires_grad;
-        Tensor imageRows = TensorMemory.RowMajorFloat32(images), textRows = TensorMemory.RowMajorFloat32(texts);
+        Tensor imageRows = TensorMemory.RowsOnDevice(images), textRows = TensorMemory.RowsOnDevice(texts);
         Tensor scale = TensorMemory.RowMajorFloat32(logitScale);
         Tensor? gradImages = imagesNeed ? NewGradient(images) : null, gradTexts = textsNeed ? NewGradient(texts) : null;
         Tensor numbers = empty(GpuWorkspace.ResultLength, ScalarType.Float32, images.device);

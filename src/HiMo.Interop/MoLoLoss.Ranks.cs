@@ -29,7 +29,7 @@ public sealed partial class MoLoLoss
         ArgumentNullException.ThrowIfNull(logitScale);
         using DisposeScope scope = NewDisposeScope();
         bool recording = is_grad_enabled();
-        Operand[] operands = [.. Operands(local, "local", recording), .. Operands(gathered, "gathered", recording && _options.GatherWithGrad)];
+        Operand[] operands = [.. Operands(local, "local", recording, _emulated), .. Operands(gathered, "gathered", recording && _options.GatherWithGrad, _emulated)];
         bool scaleNeeds = recording && logitScale.requires_grad;
         foreach (Operand operand in operands)
         {
@@ -71,12 +71,12 @@ public sealed partial class MoLoLoss
             [.. given.Select(operand => operand.Tensor!), logitScale], loss, [.. given.Select(operand => operand.IsWanted ? operand.Gradient : null), gradScale]);
     }
 
-    private static Operand[] Operands(RankFeatures features, string name, bool recording) =>
+    private static Operand[] Operands(RankFeatures features, string name, bool recording, Gpu? emulated) =>
     [
-        new(features.Images, $"{name}.Images", recording),
-        new(features.Texts, $"{name}.Texts", recording),
-        new(features.ComponentImages, $"{name}.ComponentImages", recording),
-        new(features.ComponentTexts, $"{name}.ComponentTexts", recording),
+        new(features.Images, $"{name}.Images", recording, emulated),
+        new(features.Texts, $"{name}.Texts", recording, emulated),
+        new(features.ComponentImages, $"{name}.ComponentImages", recording, emulated),
+        new(features.ComponentTexts, $"{name}.ComponentTexts", recording, emulated),
     ];
 
     private static MoLoFeatures Read(Operand[] operands, int first) => new()
@@ -101,13 +101,13 @@ public sealed partial class MoLoLoss
         private readonly Tensor? _rows;
         private readonly string _name;
 
-        public Operand(Tensor? tensor, string name, bool recording)
+        public Operand(Tensor? tensor, string name, bool recording, Gpu? emulated)
         {
             (Tensor, _name) = (tensor, name);
             if (tensor is not null)
             {
                 Features.CheckMatrix(tensor, mayBeOnGpu: true, name);
-                _rows = TensorMemory.RowMajorFloat32(tensor);
+                _rows = TorchStream.IsOnDevice(tensor, emulated) ? TensorMemory.RowsOnDevice(tensor) : TensorMemory.RowMajorFloat32(tensor);
                 IsWanted = recording && tensor.requires_grad;
                 if (IsWanted)
                 {

@@ -12,7 +12,8 @@ namespace HiMo.Interop;
 /// </summary>
 /// <remarks>
 /// <para>Inputs are float32, float64, float16 or bfloat16 with any strides; the arithmetic is float32, gradients
-/// come in each input's type, the loss in float32 (float64 if the images are). Row-major float32 is read in place.</para>
+/// come in each input's type, the loss in float32 (float64 if the images are). Row-major float32 is read in place, on a GPU every float32, float16 and
+/// bfloat16 matrix whose rows are contiguous, at any distance; others are copied first.</para>
 /// <para>The device of the images decides where it runs. CUDA tensors, all three on one device, are used in libtorch's own context, on its
 /// current stream, ordered against it and without waiting: values are not looked at there, so NaN in gives NaN out. NotSupportedException names a shape or option that the GPU does not have.</para>
 /// <para>Inputs that do not require gradient get none, and it is not computed; under <c>no_grad</c> nothing is kept.

@@ -31,6 +31,18 @@ internal static unsafe partial class TensorMemory
         }
     }
 
+    /// <summary>
+    /// A matrix for <see cref="Wrap"/>: the tensor itself where it is float32, half or bfloat16 and each row's elements lie side by side, apart from the
+    /// other rows'; else a float32 copy in the current dispose scope.
+    /// </summary>
+    public static Tensor RowsOnDevice(Tensor matrix)
+    {
+        bool isElement = matrix.dtype is ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
+        bool isInRow = matrix.size(1) == 1 || matrix.stride(1) == 1;
+        bool isApart = matrix.size(0) == 1 || matrix.stride(0) >= matrix.size(1); // rows of an expanded tensor are not
+        return isElement && isInRow && isApart ? matrix : RowMajorFloat32(matrix);
+    }
+
     /// <summary>The elements of a row-major float32 CPU matrix.</summary>
     public static ReadOnlyMatrixView Read(Tensor matrix) => Write(matrix);
 
@@ -41,9 +53,22 @@ internal static unsafe partial class TensorMemory
         return new MatrixView(new Span<float>((void*)Data(matrix.Handle), rows * columns), rows, columns);
     }
 
-    /// <summary>The elements of a row-major float32 tensor in device memory; empty where there is none.</summary>
-    public static GpuMatrix Wrap(Gpu gpu, Tensor? tensor, MatrixShape shape) =>
-        tensor is null ? default : gpu.Wrap(Data(tensor.Handle), shape.Rows, shape.Columns);
+    /// <summary>The elements of a tensor in device memory, as <see cref="RowsOnDevice"/> gives it or in one row; empty where there is none.</summary>
+    public static GpuMatrix Wrap(Gpu gpu, Tensor? tensor, MatrixShape shape)
+    {
+        if (tensor is null)
+        {
+            return default;
+        }
+
+        GpuElement element = tensor.dtype switch
+        {
+            ScalarType.Float16 => GpuElement.Float16,
+            ScalarType.BFloat16 => GpuElement.BFloat16,
+            _ => GpuElement.Float32,
+        };
+        return gpu.Wrap(Data(tensor.Handle), shape.Rows, shape.Columns, element, shape.Rows > 1 ? tensor.stride(0) : 0);
+    }
 
     /// <summary>Address of the first element, storage offset included.</summary>
     [LibraryImport("LibTorchSharp", EntryPoint = "THSTensor_data")]

@@ -38,6 +38,9 @@ public sealed partial class Gpu
     /// <summary>What was launched, allocated, copied and waited for since the last reset.</summary>
     internal LaunchLog Log { get; } = new();
 
+    // For the words of a fault that shows at a later read only; launches of several threads may overtake each other here.
+    private volatile MethodInfo? _lastLaunched;
+
     /// <summary>Times every launch by events while it is set; for benchmarks.</summary>
     internal LaunchTimer? Timer { get; set; }
 
@@ -69,6 +72,7 @@ public sealed partial class Gpu
             return;
         }
 
+        _lastLaunched = kernel.Method;
         try
         {
             LoadedKernel loaded = Load<TArguments>(kernel.Method, threads, residency);

@@ -41,22 +41,31 @@ public sealed partial class Gpu
     /// <exception cref="ArgumentException">A size is negative, the stride is too small, or the address is 0 or not aligned.</exception>
     /// <example>
     /// <code>
-    /// // What a CUDA library hands over: pointers into the memory of device 0, and the CUstream that orders their use.
-    /// (nint Images, nint Texts, nint LogitScale, nint GradImages, nint GradTexts, nint Stream)? given = null;
-    /// if (given is { } foreign)
-    /// {
-    ///     MatrixShape shape = new(128, 768);
-    ///     Gpu gpu = Gpu.OpenCuda(0);
-    ///     using TrainingStep step = new(new MoLoOptions(), threads: 1);
-    ///     using GpuWorkspace workspace = step.CreateWorkspace(gpu, shape);
-    ///     GpuMatrix Matrix(nint elements, GpuElement element) =&gt; gpu.Wrap(elements, shape.Rows, shape.Columns, element);
-    ///     step.Run(
-    ///         Matrix(foreign.Images, GpuElement.BFloat16), Matrix(foreign.Texts, GpuElement.BFloat16), gpu.Wrap(foreign.LogitScale, 1, 1),
-    ///         Matrix(foreign.GradImages, GpuElement.Float32), Matrix(foreign.GradTexts, GpuElement.Float32),
-    ///         workspace, gpu.WrapStream(foreign.Stream));
-    /// }
+    /// using System.Runtime.InteropServices;
     ///
-    /// Console.WriteLine(given is null ? "nothing was handed over" : "enqueued");
+    /// // A CUDA library hands over pointers into the memory of device 0 and the CUstream that orders their use. This device is emulated: its memory is the
+    /// // process's, its only stream 0.
+    /// const int Rows = 3, Width = 4, Length = Rows * Width;
+    /// using Gpu gpu = Gpu.OpenEmulated(warps: 4); // on a GPU: Gpu.OpenCuda(0)
+    /// nint stream = 0;
+    /// nint features = Marshal.AllocHGlobal(2 * Length * sizeof(short)), numbers = Marshal.AllocHGlobal((1 + (2 * Length)) * sizeof(float));
+    /// Marshal.Copy([.. Enumerable.Range(0, 2 * Length).Select(i =&gt; (short)(BitConverter.SingleToInt32Bits(MathF.Sin(i * i)) &gt;&gt; 16))], 0, features, 2 * Length); // bfloat16
+    /// Marshal.Copy(new[] { 2.6593f }, 0, numbers, 1);
+    /// nint gradients = numbers + sizeof(float);
+    ///
+    /// using TrainingStep step = new(new MoLoOptions(), threads: 1);
+    /// using GpuWorkspace workspace = step.CreateWorkspace(gpu, new MatrixShape(Rows, Width));
+    /// step.Run(
+    ///     images: gpu.Wrap(features, Rows, Width, GpuElement.BFloat16),
+    ///     texts: gpu.Wrap(features + (Length * sizeof(short)), Rows, Width, GpuElement.BFloat16),
+    ///     logitScale: gpu.Wrap(numbers, 1, 1),
+    ///     gradImages: gpu.Wrap(gradients, Rows, Width),
+    ///     gradTexts: gpu.Wrap(gradients + (Length * sizeof(float)), Rows, Width),
+    ///     workspace,
+    ///     gpu.WrapStream(stream));
+    /// Console.WriteLine($"loss {workspace.ReadResult(gpu.WrapStream(stream)).Loss}"); // waits for the stream
+    /// Marshal.FreeHGlobal(features);
+    /// Marshal.FreeHGlobal(numbers);
     /// </code>
     /// </example>
     public GpuMatrix Wrap(nint elements, int rows, int columns, GpuElement element = GpuElement.Float32, long rowStride = 0)
@@ -100,7 +109,8 @@ public sealed partial class Gpu
         }
         catch (Exception failure)
         {
-            throw new GpuException($"Reading a result from {Description} failed, in the copy or in work before it: {failure.Message}", failure);
+            string before = _lastLaunched is { } kernel ? $"in work before it, of which kernel {LaunchEntry.NameOf(kernel)} was launched last" : "in work before it";
+            throw new GpuException($"Reading a result from {Description} failed, in the copy or {before}: {failure.Message}", failure);
         }
     }
 

@@ -14,7 +14,7 @@ namespace HiMo.Kernels;
 /// Console.WriteLine(string.Join(" ", unit)); // 0.6 0.8 0 0
 /// </code>
 /// </example>
-public static class L2Normalize
+public static partial class L2Normalize
 {
     /// <summary>y[i,:] = x[i,:] / max(‖x[i,:]‖, 1e-12).</summary>
     /// <param name="x">N x d rows, finite; N and d may be 0.</param>
@@ -33,7 +33,7 @@ public static class L2Normalize
     /// dx[i,:] = (dy[i,:] - (dy[i,:] · y[i,:]) y[i,:]) / ‖x[i,:]‖, with y computed again from x. A row at the floor, a zero row above
     /// all, gets 0; a value beyond float32 becomes its largest.
     /// </summary>
-    /// <param name="x">N x d rows that <see cref="Forward"/> was given.</param>
+    /// <param name="x">N x d rows that <see cref="Forward(ReadOnlyMatrixView, MatrixView)"/> was given.</param>
     /// <param name="gradY">N x d, dL/dy, finite.</param>
     /// <param name="gradX">Receives dL/dx, N x d; must not overlap <paramref name="x"/> or <paramref name="gradY"/>.</param>
     /// <exception cref="ArgumentException">Shapes differ, matrices overlap, or an input holds NaN or infinity (the message names row and

@@ -13,7 +13,7 @@ namespace HiMo.Kernels;
 /// Rank r of R, with B rows of its own: normalise, run HiDe on the own texts, gather unit images, unit texts and u' of all ranks,
 /// and call <see cref="Run(MoLoFeatures, MoLoFeatures, int, double, MoLoGradients, MoLoGradients)"/> with offset r x B. With <see cref="MoLoOptions.GatherWithGrad"/> the gradient of a rank's rows is its
 /// local gradient plus the sum over all ranks of their gathered gradients for these rows (a reduce-scatter); without, it is the
-/// local one alone. Then go back through <see cref="HiDe.Backward(ReadOnlyMatrixView, ReadOnlyMatrixView, MatrixView)"/> and <see cref="L2Normalize.Backward"/>.
+/// local one alone. Then go back through <see cref="HiDe.Backward(ReadOnlyMatrixView, ReadOnlyMatrixView, MatrixView)"/> and <see cref="L2Normalize.Backward(ReadOnlyMatrixView, ReadOnlyMatrixView, MatrixView)"/>.
 /// </remarks>
 /// <example>
 /// Two ranks of two rows each in one process; rank 1 is shown.
