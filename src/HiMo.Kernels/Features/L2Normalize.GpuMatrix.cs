@@ -66,7 +66,7 @@ public static partial class L2Normalize
     /// </summary>
     /// <param name="x">N x d rows, finite.</param>
     /// <param name="gradY">N x d, dL/dy, finite.</param>
-    /// <param name="gradX">Receives dL/dx, N x d; must not overlap <paramref name="x"/>, may be <paramref name="gradY"/> itself.</param>
+    /// <param name="gradX">Receives dL/dx, N x d; must not overlap <paramref name="x"/> or <paramref name="gradY"/>.</param>
     /// <param name="workspace">Of <see cref="CreateWorkspace"/>, for this shape.</param>
     /// <param name="stream">Orders the work; null: the device's default stream.</param>
     /// <exception cref="ArgumentException">A shape differs from the workspace's.</exception>
