@@ -65,6 +65,14 @@ internal sealed class GpuGemmTests
         Assert.That(launch.Threads, Is.EqualTo(tile == "DeepTile" ? 512 : 128));
     }
 
+    [Test]
+    public void Tails_of_small_tiles_meet_in_every_pair([Values(31, 32, 33, 67)] int rows, [Values(31, 32, 33, 67)] int columns) =>
+        Check<SmallTile, StrictPrecision>(rows, columns, depth: 1 + ((rows + (2 * columns)) % 3), 2e-6);
+
+    [Test]
+    public void Tails_of_large_tiles_meet_in_every_pair([Values(63, 64, 65, 131)] int rows, [Values(63, 64, 65, 131)] int columns) =>
+        Check<LargeTile, StrictPrecision>(rows, columns, depth: 1 + ((rows + (2 * columns)) % 3), 2e-6);
+
     [TestCase(17, 9, 20)]
     public void Tf32_operands_are_rounded(int rows, int columns, int depth) => CheckBoth<Tf32Precision>(rows, columns, depth, 1.0 / 1024 * Math.Sqrt(depth));
 

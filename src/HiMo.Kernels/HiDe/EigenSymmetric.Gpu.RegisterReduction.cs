@@ -96,6 +96,18 @@ internal static partial class EigenSymmetricGpu
         public ArrayView<float> Pivot;
     }
 
+    /// <summary>Shift of n rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int ShiftOf(int n) => (Narrow - n) / Gpu.WarpSize * Gpu.WarpSize;
+
+    /// <summary>The first column of a phase. Warps of every role come to one barrier for each column of each phase.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int StartOfPhase(int first, int shift) => XMath.Max((Gpu.WarpSize * first) - 1, shift);
+
+    /// <summary>The column behind the last one of a phase.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int EndOfPhase(int first, int last) => XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, last);
+
     // d, e, and row k = the reflector of column k, I - beta v v^T, from the block of its first component on. Exchange: two buffers.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void TridiagonaliseInRegisters(ArrayView<float> a, ArrayView<float> d, ArrayView<float> e, ArrayView<float> beta, ArrayView<float> exchange, int n, int pitch)
@@ -110,7 +122,7 @@ internal static partial class EigenSymmetricGpu
         p.Exchange = exchange;
         p.Own = a.SubView(n * pitch, OwnLength).Cast<Float4>();
         p.Pitch = pitch;
-        p.Shift = (Narrow - n) / Gpu.WarpSize * Gpu.WarpSize;
+        p.Shift = ShiftOf(n);
         p.Last = p.Shift + n - 1;
         Group.Barrier(); // the matrix is there
         for (int i = Group.IdxX; i < BufferLength; i += Group.DimX)
@@ -164,8 +176,8 @@ internal static partial class EigenSymmetricGpu
         ArrayView<Float4> own1 = p.Own.SubView((4 * warp) + Order(1, lane), Gpu.WarpSize + 1);
         ArrayView<Float4> own2 = p.Own.SubView((4 * warp) + Order(2, lane), Gpu.WarpSize + 1);
         ArrayView<Float4> own3 = p.Own.SubView((4 * warp) + Order(3, lane), Gpu.WarpSize + 1);
-        int end = XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, p.Last);
-        for (int k = XMath.Max((Gpu.WarpSize * first) - 1, p.Shift); k < end; k++)
+        int end = EndOfPhase(first, p.Last);
+        for (int k = StartOfPhase(first, p.Shift); k < end; k++)
         {
             ColumnWords words = WordsOf(p, k, lane);
             ArrayView<float> target = p.Exchange.SubView((1 - (k & 1)) * BufferLength, BufferLength);
@@ -225,8 +237,8 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static HeldReflector ReflectorsOfPhase(RegisterReduction p, HeldReflector last, int lane, int first)
     {
-        int k = XMath.Max((Gpu.WarpSize * first) - 1, p.Shift);
-        int end = XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, p.Last);
+        int k = StartOfPhase(first, p.Shift);
+        int end = EndOfPhase(first, p.Last);
         bool isThere = k < end;
         for (; k < end; k++)
         {

@@ -17,7 +17,7 @@ internal static class Rounding
     public static uint ToTf32(float value)
     {
         uint bits = BitConverter.SingleToUInt32Bits(value);
-        return float.IsFinite(value) ? (bits + 0x1000u) & 0xffffe000u : bits & 0xffffe000u;
+        return float.IsNaN(value) ? 0x7fffffffu : (bits + 0x1000u) & 0xffffe000u;
     }
 
     /// <summary>Two bf16 numbers in a word, <paramref name="low"/> in the lower half.</summary>

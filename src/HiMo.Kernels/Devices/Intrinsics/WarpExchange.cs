@@ -25,7 +25,7 @@ internal static unsafe class WarpExchange
     [ThreadStatic]
     private static int s_turn;
 
-    /// <summary>Shows this lane's words; returns the 32 lanes' slots, valid until the next but one call.</summary>
+    /// <summary>Shows this lane's words; returns the 32 lanes' slots, valid until this lane's next call: behind its barrier others may write them again.</summary>
     public static MmaOperands* Publish(MmaOperands words)
     {
         if (s_areas == null)
