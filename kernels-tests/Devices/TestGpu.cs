@@ -18,8 +18,11 @@ internal static class TestGpu
     /// <summary>Whether an OpenCL device was asked for.</summary>
     public static bool IsOpenCl { get; } = Environment.GetEnvironmentVariable("HIMO_TEST_GPU") == "opencl";
 
-    /// <summary>Group sizes: the emulation pays for every lane.</summary>
-    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = IsOpenCl ? Gpu.WarpSize : 2 * Gpu.WarpSize };
+    /// <summary>Group sizes: the emulation pays for every lane, hence eigensystems by one warp.</summary>
+    public static GpuStepSettings Settings { get; } = IsReal ? new() : new() { EigenThreads = Gpu.WarpSize };
+
+    /// <summary>Those with eigensystems by several warps, where these are the point.</summary>
+    public static GpuStepSettings SettingsOfWarps { get; } = IsReal || IsOpenCl ? Settings : Settings with { EigenThreads = 2 * Gpu.WarpSize };
 
     /// <summary>How far loss and gradients may be from the reference, as <see cref="Expect"/> measures.</summary>
     public static (double Loss, double Gradient) Tolerance(GpuPrecision precision) => precision switch
@@ -64,8 +67,8 @@ internal static class TestGpu
     public static void EigenproblemFitsOpenCl(int problem, int largest) => NotOnOpenCl("groups that wait for each other", problem > largest);
 
     /// <summary>Opens it, with its launch log on.</summary>
-    /// <param name="warps">Most warps of a group in emulation.</param>
-    public static Gpu Open(int warps = 8)
+    /// <param name="warps">Most warps of a group in emulation: 4 for a step, 8 for the warpgroup instructions. All lanes wake at every launch.</param>
+    public static Gpu Open(int warps = 4)
     {
         Gpu gpu = IsReal ? Gpu.OpenCuda() : IsOpenCl ? Gpu.OpenOpenCl() : Gpu.OpenEmulated(warps);
         gpu.Log.IsRecording = true;

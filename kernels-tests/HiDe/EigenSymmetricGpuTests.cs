@@ -18,7 +18,7 @@ internal sealed class EigenSymmetricGpuTests
     public void Open()
     {
         _gpu = TestGpu.Open(warps: 2);
-        _wide = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 16);
+        _wide = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 10); // rows, reflectors, and one that only comes to barriers
         _chip = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 2);
         _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 2, multiprocessors: 2, mostOfCluster: 2);
     }

@@ -48,7 +48,7 @@ internal sealed class HiDeGpuTests
         int length = n * d;
         float[] texts = [.. Enumerable.Range(1, groups).SelectMany(seed => Batch.Single(L2NormalizeReference.Forward(Batch.Create(n, d, seed, Tau).Texts).Elements))];
         float[] gradComponents = Batch.Single(Batch.RandomMatrix(groups * n, d, 41).Elements);
-        GpuStepSettings settings = TestGpu.Settings with { LargestGroupProblem = largest };
+        GpuStepSettings settings = TestGpu.SettingsOfWarps with { LargestGroupProblem = largest };
 
         Pass all = Run(texts, gradComponents, new(n, d), groups, Tau, basis, settings);
 

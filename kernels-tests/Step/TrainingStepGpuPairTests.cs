@@ -26,17 +26,29 @@ internal sealed class TrainingStepGpuPairTests
     // Weights of the global branch and of the component branch.
     private static readonly (double Global, double Component)[] s_weights = [(1.3, 0.7), (0.0, 1.0), (1.0, 0.0)];
 
+    // Large tiles; small tiles where a large one would be alone. In emulation each also with the lanes that warpgroup instructions need.
     private readonly Gpu[] _devices = new Gpu[2];
+    private readonly Gpu[] _wide = new Gpu[2];
 
     [OneTimeSetUp]
     public void Open()
     {
-        _devices[0] = TestGpu.Open(warps: 8);                                                       // large tiles
-        _devices[1] = TestGpu.IsReal ? _devices[0] : Gpu.OpenEmulated(warps: 8, multiprocessors: 2); // small tiles where a large one would be alone
+        Open(_devices, warps: 4);
+        Open(_wide, warps: 8);
+
+        static void Open(Gpu[] devices, int warps)
+        {
+            devices[0] = TestGpu.Open(warps);
+            devices[1] = TestGpu.IsReal ? devices[0] : Gpu.OpenEmulated(warps, multiprocessors: 2);
+        }
     }
 
     [OneTimeTearDown]
-    public void Close() => Array.ForEach(_devices, gpu => gpu.Dispose());
+    public void Close()
+    {
+        Array.ForEach(_devices, gpu => gpu.Dispose());
+        Array.ForEach(_wide, gpu => gpu.Dispose());
+    }
 
     private static IEnumerable<TestCaseData> Combinations()
     {
@@ -74,7 +86,7 @@ internal sealed class TrainingStepGpuPairTests
         Batch[] batches = [.. Enumerable.Range(1, settings.Groups).Select(seed => Batch.Create(n, d, seed, options.Tau))];
 
         GpuStepRun all = GpuStepRun.Of(
-            _devices[device], [.. batches.SelectMany(batch => batch.SingleImages)], [.. batches.SelectMany(batch => batch.SingleTexts)], n, d, LogitScale, options,
+            (name == GpuPrecision.Bf16 && warpgroups ? _wide : _devices)[device], [.. batches.SelectMany(batch => batch.SingleImages)], [.. batches.SelectMany(batch => batch.SingleTexts)], n, d, LogitScale, options,
             settings with { Precision = name, Warpgroups = warpgroups });
 
         for (int group = 0; group < settings.Groups; group++)
