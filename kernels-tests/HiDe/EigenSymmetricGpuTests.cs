@@ -9,6 +9,9 @@ namespace HiMo.Kernels.Tests;
 [Category(TestGpu.Emulation)]
 internal sealed class EigenSymmetricGpuTests
 {
+    // Of the reduction in registers: eight warps of rows, the reflectors', and one that only comes to barriers.
+    private const int MostEmulatedThreads = 10 * Gpu.WarpSize;
+
     private Gpu _gpu = null!;
     private Gpu _chip = null!;
     private Gpu _cluster = null!;
@@ -18,7 +21,7 @@ internal sealed class EigenSymmetricGpuTests
     public void Open()
     {
         _gpu = TestGpu.Open(warps: 2);
-        _wide = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 10); // rows, reflectors, and one that only comes to barriers
+        _wide = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 16);
         _chip = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 1, multiprocessors: 2);
         _cluster = TestGpu.IsReal ? _gpu : Gpu.OpenEmulated(warps: 2, multiprocessors: 2, mostOfCluster: 2);
     }
@@ -199,7 +202,7 @@ internal sealed class EigenSymmetricGpuTests
             gpu,
             gpu.Accelerator.DefaultStream,
             problems,
-            Math.Min(gpu.Accelerator.MaxNumThreadsPerGroup, gpu.IsOpenCl ? TestGpu.Settings.EigenThreads : new GpuStepSettings().EigenThreads),
+            Math.Min(gpu.Accelerator.MaxNumThreadsPerGroup, gpu.IsOpenCl ? TestGpu.Settings.EigenThreads : gpu.IsEmulated ? MostEmulatedThreads : new GpuStepSettings().EigenThreads),
             largest,
             new EigenArguments
             {
