@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// InfoNCE on factors, the structures of both passes (forward: ContrastiveLoss.Gpu.Statistics.cs, backward: ContrastiveLoss.Gpu.Gradient.cs).
+// InfoNCE on factors, the structures of both passes (forward: ContrastiveLoss.Gpu.Statistics.cs, backward: ContrastiveLoss.Gpu.Gradient.cs;
+// words of ILGPU: at the head of the former).
 //            D_ij = w_r [R_ij - (1-eps) 1_t - eps/N] + w_c [T_ij - (1-eps) 1_t - eps/B],   R, T: softmax along rows, along columns
 using System.Runtime.CompilerServices;
 using ILGPU;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // InfoNCE on factors, backward: a strip of rows at a time, D is computed again from the logits and used twice.
 //            dQ = D K,  dK = D^T Q,  both over s unless asked for                                                                     HiMo-CLIP (arXiv:2511.06653)
+// Words      of ILGPU: at the head of ContrastiveLoss.Gpu.Statistics.cs.
 // Shapes     Q: B x w, K: N x w, D: at most StripRows x N at a time, so that memory is O(N).
 // Mapping    three launches of GpuGemm a strip, each for all branches: D, dQ of the strip, and dK, to which every strip adds. 8 B N w operations in
 //            all, the two passes together: nothing is multiplied twice but the logits.

@@ -13,10 +13,16 @@
 //            stays out of the sums, so that 1 - R_it is exact where R_it is near 1 (a well-trained batch).
 // Determinism  every sum has one order: tiles within a region, regions within a line. No atomics.
 // Limits     groups of 128 threads; the column direction asks for B = N; Q and K as MatrixIndex has them.
-// For readers of CUDA  group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. Group.Barrier, BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
-//            __syncwarp. SharedMemory.Allocate: static __shared__, each call its own; GetDynamic: extern __shared__, whose length Gpu.Launch takes in words.
-//            ResidentGroups(2): __launch_bounds__(threads, 2). Type parameters with static abstract members: policies of a template. A return within an inlined
-//            method leaves that method. Structures begin as zeros. An empty view is a null pointer.
+// For readers of CUDA, here and in the other files of ContrastiveLoss
+//            group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. Group.Barrier, BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
+//            __syncwarp. Warp.ShuffleXor: __shfl_xor_sync of the whole warp; GroupSum.Warp: five of them, the sum in every lane.
+//            SharedMemory.Allocate: static __shared__, each call its own; GetDynamic: extern __shared__, whose length Gpu.Launch takes in words.
+//            AggressiveInlining: __forceinline__. ResidentGroups(2): __launch_bounds__(threads, 2). A kernel's one argument is a structure by value.
+//            ArrayView: pointer and length; BatchView: the array of the batch Grid.Z of several. An empty view is a null pointer. Structures begin as zeros.
+//            Type parameters with static abstract members: policies of a template. A return within an inlined method leaves that method.
+//            Devices/Intrinsics: inline PTX, beside a C# body that the emulation alone runs. Exp2.Approximate: ex2.approx.ftz. Rounding.Product: __fmul_rn,
+//            which is never fused, so that the largest logit less itself is 0.
+//            Products: GpuGemm.cs. Its operands have Load, early, and Finish, when the value is needed; its results have Prepare, once a row, and Store.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -154,6 +160,7 @@ internal static class LogitPassGpu
         p.Branches.Total[index] = all.Total;
     }
 
+    // Accumulators of mma.m16n8: X and Y are neighbours in the row lane / 4, at column 2 (lane % 4); Z and W lie eight rows below, the next T eight columns further.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreLogits(ArrayView<float> logits, TileSums sums, float scale)
     {
@@ -217,7 +224,7 @@ internal static class LogitPassGpu
         for (int k = 0; k < count; k++)
         {
             float logit = logits[start + (k * step)];
-            running.Total += logit;
+            running.Total += logit; // for the label smoothing, which the target belongs to
             if (k != target)
             {
                 float relative = logit - largest;

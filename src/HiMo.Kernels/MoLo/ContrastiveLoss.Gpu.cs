@@ -2,6 +2,7 @@
 // InfoNCE of both branches on N x N cosines that are in memory (the N <= d form).   L = 1/2 [mean_i CE_row(i) + mean_j CE_col(j)]
 //            CE_row(i) = logsumexp_j S_ij - (1-eps) S_ii - (eps/N) sum_j S_ij,  S = s C        HiMo-CLIP, equations 2 and 3
 //            D_ij = 1/(2N) [ R_ij + T_ij - 2 ((1-eps) I + eps/N) ]
+// Words      of ILGPU: at the head of ContrastiveLoss.Gpu.Statistics.cs.
 // Shapes     C: N x N, the global branch's A, then the component branch's B.
 // Mapping    a warp a row or column: 4 N warps, in the order rows of A, columns of A, rows of B, columns of B.
 // Precision  everything relative to the row's largest logit, so that nothing large cancels; exponentials of base 2; float32 sums of N terms, the N terms
@@ -119,7 +120,7 @@ internal static class ContrastiveLossGpu
         largest = XMath.Max(largest, Warp.ShuffleXor(largest, 1));
         float expSum = 0.0f;
         float weighted = 0.0f;
-        float below = 0.0f;
+        float below = 0.0f; // sum of M - S_ij: what the label smoothing needs, without cancellation
         for (int j = lane; j < n; j += Gpu.WarpSize)
         {
             float relative = Rounding.Product(scale, p.Cosines[start + ((long)j * step)]) - largest;

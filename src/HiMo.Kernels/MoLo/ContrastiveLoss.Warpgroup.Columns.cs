@@ -91,7 +91,7 @@ internal static partial class WarpgroupPassGpu
         return line.ExpSum;
     }
 
-    // The lane's column of the first 32, after an exchange.
+    // The lane's column of the first 32, after an exchange: for lane 4 g + q column g of the eight that q had, 8 (g / 2) + 2 q + g % 2.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int OwnColumn() => (Group.IdxX % Gpu.WarpSize / 8 * 8) + (Group.IdxX % 4 * 2) + (Group.IdxX / 4 % 2);
 

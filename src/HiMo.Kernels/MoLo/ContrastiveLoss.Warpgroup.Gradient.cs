@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backward pass of ContrastiveLoss.Gpu.Gradient.cs on packed bf16 factors, for Hopper's warpgroup instructions.
+// Words      at the heads of ContrastiveLoss.Gpu.Statistics.cs, ILGPU's, and of ContrastiveLoss.Warpgroup.Statistics.cs, a tile's.
 // Mapping    tiles of 128 x 128, a group each, in blocks of eight rows of tiles, so that what the chip works on at a time stays in the second-level cache.
 //            D is computed in the registers that hold its logits and stored twice, packed as the left operand of dQ = D K and, transposed, of dK = D^T Q.
 // Exponentials  l: log2 of a line's sum; L: the largest of a tile's 256. One exponential an element, e_ij = 2^(S_ij log2 e - L), D_ij = e_ij (w_row 2^(L - l_i)

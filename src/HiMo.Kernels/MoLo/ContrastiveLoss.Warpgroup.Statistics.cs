@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass of ContrastiveLoss.Gpu.Statistics.cs on packed bf16 factors, for Hopper's warpgroup instructions: the same numbers in the same memory, but for
 // totals, of which only the sum over all rows is right (row i has that of i and i + 8, or none), and M of a column, which need not be its largest logit.
+// Words      of ILGPU: at the head of that file. A thread's logits of a tile, T0 to T15, X and Y of its upper row and Z and W of the lower one, 8 below: WarpgroupMma.cs.
+//            A visitor is a functor that is called for each of the sixteen, as by an unrolled loop.
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
 //            rows     every thread keeps running numbers of its own columns of two rows, four lanes add theirs up where the region ends.
 //            columns  (their totals are nobody's business) a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
@@ -41,7 +43,8 @@ internal static partial class WarpgroupPassGpu
     /// <summary>A logit that does not count: far below every other, and finite, because a row may have no other.</summary>
     private const float Masked = -1e30f;
 
-    // Above this a column's sum is computed again from a shift of its own; a sum over the warps and tiles still has room.
+    // Above this a column's sum is computed again from a shift of its own; a sum over the warps and tiles still has room. So M is no smaller than the column's
+    // largest logit less ln 1e30 = 69, and nothing vanishes that would count relative to that logit itself.
     private const float LargestSum = 1e30f;
 
     private const int Warps = WarpgroupMma.Threads / Gpu.WarpSize;
@@ -89,7 +92,7 @@ internal static partial class WarpgroupPassGpu
 
             Totals totals = new() { Scale = scale };
             WarpgroupTileVisits.Visit(ref tile, ref totals);
-            upper.Total += totals.Sum;       // only the sum over all rows is asked for
+            upper.Total += totals.Sum;       // only the sum over all rows is asked for; logits outside of the matrix are 0, as the packed operands are
             int diagonal = firstRow + p.Pass.Branches.TargetOffset - firstColumn;
             bool isWhole = firstRow + WarpgroupMma.Tile <= p.Pass.Branches.Rows && firstColumn + WarpgroupMma.Tile <= p.Pass.Branches.Columns;
             if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
@@ -100,7 +103,7 @@ internal static partial class WarpgroupPassGpu
             }
 
             TakeRows(ref upper, ref lower, ref tile);
-            bool isKnown = firstRow > firstOfRows;      // what the tiles above know of the columns; M stays theirs then
+            bool isKnown = firstRow > firstOfRows;      // tiles above have an M of the columns: exponentials are relative to it, and it stays
             bool isDone = p.Pass.Branches.HasColumns == 0;
             while (!isDone)                             // twice at most: known shifts, and if a sum was too large for them, the warps' own
             {
@@ -112,7 +115,7 @@ internal static partial class WarpgroupPassGpu
                     Warp.Barrier(); // the warp's largest logits are there
                 }
 
-                // All warps' sums are there, and all warps take the same turn next.
+                // All warps' sums are there, and all warps take the same turn next. Not below: a sum that is not a number is too large as well.
                 bool isTooLarge = Group.BarrierOr(!(StoreColumns(columns, shifts, tile) < LargestSum));
                 isDone = !(isTooLarge && isKnown);
                 isKnown &= isDone;

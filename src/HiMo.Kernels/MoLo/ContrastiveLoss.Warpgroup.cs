@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Both passes over bf16 factors on Hopper's warpgroup instructions: packing, forward, and a strip of rows at a time backward.
+// Words      as for ContrastiveLoss.Warpgroup.Statistics.cs.
 // Launches   4 for packing a branch, 2 forward, 3 a strip.
 // Memory     four packed copies of the factors of a branch, 2 bytes an element, and D of a strip twice.
 using ILGPU;
@@ -12,9 +13,17 @@ internal struct PackedLoss
 {
     public PackedFactors Queries;
     public PackedFactors Keys;
+
+    /// <summary>Q with row and depth exchanged: the right operand of dK = D^T Q.</summary>
     public PackedFactors TurnedQueries;
+
+    /// <summary>K with row and depth exchanged: the right operand of dQ = D K.</summary>
     public PackedFactors TurnedKeys;
+
+    /// <summary>D of a strip, its rows x N.</summary>
     public PackedFactors Derivative;
+
+    /// <summary>D^T of a strip.</summary>
     public PackedFactors Transposed;
 
     /// <summary>Rows of a strip, a multiple of the tile; 0: the passes are not to be used.</summary>
@@ -28,7 +37,7 @@ internal struct PackedLoss
     /// <param name="secondWidth">Largest w of the second one; 0: there is none.</param>
     public static PackedLoss Take(DeviceArena arena, int rows, int columns, int width, int secondWidth)
     {
-        const long DerivativeBytes = 4L << 30;
+        const long DerivativeBytes = 4L << 30; // for D and D^T of both branches
         const int Least = 512, Most = 8192;
         int whole = PackedMatrix.RowTilesOf(columns) * PackedMatrix.TileRows;
         int allRows = PackedMatrix.RowTilesOf(rows) * PackedMatrix.TileRows;
