@@ -71,6 +71,28 @@ internal sealed class HiDeGpuTests
         }
     }
 
+    [Test]
+    public void Many_groups_in_one_call()
+    {
+        const int Rows = 2, Width = 3, Length = Rows * Width;
+        int groups = TestLength.Pick(8, 1000); // the emulation takes 0.4 s for each
+        const double Tau = 0.8;
+        float[] texts = Batch.Single(L2NormalizeReference.Forward(Batch.RandomMatrix(groups * Rows, Width, 51)).Elements);
+        float[] gradComponents = Batch.Single(Batch.RandomMatrix(groups * Rows, Width, 52).Elements);
+
+        Pass all = Run(texts, gradComponents, new(Rows, Width), groups, Tau, BasisGradient.Exact, TestGpu.Settings);
+
+        HiDeReferenceState[] states = [.. texts.Chunk(Length).Select(part => HiDeReference.Forward(new(Batch.Widen(part), Rows, Width), Tau))];
+        IEnumerable<double> gradients = states.Zip(gradComponents.Chunk(Length))
+            .SelectMany(each => HiDeReference.Backward(each.First, new(Batch.Widen(each.Second), Rows, Width), BasisGradient.Exact).Elements);
+        Assert.Multiple(() =>
+        {
+            Assert.That(all.Kept, Is.EqualTo(states.Select(state => state.Result.M)));
+            Expect.Gradient(Batch.Widen(all.Components), [.. states.SelectMany(state => state.Components.Elements)], 1e-5, "u'");
+            Expect.Gradient(Batch.Widen(all.GradTexts), [.. gradients], 1e-3, "dx");
+        });
+    }
+
     [TestCase(4, 1e-3f, 1e-6)]
     [TestCase(12, 1e-3f, 1e-6)]
     public void Nearly_equal_rows_keep_their_differences(int columns, float spread, double tolerance)

@@ -49,6 +49,19 @@ public sealed class GpuCostModelTests : FolderTests
         Assert.That(contrastive, Is.EqualTo(8.0 * Rows * Rows * (Width + Kept + 1)));
     }
 
+    [TestCase("128,768", 89, 0.35)]
+    [TestCase("1024,768", 246, 4.0)]
+    [TestCase("8192,768,bf16", 346, 6.0)]
+    public void The_model_says_that_the_times_asked_for_are_met(string text, int kept, double milliseconds) =>
+        Assert.That(1e3 * Predict(text, kept).Sum(cost => cost.Seconds), Is.LessThan(milliseconds));
+
+    [Test]
+    public void The_model_says_that_the_contrastive_part_of_many_rows_reaches_half_of_what_products_do()
+    {
+        List<KernelCost> contrastive = Predict("65536,768,bf16", 368).FindAll(cost => cost.Kernel.Contains("Warpgroup"));
+        Assert.That(contrastive.Sum(cost => cost.Flops) / contrastive.Sum(cost => cost.Seconds), Is.GreaterThan(0.5 * GpuModel.H200.Bf16));
+    }
+
     [Test]
     public void Every_measured_run_is_predicted_within_a_quarter()
     {

@@ -21,7 +21,7 @@ using ILGPU.Runtime;
 
 namespace HiMo.Kernels;
 
-/// <summary>Arguments of <see cref="EigenSymmetricGpu.Kernel"/>; one entry a group where nothing else is said.</summary>
+/// <summary>Arguments of <see cref="EigenSymmetricGpu.Kernel{TMemory}"/>; one entry a group where nothing else is said.</summary>
 internal struct EigenArguments
 {
     /// <summary>K, n x n a group, not centred.</summary>
