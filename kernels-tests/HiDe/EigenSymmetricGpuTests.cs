@@ -192,12 +192,9 @@ internal sealed class EigenSymmetricGpuTests
     private static (float[] Values, float[] Vectors, int M, float[] Summary) Run(Gpu gpu, float[] gram, int n, double tau, int largest)
     {
         int problems = gram.Length / (n * n);
-        using MemoryBuffer1D<float, Stride1D.Dense> matrix = gpu.Accelerator.Allocate1D(gram);
-        using MemoryBuffer1D<float, Stride1D.Dense> values = gpu.Allocate<float>(problems * n);
-        using MemoryBuffer1D<float, Stride1D.Dense> vectors = gpu.Allocate<float>(gram.Length);
-        using MemoryBuffer1D<double, Stride1D.Dense> scratch = gpu.Allocate<double>(problems * EigenSymmetricGpu.ScratchLength(n, largest));
-        using MemoryBuffer1D<int, Stride1D.Dense> kept = gpu.Allocate<int>(problems);
-        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Allocate<float>(2 * problems);
+        using WatchedMemory memory = new(gpu);
+        ArrayView<float> values = memory.Take<float>(problems * n), vectors = memory.Take<float>(gram.Length), summary = memory.Take<float>(2 * problems);
+        ArrayView<int> kept = memory.Take<int>(problems);
         EigenSymmetricGpu.Run(
             gpu,
             gpu.Accelerator.DefaultStream,
@@ -206,10 +203,11 @@ internal sealed class EigenSymmetricGpuTests
             largest,
             new EigenArguments
             {
-                Matrix = matrix.View.BaseView, Values = values.View.BaseView, Vectors = vectors.View.BaseView, Scratch = scratch.View.BaseView,
-                Kept = kept.View.BaseView, Summary = summary.View.BaseView, Size = n, Tau = tau, IsGram = 1,
+                Matrix = memory.Take<float>(gram), Values = values, Vectors = vectors, Scratch = memory.Take<double>(problems * EigenSymmetricGpu.ScratchLength(n, largest)),
+                Kept = kept, Summary = summary, Size = n, Tau = tau, IsGram = 1,
             });
         gpu.Accelerator.Synchronize();
-        return (values.GetAsArray1D(), vectors.GetAsArray1D(), kept.GetAsArray1D()[0], summary.GetAsArray1D());
+        memory.Check();
+        return (memory.Read(values), memory.Read(vectors), memory.Read(kept)[0], memory.Read(summary));
     }
 }

@@ -56,18 +56,18 @@ internal sealed class EigenSymmetricLargeBackGpuTests
 
     private static float[] Run(Gpu gpu, float[] reflectors, float[] beta, float[] z, int n)
     {
-        using MemoryBuffer1D<float, Stride1D.Dense> rows = gpu.Accelerator.Allocate1D(reflectors);
+        using WatchedMemory memory = new(gpu);
         int half = EigenSymmetricGpu.Solutions.Length(n) / 2;
         float[] solution = [.. z, .. new float[half - z.Length]]; // the same one from both ends, and no exponents
-        using MemoryBuffer1D<float, Stride1D.Dense> solutions = gpu.Accelerator.Allocate1D<float>([.. solution, .. solution]);
-        using MemoryBuffer1D<float, Stride1D.Dense> vectors = gpu.Allocate<float>(n * n);
-        using MemoryBuffer1D<float, Stride1D.Dense> factors = gpu.Accelerator.Allocate1D<float>([.. new float[2 * n], .. beta, .. new float[2 * n]]); // beta is the third of five
+        float[] unset = [.. Enumerable.Repeat(float.NaN, 2 * n)];
+        ArrayView<float> vectors = memory.Take<float>(n * n);
         gpu.Launch(gpu.Accelerator.DefaultStream, EigenSymmetricGpu.BackKernel, new Index3D(1, 1, 1), 2 * Gpu.WarpSize, new LargeEigenArguments
         {
-            Problem = new EigenArguments { Vectors = vectors.View.BaseView, Size = n, IsGram = 1 }, Solutions = solutions.View.BaseView, Reflectors = rows.View.BaseView,
-            Vectors = factors.View.BaseView,
+            Problem = new EigenArguments { Vectors = vectors, Size = n, IsGram = 1 }, Solutions = memory.Take<float>([.. solution, .. solution]),
+            Reflectors = memory.Take<float>(reflectors), Vectors = memory.Take<float>([.. unset, .. beta, .. unset]), // beta is the third of five
         });
         gpu.Accelerator.Synchronize();
-        return vectors.GetAsArray1D();
+        memory.Check();
+        return memory.Read(vectors);
     }
 }

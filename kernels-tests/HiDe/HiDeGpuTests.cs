@@ -231,8 +231,10 @@ internal sealed class HiDeGpuTests
         using MemoryBuffer1D<float, Stride1D.Dense> g = _gpu.Accelerator.Allocate1D(gradComponents);
         using MemoryBuffer1D<float, Stride1D.Dense> u = _gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
         using MemoryBuffer1D<float, Stride1D.Dense> dx = _gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
+        using WatchedMemory memory = new(_gpu);
         using HiDeGpu hide = new(shape, groups, tau, basis, settings);
         hide.TakeMemory(_gpu);
+        memory.Fill();
         AcceleratorStream stream = _gpu.Accelerator.DefaultStream;
         hide.Forward(stream, x.View.BaseView, u.View.BaseView);
         hide.Backward(stream, x.View.BaseView, g.View.BaseView, dx.View.BaseView);
@@ -242,6 +244,7 @@ internal sealed class HiDeGpuTests
         hide.Kept.CopyToCPU(stream, kept);
         hide.Rank.CopyToCPU(stream, rank);
         stream.Synchronize();
+        memory.Check();
         Assert.That(components[^GuardLength..].Concat(gradTexts[^GuardLength..]), Is.All.NaN, "guards behind the outputs");
         return new(kept, rank, components[..^GuardLength], gradTexts[..^GuardLength]);
     }

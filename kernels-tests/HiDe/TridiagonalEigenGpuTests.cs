@@ -73,21 +73,21 @@ internal sealed class TridiagonalEigenGpuTests
     private float[] Check(float[] d, float[] e, Action<LargeEigenArguments> kernel, int groups)
     {
         int n = d.Length;
-        using MemoryBuffer1D<float, Stride1D.Dense> vectors = _gpu.Accelerator.Allocate1D<float>([.. d, .. e, .. new float[3 * n]]);
-        using MemoryBuffer1D<double, Stride1D.Dense> rows = _gpu.Allocate<double>(EigenSymmetricGpu.TridiagonalWords * n);
-        using MemoryBuffer1D<MinorRow, Stride1D.Dense> minors = _gpu.Allocate<MinorRow>(n + 1);
-        using MemoryBuffer1D<double, Stride1D.Dense> values = _gpu.Allocate<double>(n);
+        using WatchedMemory memory = new(_gpu);
+        ArrayView<float> vectors = memory.Take<float>([.. d, .. e, .. Enumerable.Repeat(float.NaN, 3 * n)]);
+        ArrayView<double> rows = memory.Take<double>(EigenSymmetricGpu.TridiagonalWords * n), values = memory.Take<double>(n);
         LargeEigenArguments arguments = new()
         {
-            Problem = new EigenArguments { Size = n }, Vectors = vectors.View.BaseView, Rows = rows.View.BaseView, MinorRows = minors.View.BaseView, Values = values.View.BaseView,
+            Problem = new EigenArguments { Size = n }, Vectors = vectors, Rows = rows, MinorRows = memory.Take<MinorRow>(n + 1), Values = values,
         };
         _gpu.Launch(_gpu.Accelerator.DefaultStream, EigenSymmetricGpu.PerturbKernel, new Index3D(1, 1, 1), s_threads, arguments);
         _gpu.Launch(_gpu.Accelerator.DefaultStream, kernel, new Index3D(groups, 1, 1), s_threads, arguments);
         _gpu.Accelerator.Synchronize();
+        memory.Check();
 
-        TridiagonalRow[] tridiagonal = [.. rows.GetAsArray1D()[..(TridiagonalRow.Words * n)].Chunk(TridiagonalRow.Words).Select(row => new TridiagonalRow { Diagonal = row[0], Inverse = row[1], Ratio = row[2] })];
-        double[] actual = values.GetAsArray1D();
-        float[] left = vectors.GetAsArray1D();
+        TridiagonalRow[] tridiagonal = [.. memory.Read(rows)[..(TridiagonalRow.Words * n)].Chunk(TridiagonalRow.Words).Select(row => new TridiagonalRow { Diagonal = row[0], Inverse = row[1], Ratio = row[2] })];
+        double[] actual = memory.Read(values);
+        float[] left = memory.Read(vectors);
         double margin = Precision * left[(Norm * n) + 1];
         Assert.That(margin, Is.GreaterThan(0.0));
         for (int i = 0; i < n; i++)

@@ -10,31 +10,31 @@ internal static class MoLoGpuRun
 {
     public const double LogitScale = 3.0;
 
-    /// <summary>Compares loss and all gradients; outputs begin as NaN.</summary>
+    /// <summary>Compares loss and all gradients; outputs and workspace begin as NaN.</summary>
     public static void AgreesWithTheReference(Gpu gpu, int rows, int gatheredRows, int width, int offset, MoLoOptions options, GpuPrecision precision = GpuPrecision.Strict, bool warpgroups = true)
     {
         (double loss, double gradient) = TestGpu.Tolerance(precision);
         MoLoReferenceOperands local = Operands(rows, width, 1);
         MoLoReferenceOperands gathered = Operands(gatheredRows, width, 10);
         MoLoReferenceResult expected = MoLoReference.Run(WithoutUnused(local, options), WithoutUnused(gathered, options), offset, LogitScale, options, gradients: true);
+        using WatchedMemory memory = new(gpu);
         using MoLoGpu molo = new(gpu, new MatrixShape(rows, width), gatheredRows, offset, options, new() { Precision = precision, Warpgroups = warpgroups });
-        using MemoryBuffer1D<float, Stride1D.Dense> inputs = gpu.Accelerator.Allocate1D(Flat(local, gathered));
-        using MemoryBuffer1D<float, Stride1D.Dense> outputs = gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, (int)inputs.Length).ToArray());
-        using MemoryBuffer1D<float, Stride1D.Dense> scale = gpu.Accelerator.Allocate1D(new[] { (float)LogitScale });
-        using MemoryBuffer1D<float, Stride1D.Dense> summary = gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, StepSummary.Length).ToArray());
+        memory.Fill();
+        ArrayView<float> inputs = memory.Take<float>(Flat(local, gathered)), outputs = memory.Take<float>(inputs.Length), scale = memory.Take<float>([(float)LogitScale]);
+        ArrayView<float> summary = memory.Take<float>(StepSummary.Length);
         int size = rows * width;
         int gatheredSize = gatheredRows * width;
 
         molo.Run(gpu.Accelerator.DefaultStream, new MoLoGpuBuffers
         {
-            Local = Views(inputs.View.BaseView, 0, size, options), Gathered = Views(inputs.View.BaseView, 4 * size, gatheredSize, options), LogitScale = scale.View.BaseView,
-            GradLocal = Views(outputs.View.BaseView, 0, size, options), GradGathered = Views(outputs.View.BaseView, 4 * size, gatheredSize, options),
-            Summary = summary.View.BaseView,
+            Local = Views(inputs, 0, size, options), Gathered = Views(inputs, 4 * size, gatheredSize, options), LogitScale = scale,
+            GradLocal = Views(outputs, 0, size, options), GradGathered = Views(outputs, 4 * size, gatheredSize, options), Summary = summary,
         });
         gpu.Accelerator.Synchronize();
+        memory.Check();
 
-        float[] numbers = summary.GetAsArray1D();
-        double[] gradients = Batch.Widen(outputs.GetAsArray1D());
+        float[] numbers = memory.Read(summary);
+        double[] gradients = Batch.Widen(memory.Read(outputs));
         Assert.Multiple(() =>
         {
             Expect.Loss(numbers[0], expected.Loss, loss, "loss");

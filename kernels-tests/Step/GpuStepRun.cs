@@ -5,7 +5,7 @@ using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
 
-/// <summary>One call of <see cref="TrainingStepGpu"/> on arrays, with outputs that begin as NaN and guards behind them.</summary>
+/// <summary>One call of <see cref="TrainingStepGpu"/> on arrays, with outputs and a workspace that begin as NaN and guards behind every array.</summary>
 internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] GradTexts, int[] Kept)
 {
     private const int Guard = 8;
@@ -19,8 +19,13 @@ internal sealed record GpuStepRun(float[] Summary, float[] GradImages, float[] G
     public static GpuStepRun Of(Gpu gpu, float[] images, float[] texts, int n, int d, double logitScale, MoLoOptions options, GpuStepSettings? settings = null)
     {
         settings ??= TestGpu.Settings;
+        using WatchedMemory memory = new(gpu);
         using TrainingStepGpu step = new(gpu, new MatrixShape(n, d), options, settings);
-        return Of(gpu, step, images, texts, logitScale, () => { }, settings.Groups);
+        memory.Fill();
+        step.Kept.MemSetToZero(gpu.Accelerator.DefaultStream); // as the step itself leaves it for sides that are not reconstructed
+        GpuStepRun run = Of(gpu, step, images, texts, logitScale, () => { }, settings.Groups);
+        memory.Check();
+        return run;
     }
 
     public static GpuStepRun Of(Gpu gpu, TrainingStepGpu step, float[] images, float[] texts, double logitScale, Action before, int groups = 1)

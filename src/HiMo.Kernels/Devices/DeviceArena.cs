@@ -20,6 +20,10 @@ internal sealed class DeviceArena(ArrayView<byte> block, int batches = 1)
     {
     }
 
+    /// <summary>Tests set it on their thread, to be shown every array and a gap behind it; without it there are no gaps.</summary>
+    [field: ThreadStatic]
+    public static Action<ArrayView<byte>, ArrayView<byte>>? Watch { get; set; }
+
     /// <summary>Bytes handed out.</summary>
     public long Used { get; private set; }
 
@@ -29,8 +33,15 @@ internal sealed class DeviceArena(ArrayView<byte> block, int batches = 1)
     {
         long start = Used;
         long bytes = length * Unsafe.SizeOf<T>();
-        Used += (bytes + Alignment - 1) / Alignment * Alignment;
-        return block.Length == 0 ? default : block.SubView(start, bytes).Cast<T>();
+        Used += ((bytes + Alignment - 1) / Alignment * Alignment) + (Watch is null ? 0 : Alignment);
+        if (block.Length == 0)
+        {
+            return default;
+        }
+
+        ArrayView<byte> array = block.SubView(start, bytes);
+        Watch?.Invoke(array, block.SubView(start + bytes, Used - start - bytes));
+        return array.Cast<T>();
     }
 
     /// <summary>The next <paramref name="length"/> floats.</summary>
