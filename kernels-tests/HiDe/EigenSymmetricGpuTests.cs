@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 using ILGPU;
-using ILGPU.Runtime;
 using NUnit.Framework;
 
 namespace HiMo.Kernels.Tests;
