@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // PTX that was made ahead, on a machine that needs no GPU, and is embedded in this assembly: without it a GPU's first step waits for ILGPU to compile a
-// dozen kernels or two, about ten seconds on the first day. 'himo precompile' writes the archive, the next build of the same sources embeds it.
+// dozen kernels or two. 'himo precompile' writes the archive, the next build of the same sources embeds it.
 // Target     the oldest one there is, sm_80, which the driver assembles for every later one too; kernels that are for Hopper name it themselves.
 // File       a zip of what PtxCache keeps in a folder: keyed and verified alike. What is not in it is compiled as ever.
 using System.IO.Compression;
