@@ -98,7 +98,7 @@ internal static partial class GpuGemm
         shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, firstDepth, last);
         StoreShare<TB, TTile>(shared, LengthOf<TTile>(), b, Inside(shareB, placeB, inside), placeB);
         last = TTile.Teams > 1 ? last : int.MaxValue;
-        Group.Barrier(); // the first stage is complete
+        GroupBarrier.Wait(); // the first stage is complete
         int stage = 0;
         for (int behind = firstDepth + depthCount; next < behind; next += DepthStep)
         {
@@ -111,11 +111,11 @@ internal static partial class GpuGemm
             StoreShare<TA, TTile>(shared, stage, a, TTile.Teams > 1 ? Inside(shareA, placeA, end - next) : shareA, placeA);
             shareB = Finish<TB, TTile, TPrecision>(b, shareB, placeB, next, last);
             StoreShare<TB, TTile>(shared, stage + LengthOf<TTile>(), b, TTile.Teams > 1 ? Inside(shareB, placeB, end - next) : shareB, placeB);
-            Group.Barrier(); // the next stage is complete
+            GroupBarrier.Wait(); // the next stage is complete
         }
 
         MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
-        Group.Barrier(); // the last stage is read
+        GroupBarrier.Wait(); // the last stage is read
     }
 
     // Of 64 x 16 elements of one operand a thread has eight, of 32 x 16 four: neighbouring lanes take neighbours in memory.

@@ -38,7 +38,7 @@ internal static partial class GpuGemm
         int column = blockColumn + WarpColumn<TTile>() + (thread % 4 * 2) + (team / 2 * 8);
         float loadedLeft = LoadOne(p, group, blockRow + row, column, columns);
         float loadedRight = LoadOne(p, group, blockRow + row, column + 1, columns);
-        Group.Barrier(); // every team's sums are there
+        GroupBarrier.Wait(); // every team's sums are there
         ArrayView<float> sums = shared.SubView((team * Quarter) + thread, Quarter - Threads + 1);
         float left = sums[0] + sums[Sums] + sums[2 * Sums] + sums[3 * Sums];
         float right = sums[Threads] + sums[Sums + Threads] + sums[(2 * Sums) + Threads] + sums[(3 * Sums) + Threads];

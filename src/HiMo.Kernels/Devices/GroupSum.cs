@@ -14,22 +14,22 @@ internal static class GroupSum
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Warp(float value)
     {
-        value += ILGPU.Warp.ShuffleXor(value, 16);
-        value += ILGPU.Warp.ShuffleXor(value, 8);
-        value += ILGPU.Warp.ShuffleXor(value, 4);
-        value += ILGPU.Warp.ShuffleXor(value, 2);
-        return value + ILGPU.Warp.ShuffleXor(value, 1);
+        value += WarpLanes.Xor(value, 16);
+        value += WarpLanes.Xor(value, 8);
+        value += WarpLanes.Xor(value, 4);
+        value += WarpLanes.Xor(value, 2);
+        return value + WarpLanes.Xor(value, 1);
     }
 
     /// <summary>The sum over a warp in float64, in every lane; all lanes take part.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static double Warp(double value)
     {
-        value += ILGPU.Warp.ShuffleXor(value, 16);
-        value += ILGPU.Warp.ShuffleXor(value, 8);
-        value += ILGPU.Warp.ShuffleXor(value, 4);
-        value += ILGPU.Warp.ShuffleXor(value, 2);
-        return value + ILGPU.Warp.ShuffleXor(value, 1);
+        value += WarpLanes.Xor(value, 16);
+        value += WarpLanes.Xor(value, 8);
+        value += WarpLanes.Xor(value, 4);
+        value += WarpLanes.Xor(value, 2);
+        return value + WarpLanes.Xor(value, 1);
     }
 
     /// <summary>The sum over a group, in every thread; all threads take part, and <paramref name="scratch"/> is free again at the return.</summary>
@@ -42,14 +42,14 @@ internal static class GroupSum
             scratch[Group.IdxX / Gpu.WarpSize] = value;
         }
 
-        Group.Barrier(); // every warp's sum is there
+        GroupBarrier.Wait(); // every warp's sum is there
         float sum = 0.0f;
         for (int warp = 0; warp < Group.DimX / Gpu.WarpSize; warp++)
         {
             sum += scratch[warp];
         }
 
-        Group.Barrier(); // nobody writes the scratch again before everybody has read it
+        GroupBarrier.Wait(); // nobody writes the scratch again before everybody has read it
         return sum;
     }
 }

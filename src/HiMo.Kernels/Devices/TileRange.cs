@@ -24,8 +24,8 @@ internal struct TileRange
         float smallest = Smallest;
         for (int mask = Gpu.WarpSize / 2; mask > 0; mask /= 2)
         {
-            largest = XMath.Max(largest, Warp.ShuffleXor(largest, mask));
-            smallest = XMath.Min(smallest, Warp.ShuffleXor(smallest, mask));
+            largest = XMath.Max(largest, WarpLanes.Xor(largest, mask));
+            smallest = XMath.Min(smallest, WarpLanes.Xor(smallest, mask));
         }
 
         if (Group.IdxX % Gpu.WarpSize == 0)
@@ -39,7 +39,7 @@ internal struct TileRange
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void End(ArrayView<float> shared)
     {
-        Group.Barrier(); // every warp's range is there
+        GroupBarrier.Wait(); // every warp's range is there
         Largest = shared[0];
         Smallest = shared[Warps];
         for (int warp = 1; warp < Warps; warp++)

@@ -278,9 +278,9 @@ internal static partial class EigenSymmetricGpu
     private static float OverLanes(Float4 x)
     {
         float sum = Total(x);
-        sum += ILGPU.Warp.ShuffleXor(sum, 4);
-        sum += ILGPU.Warp.ShuffleXor(sum, 2);
-        return sum + ILGPU.Warp.ShuffleXor(sum, 1);
+        sum += WarpLanes.Xor(sum, 4);
+        sum += WarpLanes.Xor(sum, 2);
+        return sum + WarpLanes.Xor(sum, 1);
     }
 
     // Vectors are kept in the order of descending eigenvalues.

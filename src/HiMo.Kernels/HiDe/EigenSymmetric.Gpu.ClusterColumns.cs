@@ -110,7 +110,7 @@ internal static partial class EigenSymmetricGpu
             memory.All[i] = 0.0f;
         }
 
-        Group.Barrier(); // zeros are there
+        GroupBarrier.Wait(); // zeros are there
         ArrayView<float> matrix = p.CentredMatrix();
         FillInboxes(memory, plan, matrix);
         ClusterState state = default;
@@ -123,7 +123,7 @@ internal static partial class EigenSymmetricGpu
         state = Columns(state, p, memory, plan, 3);
         state = Columns(state, p, memory, plan, 4);
         _ = Columns(state, p, memory, plan, 5);
-        Group.Barrier(); // d, e and beta are there
+        GroupBarrier.Wait(); // d, e and beta are there
         if (plan.Rank == 0)
         {
             for (int k = plan.Start + Group.IdxX; k < ClusterColumns; k += Group.DimX)
@@ -154,7 +154,7 @@ internal static partial class EigenSymmetricGpu
                 memory.Tails[plan.Warp] = part;
             }
 
-            Group.Barrier(); // u, w and the tail's parts are there
+            GroupBarrier.Wait(); // u, w and the tail's parts are there
             float tail = SumOfWarps(memory.Tails);
             float next = u[k + 1];
             float norm = XMath.Sqrt((next * next) + tail);
@@ -163,7 +163,7 @@ internal static partial class EigenSymmetricGpu
             state.Head = next - alpha;
             state.Tile = Pass(state.Tile, memory, plan, u, v, state.Head, k, phase);
             state.Beta = isNeeded ? 1.0f / (norm * (norm + XMath.Abs(next))) : 0.0f;
-            Group.Barrier(); // products and elements are there; nobody reads the first component of u any more
+            GroupBarrier.Wait(); // products and elements are there; nobody reads the first component of u any more
             if (k + 1 < ClusterColumns)
             {
                 SendColumn(p, memory, plan, state.Beta, k);

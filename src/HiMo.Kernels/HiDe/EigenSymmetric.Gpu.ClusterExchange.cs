@@ -140,7 +140,7 @@ internal static partial class EigenSymmetricGpu
             memory.Inbox(plan.Start + 1)[i] = Record(0.0f, 0.0f, plan.Start + 3);
         }
 
-        Group.Barrier(); // all are there, which the rows now replace
+        GroupBarrier.Wait(); // all are there, which the rows now replace
         for (int j = plan.Start + Group.IdxX; j < ClusterColumns; j += Group.DimX)
         {
             memory.Inbox(plan.Start)[plan.Place(j)] = Record(0.0f, matrix[j - plan.Start], plan.Start);

@@ -133,8 +133,8 @@ internal static partial class EigenSymmetricGpu
         float dot = Multiply(tile.Q2, memory, plan, us, head, k, 8, phase);
         dot += phase < 4 ? Multiply(tile.Q1, memory, plan, us, head, k, 4, phase) : 0.0f;
         dot += phase < 2 ? Multiply(tile.Q0, memory, plan, us, head, k, 0, phase) : 0.0f;
-        dot += Warp.ShuffleXor(dot, 8);                 // each eight lanes have a sum of four
-        dot += Warp.ShuffleXor(dot, 16);
+        dot += WarpLanes.Xor(dot, 8);                 // each eight lanes have a sum of four
+        dot += WarpLanes.Xor(dot, 16);
         if (plan.Lane == 0)
         {
             memory.Dots[plan.Warp] = dot;

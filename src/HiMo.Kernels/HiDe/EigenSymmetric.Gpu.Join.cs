@@ -28,9 +28,9 @@ internal static partial class EigenSymmetricGpu
 
         int best = XMath.Max(XMath.Max(LargestKey(b0, start, n), LargestKey(b1, start + 32, n)), XMath.Max(LargestKey(b2, start + 64, n), LargestKey(b3, start + 96, n)));
         best = isWide ? XMath.Max(best, XMath.Max(LargestKey(b4, start + 128, n), LargestKey(b5, start + 160, n))) : best;
-        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 1));
-        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 2));
-        best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, 4));
+        best = XMath.Max(best, WarpLanes.Xor(best, 1));
+        best = XMath.Max(best, WarpLanes.Xor(best, 2));
+        best = XMath.Max(best, WarpLanes.Xor(best, 4));
         Joint joint = JointAt(s, i, 0xff - (best & 0xff));
         Share z = default;
         z.C0 = Joined(b0, joint, start, n);

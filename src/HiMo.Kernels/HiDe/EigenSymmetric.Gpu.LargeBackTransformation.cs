@@ -139,8 +139,8 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static PairSum PlusAside(PairSum sum, int distance)
     {
-        float z = ILGPU.Warp.ShuffleXor(sum.Z, distance);
-        float y = ILGPU.Warp.ShuffleXor(sum.Y, distance);
+        float z = WarpLanes.Xor(sum.Z, distance);
+        float y = WarpLanes.Xor(sum.Y, distance);
         sum.Z += z;
         sum.Y += y;
         return sum;
@@ -159,7 +159,7 @@ internal static partial class EigenSymmetricGpu
                 scratch[first + (2 * (Group.IdxX / Gpu.WarpSize)) + 1] = sum.Y;
             }
 
-            Group.Barrier(); // every warp's sums are there
+            GroupBarrier.Wait(); // every warp's sums are there
             sum = default;
             for (int warp = 0; warp < warps; warp++)
             {
@@ -187,7 +187,7 @@ internal static partial class EigenSymmetricGpu
 
         for (int distance = Gpu.WarpSize / 2; distance > 0; distance /= 2)
         {
-            best = XMath.Max(best, ILGPU.Warp.ShuffleXor(best, distance));
+            best = XMath.Max(best, WarpLanes.Xor(best, distance));
         }
 
         Joint joint = JointAt(s, i, 0xfff - (int)(best & 0xfff));

@@ -119,7 +119,7 @@ internal static partial class EigenSymmetricGpu
                 UpdateRows(rows, u, v, product, parts, half, first - alpha, row, stride, pitch, behind, k, n);
             }
 
-            Group.Barrier(); // sums of the warps and column k + 1 are there; nobody reads the first element of u any more
+            GroupBarrier.Wait(); // sums of the warps and column k + 1 are there; nobody reads the first element of u any more
             Send(p, rows, parts, beta, next, owned, stride, pitch, k);
             if (behind == k + 1 && behind < n)
             {
@@ -143,7 +143,7 @@ internal static partial class EigenSymmetricGpu
             scratch[Group.IdxX / Gpu.WarpSize] = value;
         }
 
-        Group.Barrier(); // every warp's sum is there
+        GroupBarrier.Wait(); // every warp's sum is there
         return SumParts(scratch, 0);
     }
 
@@ -271,13 +271,13 @@ internal static partial class EigenSymmetricGpu
     private static float FoldRows(float sum0, float sum1, float sum2, float sum3)
     {
         bool isUpper = (Group.IdxX & 16) != 0;
-        float even = (isUpper ? sum2 : sum0) + Warp.ShuffleXor(isUpper ? sum0 : sum2, 16);
-        float odd = (isUpper ? sum3 : sum1) + Warp.ShuffleXor(isUpper ? sum1 : sum3, 16);
+        float even = (isUpper ? sum2 : sum0) + WarpLanes.Xor(isUpper ? sum0 : sum2, 16);
+        float odd = (isUpper ? sum3 : sum1) + WarpLanes.Xor(isUpper ? sum1 : sum3, 16);
         bool isOdd = (Group.IdxX & 8) != 0;
-        float sum = (isOdd ? odd : even) + Warp.ShuffleXor(isOdd ? even : odd, 8);
-        sum += Warp.ShuffleXor(sum, 4);
-        sum += Warp.ShuffleXor(sum, 2);
-        return sum + Warp.ShuffleXor(sum, 1);
+        float sum = (isOdd ? odd : even) + WarpLanes.Xor(isOdd ? even : odd, 8);
+        sum += WarpLanes.Xor(sum, 4);
+        sum += WarpLanes.Xor(sum, 2);
+        return sum + WarpLanes.Xor(sum, 1);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -54,7 +54,7 @@ internal static partial class EigenSymmetricGpu
             sums[i] = value;
         }
 
-        Group.Barrier(); // all values are there
+        GroupBarrier.Wait(); // all values are there
         if (Group.IdxX == 0)
         {
             double sum = 0.0;
@@ -71,7 +71,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        Group.Barrier(); // all sums are there
+        GroupBarrier.Wait(); // all sums are there
         double total = XMath.Max(sums[n - 1], ExplainedRankReference.MinTotal);
         float below = 0.0f;
         for (int i = Group.IdxX; i < n; i += Group.DimX)

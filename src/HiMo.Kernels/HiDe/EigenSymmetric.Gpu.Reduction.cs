@@ -68,7 +68,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        Group.Barrier(); // all means are there
+        GroupBarrier.Wait(); // all means are there
         float total = 0.0f;
         for (int i = lane; i < n; i += Gpu.WarpSize)
         {
@@ -84,7 +84,7 @@ internal static partial class EigenSymmetricGpu
 
         trace = GroupSum.Warp(trace);
         float scale = trace > 0.0f ? 1.0f / trace : 0.0f;
-        Group.Barrier(); // everybody has read the diagonal
+        GroupBarrier.Wait(); // everybody has read the diagonal
         for (int i = warp; i < n; i += warps)
         {
             for (int j = (i / Gpu.WarpSize * Gpu.WarpSize) + lane; j < n; j += Gpu.WarpSize)
@@ -124,7 +124,7 @@ internal static partial class EigenSymmetricGpu
         for (int k = 0; k < n; k++)
         {
             int other = span - old;
-            Group.Barrier(); // u, p and the rows of the column before are there
+            GroupBarrier.Wait(); // u, p and the rows of the column before are there
             if (warp >= warps)
             {
                 continue; // to the next barrier
@@ -270,17 +270,17 @@ internal static partial class EigenSymmetricGpu
         bool isSecond = (lane & 16) != 0;
         Float4 kept = isSecond ? y : x;
         Float4 given = isSecond ? x : y;
-        kept.X += ILGPU.Warp.ShuffleXor(given.X, 16);
-        kept.Y += ILGPU.Warp.ShuffleXor(given.Y, 16);
-        kept.Z += ILGPU.Warp.ShuffleXor(given.Z, 16);
-        kept.W += ILGPU.Warp.ShuffleXor(given.W, 16);
+        kept.X += WarpLanes.Xor(given.X, 16);
+        kept.Y += WarpLanes.Xor(given.Y, 16);
+        kept.Z += WarpLanes.Xor(given.Z, 16);
+        kept.W += WarpLanes.Xor(given.W, 16);
         bool isUpper = (lane & 8) != 0;
-        float even = (isUpper ? kept.Z : kept.X) + ILGPU.Warp.ShuffleXor(isUpper ? kept.X : kept.Z, 8);
-        float odd = (isUpper ? kept.W : kept.Y) + ILGPU.Warp.ShuffleXor(isUpper ? kept.Y : kept.W, 8);
+        float even = (isUpper ? kept.Z : kept.X) + WarpLanes.Xor(isUpper ? kept.X : kept.Z, 8);
+        float odd = (isUpper ? kept.W : kept.Y) + WarpLanes.Xor(isUpper ? kept.Y : kept.W, 8);
         bool isOdd = (lane & 4) != 0;
-        float sum = (isOdd ? odd : even) + ILGPU.Warp.ShuffleXor(isOdd ? even : odd, 4);
-        sum += ILGPU.Warp.ShuffleXor(sum, 2);
-        return sum + ILGPU.Warp.ShuffleXor(sum, 1);
+        float sum = (isOdd ? odd : even) + WarpLanes.Xor(isOdd ? even : odd, 4);
+        sum += WarpLanes.Xor(sum, 2);
+        return sum + WarpLanes.Xor(sum, 1);
     }
 
     // A row of K, zeros past its end; without branches, so that the loads of several rows are under way together.

@@ -124,7 +124,7 @@ internal static partial class EigenSymmetricGpu
         p.Pitch = pitch;
         p.Shift = ShiftOf(n);
         p.Last = p.Shift + n - 1;
-        Group.Barrier(); // the matrix is there
+        GroupBarrier.Wait(); // the matrix is there
         for (int i = Group.IdxX; i < BufferLength; i += Group.DimX)
         {
             int j = i - PlaceOfRow;
@@ -160,7 +160,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        Group.Barrier(); // the last row is there
+        GroupBarrier.Wait(); // the last row is there
         if (Group.IdxX == 0)
         {
             d[n - 1] = exchange[((p.Last & 1) * BufferLength) + PlaceOfRow + p.Last];
@@ -248,16 +248,16 @@ internal static partial class EigenSymmetricGpu
             ColumnStart start = StartColumn(words, last.V, k, lane, first);
             float tail = Dot(start.Column, start.Column, first);
             float element = lane == k + 1 - (Gpu.WarpSize * first) ? start.Element : 0.0f;
-            tail += ILGPU.Warp.ShuffleXor(tail, 16); // both sums side by side
-            element += ILGPU.Warp.ShuffleXor(element, 16);
-            tail += ILGPU.Warp.ShuffleXor(tail, 8);
-            element += ILGPU.Warp.ShuffleXor(element, 8);
-            tail += ILGPU.Warp.ShuffleXor(tail, 4);
-            element += ILGPU.Warp.ShuffleXor(element, 4);
-            tail += ILGPU.Warp.ShuffleXor(tail, 2);
-            element += ILGPU.Warp.ShuffleXor(element, 2);
-            tail += ILGPU.Warp.ShuffleXor(tail, 1);
-            element += ILGPU.Warp.ShuffleXor(element, 1);
+            tail += WarpLanes.Xor(tail, 16); // both sums side by side
+            element += WarpLanes.Xor(element, 16);
+            tail += WarpLanes.Xor(tail, 8);
+            element += WarpLanes.Xor(element, 8);
+            tail += WarpLanes.Xor(tail, 4);
+            element += WarpLanes.Xor(element, 4);
+            tail += WarpLanes.Xor(tail, 2);
+            element += WarpLanes.Xor(element, 2);
+            tail += WarpLanes.Xor(tail, 1);
+            element += WarpLanes.Xor(element, 1);
             Keep(p, last, k, lane, first);
             if (lane == 0)
             {

@@ -165,25 +165,25 @@ internal static partial class EigenSymmetricGpu
     {
         x0 = PlusOther(x0, x2, 16, first);
         x1 = PlusOther(x1, x3, 16, first);
-        share += ILGPU.Warp.ShuffleXor(share, 16);
+        share += WarpLanes.Xor(share, 16);
         x0 = PlusOther(x0, x1, 8, first);
-        share += ILGPU.Warp.ShuffleXor(share, 8);
+        share += WarpLanes.Xor(share, 8);
         bool isUpper = (lane & 4) != 0;
         float even = isUpper || first > 1 ? x0.Z : x0.X;
         float odd = isUpper || first > 1 ? x0.W : x0.Y;
         float evenAside = isUpper && first <= 1 ? x0.X : x0.Z;
         float oddAside = isUpper && first <= 1 ? x0.Y : x0.W;
-        even += first <= 2 ? ILGPU.Warp.ShuffleXor(evenAside, 4) : 0.0f;
-        odd += ILGPU.Warp.ShuffleXor(oddAside, 4);
-        share += ILGPU.Warp.ShuffleXor(share, 4);
+        even += first <= 2 ? WarpLanes.Xor(evenAside, 4) : 0.0f;
+        odd += WarpLanes.Xor(oddAside, 4);
+        share += WarpLanes.Xor(share, 4);
         bool isOdd = (lane & 2) != 0 || first > 2;
         float sum = isOdd ? odd : even;
         float aside = isOdd && first <= 2 ? even : odd;
-        sum += ILGPU.Warp.ShuffleXor(aside, 2);
-        share += ILGPU.Warp.ShuffleXor(share, 2);
+        sum += WarpLanes.Xor(aside, 2);
+        share += WarpLanes.Xor(share, 2);
         Folded folded = default;
-        folded.Product = sum + ILGPU.Warp.ShuffleXor(sum, 1);
-        folded.Share = share + ILGPU.Warp.ShuffleXor(share, 1);
+        folded.Product = sum + WarpLanes.Xor(sum, 1);
+        folded.Share = share + WarpLanes.Xor(share, 1);
         return folded;
     }
 
@@ -191,10 +191,10 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 PlusOther(Float4 x, Float4 y, int distance, int first)
     {
-        x.X += first <= 0 ? ILGPU.Warp.ShuffleXor(y.X, distance) : 0.0f;
-        x.Y += first <= 1 ? ILGPU.Warp.ShuffleXor(y.Y, distance) : 0.0f;
-        x.Z += first <= 2 ? ILGPU.Warp.ShuffleXor(y.Z, distance) : 0.0f;
-        x.W += ILGPU.Warp.ShuffleXor(y.W, distance);
+        x.X += first <= 0 ? WarpLanes.Xor(y.X, distance) : 0.0f;
+        x.Y += first <= 1 ? WarpLanes.Xor(y.Y, distance) : 0.0f;
+        x.Z += first <= 2 ? WarpLanes.Xor(y.Z, distance) : 0.0f;
+        x.W += WarpLanes.Xor(y.W, distance);
         return x;
     }
 }

@@ -35,7 +35,7 @@ internal static partial class EigenSymmetricGpu
         int pair = lane % PairsOfAWarp;
         ValueGrid grid = ValueGrid.Of(norm);
         CountOnGrid(t, grid, (Group.IdxX / Gpu.WarpSize * PairsOfAWarp) + pair, lane / PairsOfAWarp, counts);
-        Group.Barrier(); // all counts are there
+        GroupBarrier.Wait(); // all counts are there
         int valuesOfAWarp = PairsOfAWarp / pairs;
         double error = ValueError * norm;
         int rounds = 0;
@@ -75,10 +75,10 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int SumOverPairs(int value, int pairs)
     {
-        value += ILGPU.Warp.ShuffleXor(value, TridiagonalGpu.PairDistance);
+        value += WarpLanes.Xor(value, TridiagonalGpu.PairDistance);
         for (int distance = 1; distance < pairs; distance *= 2)
         {
-            value += ILGPU.Warp.ShuffleXor(value, distance);
+            value += WarpLanes.Xor(value, distance);
         }
 
         return value;
@@ -92,15 +92,15 @@ internal static partial class EigenSymmetricGpu
         const float Safety = 4.0f;
         const float Rounding = 1e-7f;
         int exponent = XMath.Max(own.First.Exponent, own.Second.Exponent);
-        exponent = XMath.Max(exponent, ILGPU.Warp.ShuffleXor(exponent, TridiagonalGpu.PairDistance));
+        exponent = XMath.Max(exponent, WarpLanes.Xor(exponent, TridiagonalGpu.PairDistance));
         float first = Scaled(own.First, exponent);
         float second = Scaled(own.Second, exponent);
         int pair = XMath.Min(below, points.Count - 1) / TridiagonalGpu.PointsOfAPair;
         int distance = (Group.IdxX % Gpu.WarpSize) ^ (firstPair + pair); // each lane's own: ILGPU's OpenCL has no shuffle from a lane
-        float y0 = ILGPU.Warp.ShuffleXor(first, distance);
-        float y1 = ILGPU.Warp.ShuffleXor(second, distance);
-        float y2 = ILGPU.Warp.ShuffleXor(first, distance ^ TridiagonalGpu.PairDistance);
-        float y3 = ILGPU.Warp.ShuffleXor(second, distance ^ TridiagonalGpu.PairDistance);
+        float y0 = WarpLanes.Xor(first, distance);
+        float y1 = WarpLanes.Xor(second, distance);
+        float y2 = WarpLanes.Xor(first, distance ^ TridiagonalGpu.PairDistance);
+        float y3 = WarpLanes.Xor(second, distance ^ TridiagonalGpu.PairDistance);
 
         // c0 + c1 x + c2 x^2 + c3 x^3, with the points at x = -3, -1, 1 and 3.
         float c2 = ((y0 + y3) - (y1 + y2)) * (1.0f / 16.0f);

@@ -160,11 +160,11 @@ internal static partial class EigenSymmetricGpu
 
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
         TMemory.Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 4 * Span(pitch)), n, pitch);
-        Group.Barrier(); // d and e are there
+        GroupBarrier.Wait(); // d and e are there
         double norm = tridiagonal.Fill(d, e);
-        Group.Barrier(); // T is there
+        GroupBarrier.Wait(); // T is there
         _ = Values(tridiagonal, norm, Group.IdxX / Gpu.WarpSize, Group.DimX / Gpu.WarpSize, 1, counts, values);
-        Group.Barrier(); // all eigenvalues are there
+        GroupBarrier.Wait(); // all eigenvalues are there
         int length = Solutions.Length(n);
         Solutions solutions = Solutions.In(arguments.Scratch.Cast<float>().SubView((long)Grid.IdxX * length, length), n);
         Solve(tridiagonal, values, solutions, Group.IdxX, Group.DimX);
@@ -179,7 +179,7 @@ internal static partial class EigenSymmetricGpu
             Overlap(a, overlaps, n, pitch);
         }
 
-        Group.Barrier(); // overlaps are there, and solutions change from a thread each to eight lanes each
+        GroupBarrier.Wait(); // overlaps are there, and solutions change from a thread each to eight lanes each
         ArrayView<float> result = arguments.Vectors.SubView(start, (long)n * n);
         if (isWide)
         {

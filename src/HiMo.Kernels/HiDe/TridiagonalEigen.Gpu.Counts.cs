@@ -129,9 +129,9 @@ internal partial struct TridiagonalGpu
         Minors kept = isAbove ? lower : upper;
         Minors given = isAbove ? upper : lower;
         Minors received = default;
-        received.Last = Warp.ShuffleXor(given.Last, PairDistance);
-        received.Before = Warp.ShuffleXor(given.Before, PairDistance);
-        received.Tally = Warp.ShuffleXor(given.Tally, PairDistance);
+        received.Last = WarpLanes.Xor(given.Last, PairDistance);
+        received.Before = WarpLanes.Xor(given.Before, PairDistance);
+        received.Tally = WarpLanes.Xor(given.Tally, PairDistance);
         Minors above = isAbove ? kept : received;
         Minors below = isAbove ? received : kept;
         double whole = (above.Last * below.Last) - (square * above.Before * below.Before);

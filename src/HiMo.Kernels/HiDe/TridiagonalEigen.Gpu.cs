@@ -209,11 +209,11 @@ internal partial struct TridiagonalGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float WarpMax(float value)
     {
-        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 16));
-        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 8));
-        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 4));
-        value = XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 2));
-        return XMath.Max(value, ILGPU.Warp.ShuffleXor(value, 1));
+        value = XMath.Max(value, WarpLanes.Xor(value, 16));
+        value = XMath.Max(value, WarpLanes.Xor(value, 8));
+        value = XMath.Max(value, WarpLanes.Xor(value, 4));
+        value = XMath.Max(value, WarpLanes.Xor(value, 2));
+        return XMath.Max(value, WarpLanes.Xor(value, 1));
     }
 
     // The upper word of a float64: its sign, its exponent, 20 bits of its mantissa.

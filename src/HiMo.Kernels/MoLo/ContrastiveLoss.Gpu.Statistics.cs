@@ -14,8 +14,8 @@
 // Determinism  every sum has one order: tiles within a region, regions within a line. No atomics.
 // Limits     groups of 128 threads; the column direction asks for B = N; Q and K as MatrixIndex has them.
 // For readers of CUDA, here and in the other files of ContrastiveLoss
-//            group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. Group.Barrier, BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
-//            __syncwarp. Warp.ShuffleXor: __shfl_xor_sync of the whole warp; GroupSum.Warp: five of them, the sum in every lane.
+//            group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. GroupBarrier.Wait, Group.BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
+//            __syncwarp. WarpLanes.Xor: __shfl_xor_sync of the whole warp; GroupSum.Warp: five of them, the sum in every lane.
 //            SharedMemory.Allocate: static __shared__, each call its own; GetDynamic: extern __shared__, whose length Gpu.Launch takes in words.
 //            AggressiveInlining: __forceinline__. ResidentGroups(2): __launch_bounds__(threads, 2). A kernel's one argument is a structure by value.
 //            ArrayView: pointer and length; BatchView: the array of the batch Grid.Z of several. An empty view is a null pointer. Structures begin as zeros.
@@ -107,7 +107,7 @@ internal static class LogitPassGpu
                 GpuGemm.Accumulate<FactorOperand, FactorOperand, LargeTile, TPrecision>(
                     ref sums, shared, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, 0, depth);
                 StoreLogits(logits, sums, scale); // the last readers of the tile are two barriers of the product away
-                Group.Barrier(); // the tile's logits are there
+                GroupBarrier.Wait(); // the tile's logits are there
                 TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);
             }
         }

@@ -113,11 +113,11 @@ internal static class ContrastiveLossGpu
             largest = XMath.Max(largest, Rounding.Product(scale, p.Cosines[start + ((long)j * step)]));
         }
 
-        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 16));
-        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 8));
-        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 4));
-        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 2));
-        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 1));
+        largest = XMath.Max(largest, WarpLanes.Xor(largest, 16));
+        largest = XMath.Max(largest, WarpLanes.Xor(largest, 8));
+        largest = XMath.Max(largest, WarpLanes.Xor(largest, 4));
+        largest = XMath.Max(largest, WarpLanes.Xor(largest, 2));
+        largest = XMath.Max(largest, WarpLanes.Xor(largest, 1));
         float expSum = 0.0f;
         float weighted = 0.0f;
         float below = 0.0f; // sum of M - S_ij: what the label smoothing needs, without cancellation

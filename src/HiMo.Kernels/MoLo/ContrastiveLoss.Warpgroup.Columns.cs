@@ -202,7 +202,7 @@ internal static partial class WarpgroupPassGpu
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static float Exchanged<TJoin>(float low, float high, bool takesHigh, int mask)
             where TJoin : struct, IJoin =>
-            TJoin.Of(takesHigh ? high : low, Warp.ShuffleXor(takesHigh ? low : high, mask));
+            TJoin.Of(takesHigh ? high : low, WarpLanes.Xor(takesHigh ? low : high, mask));
     }
 
     /// <summary>How numbers of two rows become one.</summary>

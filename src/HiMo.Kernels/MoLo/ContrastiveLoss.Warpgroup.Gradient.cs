@@ -138,7 +138,7 @@ internal static class WarpgroupGradientGpu
             WarpgroupTileVisits.Visit(ref tile, ref targets);
         }
 
-        Group.Barrier(); // the ring is free: D and D^T meet in it and leave in one piece each
+        GroupBarrier.Wait(); // the ring is free: D and D^T meet in it and leave in one piece each
         int start = WarpgroupMma.AlignedStart(ring);
         Stores stores = Stores.Of(ring.SubView(start, 4 * PackedMatrix.TileLength));
         WarpgroupTileVisits.Visit(ref tile, ref stores);
@@ -340,7 +340,7 @@ internal static class WarpgroupGradientGpu
         private static uint Turned(float left, float right)
         {
             bool isOdd = (Group.IdxX & 4) != 0;
-            float got = Warp.ShuffleXor(isOdd ? left : right, 4);
+            float got = WarpLanes.Xor(isOdd ? left : right, 4);
             return Rounding.ToBf16Pair(isOdd ? got : left, isOdd ? right : got);
         }
     }

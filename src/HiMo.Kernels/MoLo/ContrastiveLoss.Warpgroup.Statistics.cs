@@ -290,8 +290,8 @@ internal static partial class WarpgroupPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreRow(LogitPass p, LineStatistics line, int branch, int row)
     {
-        float largest = XMath.Max(line.Largest, Warp.ShuffleXor(line.Largest, 1));
-        largest = XMath.Max(largest, Warp.ShuffleXor(largest, 2));
+        float largest = XMath.Max(line.Largest, WarpLanes.Xor(line.Largest, 1));
+        largest = XMath.Max(largest, WarpLanes.Xor(largest, 2));
         LineStatistics all = line.RelativeTo(largest);
         all.ExpSum = Four(all.ExpSum);
         all.Weighted = Four(all.Weighted);
@@ -305,7 +305,7 @@ internal static partial class WarpgroupPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Four(float value)
     {
-        value += Warp.ShuffleXor(value, 1);
-        return value + Warp.ShuffleXor(value, 2);
+        value += WarpLanes.Xor(value, 1);
+        return value + WarpLanes.Xor(value, 2);
     }
 }

@@ -59,12 +59,12 @@ internal static class StepSummaryGpu
             if (weight != 0.0)
             {
                 Add(p.Branches, branch, losses, gradients, smoothed);
-                Group.Barrier(); // every warp's sums are there
+                GroupBarrier.Wait(); // every warp's sums are there
                 double directions = p.Branches.HasColumns != 0 ? 1.0 : 0.5; // each has half of the weight
                 double smoothing = directions * p.Branches.LabelSmoothing * Sum(smoothed) / p.Branches.Rows;
                 loss = (0.5 * Sum(losses) / p.Branches.Rows) + smoothing;
                 gradScale += weight * ((0.5 * Sum(gradients) / p.Branches.Rows) + smoothing);
-                Group.Barrier(); // the next branch overwrites the sums
+                GroupBarrier.Wait(); // the next branch overwrites the sums
             }
 
             total += weight * loss;

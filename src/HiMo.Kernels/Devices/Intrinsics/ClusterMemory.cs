@@ -79,13 +79,13 @@ internal static unsafe class ClusterMemory
 
     private static void Meet(Meeting meeting)
     {
-        Group.Barrier();
+        GroupBarrier.Wait();
         if (Group.IdxX == 0)
         {
             meeting.Barrier.SignalAndWait();
         }
 
-        Group.Barrier();
+        GroupBarrier.Wait();
     }
 
     private sealed class Meeting(int groups)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+using System.Reflection;
 using ILGPU;
 using ILGPU.Backends.PTX;
+using ILGPU.Frontend;
+using ILGPU.Frontend.Intrinsic;
 using ILGPU.IR;
 using ILGPU.IR.Intrinsics;
 
@@ -9,6 +12,7 @@ namespace HiMo.Kernels;
 /// <summary>Writes one PTX instruction with the registers of an intrinsic's arguments, and registers the intrinsics of this folder.</summary>
 internal static class PtxEmitter
 {
+    private static readonly Lock s_lock = new(); // ILGPU's table of replacements has none
     /// <summary>Registers every intrinsic; before the context is built, and for each context.</summary>
     public static Context.Builder HiMoIntrinsics(this Context.Builder builder)
     {
@@ -39,7 +43,22 @@ internal static class PtxEmitter
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Load), nameof(ClusterMemory.EmitLoad), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.Store), nameof(ClusterMemory.EmitStore), IntrinsicImplementationMode.GenerateCode);
         Register(typeof(ClusterMemory), nameof(ClusterMemory.End), nameof(ClusterMemory.EmitEnd), IntrinsicImplementationMode.GenerateCode);
+        foreach (Type value in new[] { typeof(float), typeof(double), typeof(int), typeof(long) })
+        {
+            Replace(typeof(WarpLanes).GetMethod(nameof(WarpLanes.Xor), [value, typeof(int)])!, typeof(Warp).GetMethod(nameof(Warp.ShuffleXor), [Type.MakeGenericMethodParameter(0), typeof(int)])!.MakeGenericMethod(value));
+        }
+
+        Replace(typeof(GroupBarrier).GetMethod(nameof(GroupBarrier.Wait))!, typeof(Group).GetMethod(nameof(Group.Barrier))!);
         return builder;
+
+        // Compilers of every context see ILGPU's own instruction.
+        static void Replace(MethodInfo method, MethodInfo instruction)
+        {
+            lock (s_lock)
+            {
+                RemappedIntrinsics.AddRemapping(method, (ref InvocationContext call) => call.Method = instruction);
+            }
+        }
 
         void Register(Type type, string method, string handler, IntrinsicImplementationMode mode) =>
             manager.RegisterMethod(type.GetMethod(method)!, new PTXIntrinsic(type.GetMethod(handler)!, mode));

@@ -12,7 +12,7 @@ internal static class RoleBarrier
 {
     /// <summary>Waits until every thread of the group has come to such a barrier, be it this one or another.</summary>
     [IntrinsicImplementation]
-    public static void Wait() => Group.Barrier();
+    public static void Wait() => GroupBarrier.Wait();
 
     /// <summary>PTX of <see cref="Wait"/>.</summary>
     public static void EmitWait(PTXBackend backend, PTXCodeGenerator generator, Value call) => PtxEmitter.Emit(generator, "barrier.sync", "0");

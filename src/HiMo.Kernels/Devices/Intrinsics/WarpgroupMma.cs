@@ -57,7 +57,7 @@ internal static class WarpgroupMma
     /// <summary>Asks for the first stages of a product, which arrive while the group does something else. It begins with a barrier; <see cref="Multiply"/> must follow.</summary>
     /// <inheritdoc cref="Multiply"/>
     [IntrinsicImplementation]
-    public static void Begin(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before) => Group.Barrier();
+    public static void Begin(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before) => GroupBarrier.Wait();
 
     /// <summary>
     /// C of some tiles of 64 along the depth, whose first stages <see cref="Begin"/> has asked for with the same arguments. Every thread of the group calls
@@ -73,7 +73,7 @@ internal static class WarpgroupMma
     [IntrinsicImplementation]
     public static WarpgroupTile Multiply(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before)
     {
-        Group.Barrier();
+        GroupBarrier.Wait();
         int lane = Group.IdxX % 32;
         int row = (Group.IdxX / 32 * 16) + (lane / 4);
         Span<Float4> sums = stackalloc Float4[16];
@@ -125,7 +125,7 @@ internal static class WarpgroupMma
     [IntrinsicImplementation]
     public static void StoreTiles(ArrayView<uint> shared, int start, ArrayView<uint> first, long firstStart, ArrayView<uint> second, long secondStart)
     {
-        Group.Barrier();
+        GroupBarrier.Wait();
         for (int i = Group.IdxX; i < 2 * PackedMatrix.TileLength; i += Threads)
         {
             first[firstStart + i] = shared[start + i];
