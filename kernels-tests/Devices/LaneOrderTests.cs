@@ -6,15 +6,18 @@ using NUnit.Framework;
 namespace HiMo.Kernels.Tests.Devices;
 
 /// <summary>
-/// Kernels with shared memory in many orders of their lanes. Lanes of the emulation are threads of the operating system, which pass each barrier in another
-/// order; in the long form beside threads that keep half of the processors busy. Steps that launch every such kernel must give the same bits at every run.
+/// Kernels with shared memory in many orders of their lanes. Lanes of the emulation are threads of the operating system. Behind each barrier some of them,
+/// drawn by chance, sleep so long that all others run ahead until a barrier holds them: a barrier that is missing lets them read what a sleeper has not
+/// yet written, or overwrite what it has not yet read. Steps that launch every such kernel must give the same bits at every run.
 /// <para>ILGPU's sequential mode has one order, lane by lane, but wakes every lane at every step of one, and a kernel whose groups wait for each other never ends in it.</para>
 /// </summary>
 [TestFixture]
 internal sealed class LaneOrderTests
 {
-    private readonly CancellationTokenSource _end = new();
-    private Thread[] _load = [];
+    private const int LanesASleeper = 48;
+
+    [ThreadStatic]
+    private static Random? s_chance;
 
     /// <summary>A step, and the device that runs it.</summary>
     private sealed record Scenario(int Rows, int Columns, GpuPrecision Precision = GpuPrecision.Strict, bool Warpgroups = false, int Largest = EigenSymmetricGpu.MaxSize, bool IsShared = true, bool IsCluster = false, bool IsDeep = false, int EigenThreads = 64)
@@ -36,26 +39,10 @@ internal sealed class LaneOrderTests
     ];
 
     [OneTimeSetUp]
-    public void KeepHalfOfTheProcessorsBusy()
-    {
-        TestGpu.NeedsEmulation();
-        _load = [.. Enumerable.Range(0, TestLength.Pick(0, (Environment.ProcessorCount + 1) / 2)).Select(_ => new Thread(() =>
-        {
-            while (!_end.IsCancellationRequested)
-            {
-                Thread.SpinWait(1000);
-            }
-        }))];
-        Array.ForEach(_load, thread => thread.Start());
-    }
+    public void NeedEmulation() => TestGpu.NeedsEmulation();
 
-    [OneTimeTearDown]
-    public void Rest()
-    {
-        _end.Cancel();
-        Array.ForEach(_load, thread => thread.Join());
-        _end.Dispose();
-    }
+    [TearDown]
+    public void WakeLanes() => Emulation.BehindBarriers = null;
 
     [Test]
     public void Steps_launch_every_kernel_with_shared_memory()
@@ -97,6 +84,7 @@ internal sealed class LaneOrderTests
         using TrainingStepGpu step = new(gpu, new MatrixShape(scenario.Rows, scenario.Columns), scenario.Options, scenario.Settings);
         GpuStepRun first = Run();
         Assert.That(first.Summary.Concat(first.GradImages).Concat(first.GradTexts), Has.None.NaN);
+        Emulation.BehindBarriers = SleepByChance;
         for (int repeat = 0; repeat < TestLength.Pick(1, 30); repeat++)
         {
             GpuStepRun again = Run();
@@ -107,6 +95,16 @@ internal sealed class LaneOrderTests
         }
 
         GpuStepRun Run() => GpuStepRun.Of(gpu, step, batch.SingleImages, batch.SingleTexts, 3.0, () => { });
+    }
+
+    // The lanes of a device are threads of its own, so that each starts a row of numbers of its own.
+    private static void SleepByChance()
+    {
+        s_chance ??= new Random(Environment.CurrentManagedThreadId);
+        if (s_chance.Next(LanesASleeper) == 0)
+        {
+            Thread.Sleep(1);
+        }
     }
 
     [Test]
@@ -137,7 +135,7 @@ internal sealed class LaneOrderTests
         for (int barrier = 0; barrier < p.Barriers; barrier++)
         {
             p.Order[(barrier * Group.DimX) + Group.IdxX] = Atomic.Add(ref p.Counter[barrier], 1);
-            Group.Barrier();
+            GroupBarrier.Wait();
         }
     }
 

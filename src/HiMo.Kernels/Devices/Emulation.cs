@@ -19,6 +19,9 @@ internal static class Emulation
     private static readonly Dictionary<(MethodInfo Kernel, int Threads), CompiledKernel> s_kernels = [];
     private static Method? s_nothing;
 
+    /// <summary>What every lane does behind each barrier and each exchange of its warp: nothing, but where a test delays lanes.</summary>
+    public static Action? BehindBarriers { get; set; }
+
     public static Context Context { get; } = Context.Create(builder => builder.EnableAlgorithms());
 
     /// <summary>The kernel for groups of that many threads, on any of the devices.</summary>

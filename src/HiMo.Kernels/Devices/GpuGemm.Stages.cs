@@ -104,7 +104,7 @@ internal static partial class GpuGemm
         {
             shareA = LoadShare<TA, TTile>(a, placeA, next, last);
             shareB = LoadShare<TB, TTile>(b, placeB, next, last);
-            Warp.Barrier(); // holds the loads here: the assembler would move them behind the products
+            WarpLanes.Barrier(); // holds the loads here: the assembler would move them behind the products
             MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
             stage = (2 * LengthOf<TTile>()) - stage; // its last readers are a barrier away
             shareA = Finish<TA, TTile, TPrecision>(a, shareA, placeA, next, last);

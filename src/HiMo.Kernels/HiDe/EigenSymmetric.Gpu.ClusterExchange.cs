@@ -169,7 +169,7 @@ internal static partial class EigenSymmetricGpu
             cornerRecord = ClusterMemory.Load(ref inbox[corner]);
         }
 
-        Warp.Barrier(); // lanes that waited and lanes that did not go on together: apart, shuffles take several times as long
+        WarpLanes.Barrier(); // lanes that waited and lanes that did not go on together: apart, shuffles take several times as long
         float half = 0.5f * beta * GroupSum.Warp(plan.Lane < plan.Ranks ? ProductOf(records.Record3) : 0.0f);
         float wk = ProductOf(cornerRecord) - (half * head);
         Received received = default;

@@ -142,7 +142,7 @@ internal static partial class EigenSymmetricGpu
         {
             OwnRows rows = default;
             p.Own[Gpu.WarpSize + (4 * warp) + (lane & 3)] = default;
-            ILGPU.Warp.Barrier(); // v before the first column is there
+            WarpLanes.Barrier(); // v before the first column is there
             rows.T0 = FromShared(p, (4 * warp) + Order(0, lane), lane);
             rows.T1 = FromShared(p, (4 * warp) + Order(1, lane), lane);
             rows.T2 = FromShared(p, (4 * warp) + Order(2, lane), lane);
@@ -197,7 +197,7 @@ internal static partial class EigenSymmetricGpu
             rows.T0 = Minus(rows.T0, v0, start.W, first);
             rows.T3 = Minus(rows.T3, v3, start.W, first);
             rows.T1 = Minus(rows.T1, v1, start.W, first);
-            ILGPU.Warp.Barrier(); // w and c of the warp's rows are there
+            WarpLanes.Barrier(); // w and c of the warp's rows are there
             RowProducts p2 = Pass(rows.T2, start, own2, first);
             RowProducts p0 = Pass(rows.T0, start, own0, first);
             RowProducts p3 = Pass(rows.T3, start, own3, first);

@@ -218,7 +218,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        ILGPU.Warp.Barrier(); // all values are there
+        WarpLanes.Barrier(); // all values are there
         if (lane == 0)
         {
             double sum = 0.0;
@@ -236,7 +236,7 @@ internal static partial class EigenSymmetricGpu
             }
         }
 
-        ILGPU.Warp.Barrier(); // all sums are there
+        WarpLanes.Barrier(); // all sums are there
         double total = XMath.Max(sums[n - 1], ExplainedRankReference.MinTotal);
         int m = 0;
         for (int i = lane; i < n; i += Gpu.WarpSize)

@@ -14,7 +14,7 @@
 // Determinism  every sum has one order: tiles within a region, regions within a line. No atomics.
 // Limits     groups of 128 threads; the column direction asks for B = N; Q and K as MatrixIndex has them.
 // For readers of CUDA, here and in the other files of ContrastiveLoss
-//            group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. GroupBarrier.Wait, Group.BarrierOr: __syncthreads, __syncthreads_or. Warp.Barrier:
+//            group: thread block. Group.IdxX, Grid.IdxX: threadIdx.x, blockIdx.x. GroupBarrier.Wait, Or: __syncthreads, __syncthreads_or. WarpLanes.Barrier:
 //            __syncwarp. WarpLanes.Xor: __shfl_xor_sync of the whole warp; GroupSum.Warp: five of them, the sum in every lane.
 //            SharedMemory.Allocate: static __shared__, each call its own; GetDynamic: extern __shared__, whose length Gpu.Launch takes in words.
 //            AggressiveInlining: __forceinline__. ResidentGroups(2): __launch_bounds__(threads, 2). A kernel's one argument is a structure by value.

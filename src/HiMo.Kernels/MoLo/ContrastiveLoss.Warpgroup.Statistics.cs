@@ -112,11 +112,11 @@ internal static partial class WarpgroupPassGpu
                 {
                     shifts = Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile;
                     StoreLargest(columns, tile);
-                    Warp.Barrier(); // the warp's largest logits are there
+                    WarpLanes.Barrier(); // the warp's largest logits are there
                 }
 
                 // All warps' sums are there, and all warps take the same turn next. Not below: a sum that is not a number is too large as well.
-                bool isTooLarge = Group.BarrierOr(!(StoreColumns(columns, shifts, tile) < LargestSum));
+                bool isTooLarge = GroupBarrier.Or(!(StoreColumns(columns, shifts, tile) < LargestSum));
                 isDone = !(isTooLarge && isKnown);
                 isKnown &= isDone;
             }

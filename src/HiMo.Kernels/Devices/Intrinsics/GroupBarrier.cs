@@ -6,7 +6,7 @@ using ILGPU.Runtime.CPU;
 namespace HiMo.Kernels;
 
 /// <summary>
-/// The barrier of a group, __syncthreads. Compilers see ILGPU's <see cref="Group.Barrier"/>. ILGPU's CPU accelerator waits three times there, twice to
+/// The barrier of a group, __syncthreads. Compilers see ILGPU's <see cref="Group"/>. ILGPU's CPU accelerator waits three times at a barrier, twice to
 /// agree on shared memory that was allocated in a loop, which no kernel here does; a wait changes threads once a lane, and an emulated kernel takes
 /// as long as its waits. This one waits once.
 /// </summary>
@@ -26,6 +26,15 @@ internal static class GroupBarrier
     {
         s_wait ??= s_barrier.CreateDelegate<Func<int>>(s_multiprocessor.GetValue(s_group.GetValue(null)));
         _ = s_wait();
+        Emulation.BehindBarriers?.Invoke();
+    }
+
+    /// <summary>Waits like <see cref="Wait"/> and tells whether the predicate is true for any thread, __syncthreads_or.</summary>
+    public static bool Or(bool predicate)
+    {
+        bool isAny = Group.BarrierOr(predicate);
+        Emulation.BehindBarriers?.Invoke();
+        return isAny;
     }
 
     private static Type Of(string name) => typeof(CPUAccelerator).Assembly.GetType($"ILGPU.Runtime.CPU.{name}", throwOnError: true)!;

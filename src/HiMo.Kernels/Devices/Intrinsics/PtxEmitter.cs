@@ -48,7 +48,9 @@ internal static class PtxEmitter
             Replace(typeof(WarpLanes).GetMethod(nameof(WarpLanes.Xor), [value, typeof(int)])!, typeof(Warp).GetMethod(nameof(Warp.ShuffleXor), [Type.MakeGenericMethodParameter(0), typeof(int)])!.MakeGenericMethod(value));
         }
 
+        Replace(typeof(WarpLanes).GetMethod(nameof(WarpLanes.Barrier))!, typeof(Warp).GetMethod(nameof(Warp.Barrier))!);
         Replace(typeof(GroupBarrier).GetMethod(nameof(GroupBarrier.Wait))!, typeof(Group).GetMethod(nameof(Group.Barrier))!);
+        Replace(typeof(GroupBarrier).GetMethod(nameof(GroupBarrier.Or))!, typeof(Group).GetMethod(nameof(Group.BarrierOr))!);
         return builder;
 
         // Compilers of every context see ILGPU's own instruction.

@@ -36,7 +36,7 @@ internal static unsafe class WarpExchange
         MmaOperands* area = s_areas + (s_turn * WarpSize);
         s_turn ^= 1;
         area[Warp.LaneIdx] = words;
-        Warp.Barrier();
+        WarpLanes.Barrier();
         return area;
     }
 

@@ -5,12 +5,19 @@ using ILGPU;
 namespace HiMo.Kernels;
 
 /// <summary>
-/// Values of other lanes, __shfl_xor_sync of the whole warp. Compilers see ILGPU's <c>Warp.ShuffleXor</c>. ILGPU's CPU accelerator waits four times
-/// there, this once, see <see cref="GroupBarrier"/>.
+/// What the lanes of a whole warp do together. Compilers see ILGPU's <see cref="Warp"/>, whose CPU accelerator waits four times at a shuffle, this once,
+/// see <see cref="GroupBarrier"/>.
 /// </summary>
 internal static unsafe class WarpLanes
 {
-    /// <summary>The <paramref name="value"/> of the lane whose index differs from this lane's in the bits of <paramref name="mask"/>; all lanes take part.</summary>
+    /// <summary>Waits until every lane of the warp has come here, __syncwarp.</summary>
+    public static void Barrier()
+    {
+        Warp.Barrier();
+        Emulation.BehindBarriers?.Invoke();
+    }
+
+    /// <summary>The <paramref name="value"/> of the lane whose index differs from this lane's in the bits of <paramref name="mask"/>, __shfl_xor_sync; all lanes take part.</summary>
     public static float Xor(float value, int mask) => Other(value, mask);
 
     /// <inheritdoc cref="Xor(float, int)"/>
