@@ -14,7 +14,7 @@ namespace HiMo.Kernels.Tests.Devices;
 [TestFixture]
 internal sealed class LaneOrderTests
 {
-    private const int LanesASleeper = 48;
+    private const int LanesASleeper = 12;
 
     [ThreadStatic]
     private static Random? s_chance;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Source     PTX ISA, parallel synchronization: bar.sync is barrier.sync.aligned, which promises that all threads come to one and the same instruction.
-using ILGPU;
 using ILGPU.Backends.PTX;
 using ILGPU.IR;
 using ILGPU.IR.Intrinsics;
