@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Columns less their means, in place:  X = H X,  H = I - 1 1^T / N.
-// Shapes     X: n x columns, row-major.
+// Columns less their means, divided by the kept eigenvalues, in place:  X = H X_m Lambda_m^{-1},  H = I - 1 1^T / n;  dropped columns become 0.
+// Shapes     X: n x n, row-major.
 // Mapping    a thread a column, so neighbouring threads read neighbouring addresses; two passes, the second from cache.
 // Precision  float64 sums.
 // Determinism  in the order of the rows.
@@ -13,8 +13,7 @@ namespace HiMo.Kernels;
 internal struct CenterArguments
 {
     public BatchView<float> Data;
-    public int Rows;
-    public int Columns;
+    public Decomposition Decomposition;
 }
 
 /// <summary>Column means on the GPU.</summary>
@@ -24,21 +23,24 @@ internal static class BatchMeanGpu
     public static void CenterKernel(CenterArguments p)
     {
         int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
-        if (column >= p.Columns)
+        int n = p.Decomposition.Size;
+        if (column >= n)
         {
             return;
         }
 
         double sum = 0.0;
-        for (int i = 0; i < p.Rows; i++)
+        for (int i = 0; i < n; i++)
         {
-            sum += p.Data[((long)i * p.Columns) + column];
+            sum += p.Data[((long)i * n) + column];
         }
 
-        float mean = (float)(sum / p.Rows);
-        for (int i = 0; i < p.Rows; i++)
+        float mean = (float)(sum / n);
+        float inverse = p.Decomposition.KeptInverse(column);
+        for (int i = 0; i < n; i++)
         {
-            p.Data[((long)i * p.Columns) + column] -= mean;
+            float centred = p.Data[((long)i * n) + column] - mean;
+            p.Data[((long)i * n) + column] = centred * inverse;
         }
     }
 }

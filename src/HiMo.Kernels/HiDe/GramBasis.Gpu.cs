@@ -2,9 +2,10 @@
 // HiDe in N x N on the GPU, for N <= d: the decomposition of one side or two, and its derivative.
 //            K' = H K H = W Lambda W^T,  M = W_m W_m^T + 1 1^T / N,  u' = M x                        HiMo-CLIP (arXiv:2511.06653), equation 1
 // Backward   with T = G x^T for the gradient G of u', the rows get M* G + E2 x
-//            exact:    M* = M,  E2 = 2 W Z W^T,  Z = coupling of W^T (T + T^T) W
-//            stopped:  M* = 1 1^T / N,  E2 = H T W_m Lambda_m^{-1} W_m^T                               (W is centred, so H beside it changes nothing)
-// Launches   M: 1 a side; E2: 4 a side, 3 stopped.
+//            exact:    M* = M,  E2 = 2 W Z W^T,  Z = Y + Y^T,  Y = coupling of W^T (T W)               (the coupling of i and j is that of j and i)
+//            stopped:  M* = 1 1^T / N,  E2 = H (T W)_m Lambda_m^{-1} W_m^T                             (W is centred, so H beside it changes nothing)
+//            E2 takes T W alone, so who has the factors of T turns the second by W, beside other products, and never makes T.
+// Launches   M: 1 a side; T W from T: 1; E2 from T W: 3 a side, 2 stopped.
 // Precision  the error of float32.
 namespace HiMo.Kernels;
 
@@ -34,27 +35,29 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
         Multiply(stream, kept, kept, new MeanAddedResult { Data = result, Size = size });
     }
 
+    /// <summary>Enqueues T W of a side.</summary>
+    public void Turn(BatchStream stream, Decomposition side, BatchView<float> t, BatchView<float> turned) =>
+        Multiply(stream, StridedMatrix.Rows(t, size), StridedMatrix.Columns(side.Vectors, size), StridedMatrix.Rows(turned, size));
+
     /// <summary>Enqueues E2 of a side.</summary>
     /// <param name="stream">Orders the launches.</param>
     /// <param name="side">The decomposition.</param>
-    /// <param name="t">T; overwritten.</param>
+    /// <param name="turned">T W; overwritten.</param>
     /// <param name="e2">Receives E2.</param>
-    public void Gradient(BatchStream stream, Decomposition side, BatchView<float> t, BatchView<float> e2)
+    public void Gradient(BatchStream stream, Decomposition side, BatchView<float> turned, BatchView<float> e2)
     {
-        StridedMatrix vectors = StridedMatrix.Columns(side.Vectors, size);      // outer index: vector
-        StridedMatrix components = StridedMatrix.Rows(side.Vectors, size);
+        StridedMatrix components = StridedMatrix.Rows(side.Vectors, size);      // outer index: component
         if (basisGradient == BasisGradient.Exact)
         {
-            Multiply(stream, new SymmetrizedOperand { Data = t, Size = size }, vectors, StridedMatrix.Rows(e2, size));
-            Multiply(stream, vectors, StridedMatrix.Columns(e2, size), new CoupledResult { Data = _temporary, Decomposition = side });
-            Multiply(stream, components, StridedMatrix.Columns(_temporary, size), StridedMatrix.Rows(t, size));
-            Multiply(stream, StridedMatrix.Rows(t, size), components, new DoubledResult { Data = e2, Size = size });
+            StridedMatrix vectors = StridedMatrix.Columns(side.Vectors, size);
+            Multiply(stream, vectors, StridedMatrix.Columns(turned, size), new CoupledResult { Data = _temporary, Decomposition = side });
+            Multiply(stream, components, new SymmetrizedOperand { Data = _temporary, Size = size }, StridedMatrix.Rows(turned, size));
+            Multiply(stream, StridedMatrix.Rows(turned, size), components, new DoubledResult { Data = e2, Size = size });
         }
         else
         {
-            Multiply(stream, StridedMatrix.Rows(t, size), vectors, new InverseScaledResult { Data = _temporary, Decomposition = side });
-            stream.Elements(BatchMeanGpu.CenterKernel, size, new CenterArguments { Data = _temporary, Rows = size, Columns = size });
-            Multiply(stream, StridedMatrix.Rows(_temporary, size), components, StridedMatrix.Rows(e2, size));
+            stream.Elements(BatchMeanGpu.CenterKernel, size, new CenterArguments { Data = turned, Decomposition = side });
+            Multiply(stream, StridedMatrix.Rows(turned, size), components, StridedMatrix.Rows(e2, size));
         }
     }
 

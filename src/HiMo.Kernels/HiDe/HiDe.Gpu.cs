@@ -3,7 +3,7 @@
 // N <= d     K of the rows less their first,  M as in GramBasis.Gpu.cs,  u' = M (x - x_0) + x_0,  T = G (x - x_0)^T,  dx = M* G + E2 (x - x_0):
 //            M keeps a constant column and E2 takes it to zero, so the first row changes nothing but the rounding of nearly equal rows
 // N > d      CovarianceBasis.Gpu.cs
-// Launches   N <= d: forward 4 (K; eigensystem; M; u'), backward 6 (T; 4 for E2; dx), 5 stopped.  N > d: forward 6, backward 9, 7 stopped. 7 more
+// Launches   N <= d: forward 4 (K; eigensystem; M; u'), backward 6 (T; T W; 3 for E2; dx), 5 stopped.  N > d: forward 6, backward 9, 7 stopped. 7 more
 //            for eigensystems of more than 176, and one for every further turn of their columns (EigenSymmetric.Gpu.Large.cs); else as many for any G.
 // Memory     all G batches', until the next forward pass: 6 N^2 floats and 2 N^2 doubles each, or 4 N d and 4 d^2 floats and more.
 // Precision  the error of float32. Deterministic: every sum has one order.
@@ -25,8 +25,8 @@ internal sealed class HiDeGpu : IDisposable
     private MemoryBuffer1D<byte, Stride1D.Dense>? _memory;
     private BatchView<int> _kept;
     private BatchView<float> _reconstruction;           // M
-    private BatchView<float> _products;                 // T
-    private BatchView<float> _second;                   // E2
+    private BatchView<float> _turned;                   // T W
+    private BatchView<float> _second;                   // T, then E2
 
     /// <summary>Prepares a decomposition.</summary>
     /// <param name="shape">N x d of each batch, min(N, d) up to <see cref="EigenSymmetricGpu.LargeMaxSize"/>.</param>
@@ -117,9 +117,11 @@ internal sealed class HiDeGpu : IDisposable
         ShiftedRows rows = Shifted(x);
         batches.Multiply(1, new GemmArguments<StridedMatrix, ShiftedRows, StridedMatrix>
         {
-            A = StridedMatrix.Rows(gradient, d), B = rows, C = StridedMatrix.Rows(_products, n), Rows = n, Columns = n, Depth = d,
+            A = StridedMatrix.Rows(gradient, d), B = rows, C = StridedMatrix.Rows(_second, n), Rows = n, Columns = n, Depth = d,
         });
-        _gram.Gradient(batches, _gram.Decompositions.Side(0, _kept), _products, _second);
+        Decomposition side = _gram.Decompositions.Side(0, _kept);
+        _gram.Turn(batches, side, _second, _turned);
+        _gram.Gradient(batches, side, _turned, _second);
         batches.Multiply(1, new GemmArguments<RowGradientLeft, RowGradientRight, StridedMatrix>
         {
             A = new() { Side = new() { Reconstruction = _reconstruction, Size = n, IsStopped = _isStopped ? 1 : 0 }, Second = _second },
@@ -143,7 +145,7 @@ internal sealed class HiDeGpu : IDisposable
             long square = (long)_shape.Rows * _shape.Rows;
             _gram.Layout(arena);
             _reconstruction = arena.EachBatch(square);
-            _products = arena.EachBatch(square);
+            _turned = arena.EachBatch(square);
             _second = arena.EachBatch(square);
         }
     }

@@ -132,30 +132,6 @@ internal struct CoupledResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 }
 
-/// <summary>Stores a product times 1 / lambda of its column, 0 for columns without a row of P.</summary>
-internal struct InverseScaledResult : IGemmResult
-{
-    public BatchView<float> Data;
-    public Decomposition Decomposition;
-
-    /// <inheritdoc/>
-    public void SelectResult(int group)
-    {
-        Data = Data.Own;
-        Decomposition.SelectBatch();
-    }
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int row, int column) => 0.0f;
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
-        Data[MatrixIndex.Of(row, Decomposition.Size, column)] = value * Decomposition.KeptInverse(column);
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => 0.0f;
-}
-
 /// <summary>Stores twice the product.</summary>
 internal struct DoubledResult : IGemmResult
 {
@@ -176,7 +152,7 @@ internal struct DoubledResult : IGemmResult
         Data[MatrixIndex.Of(row, Size, column)] = 2.0f * value;
 }
 
-/// <summary>T + T^T of a square matrix.</summary>
+/// <summary>Y + Y^T of a square matrix.</summary>
 internal struct SymmetrizedOperand : IGemmOperand
 {
     public BatchView<float> Data;

@@ -121,6 +121,9 @@ internal struct ReconstructedSide
     /// <summary>M x x^T; empty: not cosine.</summary>
     public BatchView<float> Product;
 
+    /// <summary>R = M x x^T W; empty: not cosine.</summary>
+    public BatchView<float> TurnedProduct;
+
     /// <summary>r, N; empty: 1.</summary>
     public BatchView<float> Scale;
 
@@ -147,31 +150,6 @@ internal struct ReconstructedSide
     /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[MatrixIndex.Of(row, Size, column)];
-}
-
-/// <summary>Stores the component cosines with both sides' lengths taken out.</summary>
-internal struct CosineResult : IGemmResult
-{
-    public BatchView<float> Data;
-    public ReconstructedSide Queries;
-    public ReconstructedSide Keys;
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => Queries.RowScale(row);
-
-    /// <inheritdoc/>
-    public void SelectResult(int group)
-    {
-        Data = Data.Own;
-        Keys.Scale = Keys.Scale.Own;
-    }
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int row, int column) => 0.0f;
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
-        Data[MatrixIndex.Of(row, Keys.Size, column)] = rowValue * Keys.RowScale(column) * value;
 }
 
 /// <summary>
@@ -219,25 +197,16 @@ internal struct CombineLeft : IGemmOperand
     private readonly int Column(int outer, int depth) => Group == 2 ? outer : depth;
 }
 
-/// <summary>Second operands: M of the keys; what takes a gradient back to them; M_q A; (A M_k)^T.</summary>
+/// <summary>Second operands: M of the keys; what takes a gradient back to them; V of the keys, V of the queries.</summary>
 internal struct CombineRight : IGemmOperand
 {
     public ReconstructedSide Keys;
 
-    /// <summary>A from the left by the queries' M.</summary>
-    public BatchView<float> FromLeft;
-
-    /// <summary>A from the right by the keys' M.</summary>
-    public BatchView<float> FromRight;
+    /// <summary>V of the keys, then, where both sides are reconstructed, of the queries; N x N each.</summary>
+    public BatchView<float> Turned;
 
     /// <summary>What <see cref="Select"/> has chosen; the host leaves it empty.</summary>
     public ArrayView<float> Selected;
-
-    /// <summary>Elements from one outer index to the next, of what was chosen.</summary>
-    public int OuterStride;
-
-    /// <summary>Elements from one depth index to the next.</summary>
-    public int DepthStride;
 
     /// <summary>1: every element is 1 / N.</summary>
     public int IsMean;
@@ -248,27 +217,27 @@ internal struct CombineRight : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        Selected = group < 2 ? Keys.Reconstruction.Own : group == 2 ? FromLeft.Own : FromRight.Own;
-        OuterStride = group == 3 ? Keys.Size : 1;
-        DepthStride = group == 3 ? 1 : Keys.Size;
+        long start = group == 3 ? (long)Keys.Size * Keys.Size : 0;
+        ArrayView<float> data = group < 2 ? Keys.Reconstruction.Own : Turned.Own;
+        Selected = data.SubView(start, data.Length - start);
         IsMean = group == 1 & Keys.IsStopped != 0 ? 1 : 0;
     }
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, OuterStride, depth, DepthStride)];
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(depth, Keys.Size, outer)];
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => IsMean != 0 ? 1.0f / Keys.Size : value;
 }
 
-/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s (product - g M x x^T) for both T.</summary>
+/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s (product - g R) for both T W.</summary>
 internal struct CombineResult : IGemmResult
 {
     public LogitStatistics Logits;
     public ReconstructedSide Queries;
     public ReconstructedSide Keys;
 
-    /// <summary>The queries' E1, the keys' E1, T of the keys, T of the queries; N x N each.</summary>
+    /// <summary>The queries' E1, the keys' E1, T W of the keys, T W of the queries; N x N each.</summary>
     public BatchView<float> Data;
 
     /// <summary>Receives the first two products where <see cref="IsBare"/> is 1; N x N each.</summary>
@@ -293,7 +262,7 @@ internal struct CombineResult : IGemmResult
     public void SelectResult(int group)
     {
         ReconstructedSide side = group == 2 ? Keys : Queries;
-        SelectedLoad = group < 2 | side.Product.IsEmpty ? Logits.Cosines.Own : side.Product.Own;
+        SelectedLoad = group < 2 | side.TurnedProduct.IsEmpty ? Logits.Cosines.Own : side.TurnedProduct.Own;
         Shrink = side.Shrink.Own;
         ArrayView<float> data = group < 2 & IsBare != 0 ? Bare.Own : Data.Own;
         long start = (long)group * Logits.Size * Logits.Size;
@@ -311,7 +280,7 @@ internal struct CombineResult : IGemmResult
         long index = MatrixIndex.Of(row, Logits.Size, column);
         if (group >= 2)
         {
-            float shrunk = Shrink.Length > 0 ? Shrink[row] * loaded : 0.0f; // (g M x x^T)_ij
+            float shrunk = Shrink.Length > 0 ? Shrink[row] * loaded : 0.0f; // (g R)_ij
             Selected[index] = rowValue * (value - shrunk);
         }
         else if (IsBare != 0)

@@ -4,13 +4,15 @@
 //            B = diag(r_q) M_q A M_k diag(r_k),  r = 1 with plain components                        HiMo-CLIP (arXiv:2511.06653), equation 1
 //            D stands for diag(r_q) D_c diag(r_k);  M* = M, or 1 1^T / N with a stopped basis, or the identity
 // Backward   E1 of the queries = s (D_g + M*_q D M_k), of the keys = s (D_g + M_q D M*_k);  T_k = s (D^T M_q A - g_k M_k k k^T), T_q likewise
-//            E2 from T as in GramBasis.Gpu.cs, less s M* diag(g) M
+//            T W_k = s (D^T V_k - g_k R_k) with V_k = M_q A W_k, R_k = M_k k k^T W_k, which need no gradient and come with B
+//            E2 from T W as in GramBasis.Gpu.cs, less s M* diag(g) M
 //            dq = E1 k + E2_q q,  dk = E1^T q + E2_k k,  then back through the normalisation
-// Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B  6 softmax statistics  7 both E1, T
-//            8 (T + T^T) W  9 Z  10 W Z  11 E2  12 g . y and loss  13 gradients;  stopped: 8 T W_m Lambda^-1  9 H of it  10 E2  11 g . y and loss  12 gradients.
-//            One more in lower precisions, four more a side with cosines, eight more for the second side; N + 6 more for N > 176. As many for any number of batches.
-// Precision  A and the last product as the settings say, everything else with the error of float32. Deterministic: every sum has one order.
-// Memory     of a batch about 15 N^2 floats, 28 for both sides, one more a side with cosines: N is at most d.
+// Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B, V  6 softmax statistics  7 both E1, T W
+//            8 Y  9 W Z  10 E2  11 g . y and loss  12 gradients;  stopped: 8 H (T W)_m Lambda^-1  9 E2  10 g . y and loss  11 gradients.
+//            Four more a side with cosines, seven more for the second side; for N > 176 N + 6 more, and in lower precisions one. As many for any number of batches.
+// Precision  the last product as the settings say, and for N > 176 A, which a launch of its own would make later than exact products beside K do;
+//            everything else with the error of float32. Deterministic: every sum has one order.
+// Memory     of a batch about 15 N^2 floats, 28 for both sides, two more a side with cosines: N is at most d.
 
 namespace HiMo.Kernels;
 
@@ -21,11 +23,11 @@ internal sealed class GramStepGpu : StepFormGpu
     private readonly ReconstructedSide[] _sides = new ReconstructedSide[2];    // keys, queries
     private BatchView<float> _grams;            // x x^T of each side
     private BatchView<float> _cosines;          // A and B, side by side for the statistics
-    private BatchView<float> _combined;         // both E1, T of each side
-    private BatchView<float> _fromLeft;         // M_q A
-    private BatchView<float> _fromRight;        // A M_k
+    private BatchView<float> _combined;         // both E1, T W of each side
+    private BatchView<float> _crossed;          // M_q A, M_k A^T
+    private BatchView<float> _turned;           // V of each side, with cosines R of each
     private BatchView<float> _bare;             // D M_k, D M*_k before the queries' M
-    private BatchView<float> _second;           // E2 of each side
+    private BatchView<float> _second;           // E2 of each side, in the place of V
     private BatchView<float> _statistics;
     private BatchView<float> _along;            // g . y of both sides
 
@@ -48,11 +50,11 @@ internal sealed class GramStepGpu : StepFormGpu
         _grams = arena.EachBatch(Sides * Square);
         _cosines = arena.EachBatch(2 * Square);
         _combined = arena.EachBatch((2 + Sides) * Square);
-        _second = arena.EachBatch(Sides * Square);
+        _turned = arena.EachBatch((IsCosine ? 2 : 1) * Sides * Square);
+        _second = _turned;
         _statistics = arena.EachBatch(16 * n);
         _along = arena.EachBatch(2 * n);
-        _fromRight = Sides == 2 ? arena.EachBatch(Square) : default;
-        _fromLeft = Sides == 2 ? arena.EachBatch(Square) : default;
+        _crossed = Sides == 2 ? arena.EachBatch(2 * Square) : _cosines;
         _bare = Sides == 2 ? arena.EachBatch(2 * Square) : default;
         for (int side = 0; side < 2; side++)
         {
@@ -62,6 +64,7 @@ internal sealed class GramStepGpu : StepFormGpu
             {
                 Reconstruction = isReconstructed ? arena.EachBatch(Square) : default,
                 Product = hasLengths ? arena.EachBatch(Square) : default,
+                TurnedProduct = hasLengths ? _turned.From((Sides + side) * Square) : default,
                 Scale = hasLengths ? arena.EachBatch(n) : default,
                 Shrink = hasLengths ? arena.EachBatch(n) : default,
                 IsStopped = IsExact ? 0 : 1,
@@ -96,7 +99,7 @@ internal sealed class GramStepGpu : StepFormGpu
             Reconstruct(stream, step, side, logits);
         }
 
-        ComponentCosines(stream);
+        Components(stream, step);
         stream.Lines(ContrastiveLossGpu.Kernel, 4 * n, logits);
         for (int side = 0; side < Sides && IsCosine; side++)
         {
@@ -129,15 +132,15 @@ internal sealed class GramStepGpu : StepFormGpu
     private void Products(BatchStream stream, StepOperands step)
     {
         int all = 1 + (2 * Sides);
-        bool isStrict = Settings.Precision == GpuPrecision.Strict;
+        bool isTogether = Settings.Precision == GpuPrecision.Strict || Rows <= EigenSymmetricGpu.MaxSize;
         GramLeft left = new() { Unit = step.Unit, Size = Rows, Columns = Columns, Sides = Sides };
         GemmArguments<GramLeft, GramRight, GramResult> product = new()
         {
             A = left, B = new() { Left = left }, Rows = Rows, Columns = Rows, Depth = Columns,
             C = new() { Cosines = _cosines, Matrices = _basis.Decompositions.Matrices, Grams = _grams, Size = Rows, Sides = Sides },
         };
-        stream.Multiply(isStrict ? all : 1, product, Settings.Precision);
-        if (!isStrict)
+        stream.Multiply(isTogether ? all : 1, product, isTogether ? GpuPrecision.Strict : Settings.Precision);
+        if (!isTogether)
         {
             product.A.Product = 1;
             product.B.Left.Product = 1;
@@ -161,32 +164,31 @@ internal sealed class GramStepGpu : StepFormGpu
         }
     }
 
-    // B, and for both sides A M_k and M_q A
-    private void ComponentCosines(BatchStream stream)
+    // B, V and R of each side, and for both sides M_q A and M_k A^T
+    private void Components(BatchStream stream, StepOperands step)
     {
-        StridedMatrix a = StridedMatrix.Rows(_cosines, Rows);
-        StridedMatrix keys = StridedMatrix.Columns(_sides[0].Reconstruction, Rows);
-        CosineResult result = new() { Data = _cosines.From(Square), Queries = _sides[1], Keys = _sides[0] };
-        if (Sides == 1)
+        if (Sides == 2)
         {
-            Multiply(stream, a, keys, result);
-            return;
+            Multiply(stream, StridedMatrix.Rows(_sides[1].Reconstruction, Rows), StridedMatrix.Columns(_cosines, Rows), StridedMatrix.Rows(_crossed, Rows));
+            Multiply(stream, StridedMatrix.Rows(_sides[0].Reconstruction, Rows), StridedMatrix.Rows(_cosines, Rows), StridedMatrix.Rows(_crossed.From(Square), Rows));
         }
 
-        StridedMatrix queries = StridedMatrix.Rows(_sides[1].Reconstruction, Rows);
-        Multiply(stream, a, keys, StridedMatrix.Rows(_fromRight, Rows));
-        Multiply(stream, queries, StridedMatrix.Columns(_cosines, Rows), StridedMatrix.Rows(_fromLeft, Rows));
-        Multiply(stream, queries, StridedMatrix.Columns(_fromRight, Rows), result);
+        stream.Multiply(1 + ((IsCosine ? 2 : 1) * Sides), new GemmArguments<ComponentLeft, ComponentRight, ComponentResult>
+        {
+            A = new() { Crossed = _crossed, Queries = _sides[1], Keys = _sides[0], Sides = Sides },
+            B = new() { Keys = _sides[0], Vectors = _basis.Decompositions.Side(0, step.Kept).Vectors, Sides = Sides },
+            C = new() { Cosines = _cosines.From(Square), Turned = _turned, Queries = _sides[1], Keys = _sides[0] }, Rows = Rows, Columns = Rows, Depth = Rows,
+        });
     }
 
-    // Both E1, T of each side
+    // Both E1, T W of each side
     private void Combine(BatchStream stream, LogitStatistics logits)
     {
         CombineResult result = new() { Logits = logits, Queries = _sides[1], Keys = _sides[0], Data = _combined };
         stream.Multiply(2 + Sides, new GemmArguments<CombineLeft, CombineRight, CombineResult>
         {
             A = new() { Logits = logits, Queries = _sides[1], Keys = _sides[0] },
-            B = new() { Keys = _sides[0], FromLeft = Sides == 2 ? _fromLeft : _cosines, FromRight = _fromRight },
+            B = new() { Keys = _sides[0], Turned = _turned },
             C = result with { IsBare = Sides - 1, Bare = _bare }, Rows = Rows, Columns = Rows, Depth = Rows,
         });
         if (Sides == 2)

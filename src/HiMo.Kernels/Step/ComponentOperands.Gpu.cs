@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// The products of the N x N form behind the projections: component cosines, and what the gradient needs of the other branch in the basis' coordinates
+// (docs of the form: TrainingStep.Gram.Gpu.cs). Group 0: M_q A M_k; then for each side that is reconstructed, keys first: V; then, with cosines: R.
+using ILGPU;
+
+namespace HiMo.Kernels;
+
+/// <summary>First operands: M_q A; M_q A, and of the queries M_k A^T; M x x^T.</summary>
+internal struct ComponentLeft : IGemmOperand
+{
+    /// <summary>M_q A and, where both sides are reconstructed, M_k A^T; N x N each.</summary>
+    public BatchView<float> Crossed;
+    public ReconstructedSide Queries;
+    public ReconstructedSide Keys;
+
+    /// <summary>Sides that are reconstructed.</summary>
+    public int Sides;
+
+    /// <summary>What <see cref="Select"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => true;
+
+    /// <inheritdoc/>
+    public void Select(int group)
+    {
+        long start = group == 2 & Sides == 2 ? (long)Keys.Size * Keys.Size : 0;
+        ArrayView<float> product = group == Sides + 1 ? Keys.Product.Own : Queries.Product.Own;
+        Selected = group <= Sides ? Crossed.Own.SubView(start, Crossed.Own.Length - start) : product;
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, Keys.Size, depth)];
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => value;
+}
+
+/// <summary>Second operands: M_k; then W of each side, once or twice.</summary>
+internal struct ComponentRight : IGemmOperand
+{
+    public ReconstructedSide Keys;
+
+    /// <summary>W of each side; N x N each.</summary>
+    public BatchView<float> Vectors;
+
+    /// <summary>Sides that are reconstructed.</summary>
+    public int Sides;
+
+    /// <summary>What <see cref="Select"/> has chosen; the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
+    /// <inheritdoc/>
+    public readonly bool IsDepthContiguous => false;
+
+    /// <inheritdoc/>
+    public void Select(int group)
+    {
+        int side = (group - 1) & (Sides - 1); // 1 or 2 sides
+        long start = group == 0 ? 0 : (long)side * Keys.Size * Keys.Size;
+        ArrayView<float> data = group == 0 ? Keys.Reconstruction.Own : Vectors.Own;
+        Selected = data.SubView(start, data.Length - start);
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(depth, Keys.Size, outer)];
+
+    /// <inheritdoc/>
+    public readonly float Finish(float value, int outer, int depth) => value;
+}
+
+/// <summary>Stores the component cosines with both sides' lengths taken out; V and R as they are.</summary>
+internal struct ComponentResult : IGemmResult
+{
+    public BatchView<float> Cosines;
+
+    /// <summary>V of each side, then R of each; N x N each.</summary>
+    public BatchView<float> Turned;
+    public ReconstructedSide Queries;
+    public ReconstructedSide Keys;
+
+    /// <summary>Where the group's elements go; <see cref="SelectResult"/> chooses it, the host leaves it empty.</summary>
+    public ArrayView<float> Selected;
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => group == 0 ? Queries.RowScale(row) : 1.0f;
+
+    /// <inheritdoc/>
+    public void SelectResult(int group)
+    {
+        long start = group == 0 ? 0 : (group - 1L) * Keys.Size * Keys.Size;
+        ArrayView<float> data = group == 0 ? Cosines.Own : Turned.Own;
+        Selected = data.SubView(start, data.Length - start);
+        Keys.Scale = Keys.Scale.Own;
+    }
+
+    /// <inheritdoc/>
+    public readonly float Load(int group, int row, int column) => 0.0f;
+
+    /// <inheritdoc/>
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
+    {
+        float columnValue = group == 0 ? Keys.RowScale(column) : 1.0f;
+        Selected[MatrixIndex.Of(row, Keys.Size, column)] = rowValue * columnValue * value;
+    }
+}
