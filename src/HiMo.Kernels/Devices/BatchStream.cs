@@ -13,10 +13,10 @@ internal readonly record struct BatchStream(Gpu Gpu, AcceleratorStream Stream, i
     /// <summary>Most batches of a launch: what Grid.Z can count.</summary>
     public const int MaxBatches = 65535;
 
-    /// <summary>Enqueues a kernel that works a warp a line.</summary>
-    public void Lines<TArguments>(Action<TArguments> kernel, int lines, TArguments arguments)
+    /// <summary>Enqueues a kernel that works a warp a line, in each of some parts.</summary>
+    public void Lines<TArguments>(Action<TArguments> kernel, int lines, TArguments arguments, int parts = 1)
         where TArguments : struct =>
-        Elements(kernel, lines * Gpu.WarpSize, arguments);
+        Elements(kernel, lines * Gpu.WarpSize, arguments, parts);
 
     /// <summary>Enqueues a kernel that works a thread an element, in each of some parts.</summary>
     public void Elements<TArguments>(Action<TArguments> kernel, int elements, TArguments arguments, int parts = 1)

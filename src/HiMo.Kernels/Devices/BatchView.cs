@@ -33,6 +33,14 @@ internal struct BatchView<T>(ArrayView<T> data, long stride)
         get => Data.SubView(Grid.IdxZ * Stride, Data.Length - (Grid.IdxZ * Stride));
     }
 
+    /// <summary>What follows in the own batch's array; in a kernel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly ArrayView<T> OwnFrom(long start)
+    {
+        ArrayView<T> own = Own;
+        return own.SubView(start, own.Length - start);
+    }
+
     public static implicit operator BatchView<T>(ArrayView<T> shared) => new(shared, 0);
 
     /// <summary>What follows in every batch's array; on the host.</summary>

@@ -124,7 +124,7 @@ internal struct RowGradient : IGemmResult
     public void SelectResult(int group)
     {
         Direct = Direct.Own;
-        Decomposition.SelectBatch();
+        Decomposition.Select(group);
     }
 
     /// <inheritdoc/>

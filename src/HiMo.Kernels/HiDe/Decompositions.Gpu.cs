@@ -21,6 +21,9 @@ internal sealed class DecompositionsGpu(int size, int sides, bool isGram, GpuSte
     /// <summary>The matrix of each side, to be filled in before <see cref="Run"/>.</summary>
     public BatchView<float> Matrices => new(_matrices, sides * Square);
 
+    /// <summary>W of each side.</summary>
+    public BatchView<float> Vectors => new(_vectors, sides * Square);
+
     /// <summary>Of each side explained variance and relative gap.</summary>
     public BatchView<float> Rank => new(_rank, 2 * sides);
 
@@ -48,7 +51,9 @@ internal sealed class DecompositionsGpu(int size, int sides, bool isGram, GpuSte
     /// <summary>What <see cref="Run"/> finds for a side.</summary>
     public Decomposition Side(int side, BatchView<int> kept) => new()
     {
-        Values = new BatchView<float>(_values, sides * size).From(side * size), Vectors = new BatchView<float>(_vectors, sides * Square).From(side * Square),
-        Kept = kept.From(side), Size = size,
+        Values = new BatchView<float>(_values, sides * size).From(side * size), Vectors = Vectors.From(side * Square), Kept = kept.From(side), Size = size,
     };
+
+    /// <summary>What <see cref="Run"/> finds, for kernels that choose the side.</summary>
+    public Decomposition All(BatchView<int> kept) => Side(0, kept);
 }

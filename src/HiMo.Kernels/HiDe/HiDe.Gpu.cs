@@ -89,7 +89,7 @@ internal sealed class HiDeGpu : IDisposable
             A = rows, B = rows, C = StridedMatrix.Rows(_gram.Decompositions.Matrices, n), Rows = n, Columns = n, Depth = d,
         });
         _gram.Decompositions.Run(batches, _tau, _kept);
-        _gram.Reconstruction(batches, _gram.Decompositions.Side(0, _kept), _reconstruction);
+        _gram.Reconstruction(batches, _kept, _reconstruction);
         batches.Multiply(1, new GemmArguments<StridedMatrix, ShiftedColumns, AddedResult>
         {
             A = StridedMatrix.Rows(_reconstruction, n), B = new() { Rows = rows }, C = new() { Data = result, Constant = x, Columns = d }, Rows = n, Columns = d, Depth = n,
@@ -119,9 +119,8 @@ internal sealed class HiDeGpu : IDisposable
         {
             A = StridedMatrix.Rows(gradient, d), B = rows, C = StridedMatrix.Rows(_second, n), Rows = n, Columns = n, Depth = d,
         });
-        Decomposition side = _gram.Decompositions.Side(0, _kept);
-        _gram.Turn(batches, side, _second, _turned);
-        _gram.Gradient(batches, side, _turned, _second);
+        _gram.Turn(batches, _second, _turned);
+        _gram.Gradient(batches, _kept, _turned, _second);
         batches.Multiply(1, new GemmArguments<RowGradientLeft, RowGradientRight, StridedMatrix>
         {
             A = new() { Side = new() { Reconstruction = _reconstruction, Size = n, IsStopped = _isStopped ? 1 : 0 }, Second = _second },

@@ -13,7 +13,7 @@ internal struct Decomposition
 {
     private const float RelativeFloor = 1e-6f;
 
-    /// <summary>lambda, n.</summary>
+    /// <summary>lambda, n; of all sides until <see cref="Select"/> has chosen one, as what follows.</summary>
     public BatchView<float> Values;
 
     /// <summary>W, element (j, i) is component j of vector i; n x n.</summary>
@@ -32,12 +32,12 @@ internal struct Decomposition
         get => RelativeFloor * Values[0];
     }
 
-    /// <summary>Finds the batch's arrays once; in a kernel.</summary>
-    public void SelectBatch()
+    /// <summary>Finds the batch's arrays of a side once; in a kernel.</summary>
+    public void Select(int side)
     {
-        Values = Values.Own;
-        Vectors = Vectors.Own;
-        Kept = Kept.Own;
+        Values = Values.OwnFrom((long)side * Size);
+        Vectors = Vectors.OwnFrom((long)side * Size * Size);
+        Kept = Kept.OwnFrom(side);
     }
 
     /// <summary>W_ji where vector i is kept, else 0.</summary>
@@ -68,7 +68,7 @@ internal struct Decomposition
     }
 }
 
-/// <summary>W with the dropped vectors zero: rows or, transposed, columns are the outer index.</summary>
+/// <summary>W of a side a group with the dropped vectors zero: rows or, transposed, columns are the outer index.</summary>
 internal struct KeptVectorsOperand : IGemmOperand
 {
     public Decomposition Decomposition;
@@ -77,9 +77,7 @@ internal struct KeptVectorsOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly void Select(int group)
-    {
-    }
+    public void Select(int group) => Decomposition.Select(group);
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => value;
@@ -88,14 +86,14 @@ internal struct KeptVectorsOperand : IGemmOperand
     public readonly float Load(int outer, int depth) => Decomposition.KeptVector(outer, depth);
 }
 
-/// <summary>Stores a product plus 1/N: M from Q.</summary>
+/// <summary>Stores a product plus 1/N, a side a group: M from Q.</summary>
 internal struct MeanAddedResult : IGemmResult
 {
     public BatchView<float> Data;
     public int Size;
 
     /// <inheritdoc/>
-    public void SelectResult(int group) => Data = Data.Own;
+    public void SelectResult(int group) => Data = Data.OwnFrom((long)group * Size * Size);
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
@@ -108,7 +106,7 @@ internal struct MeanAddedResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 }
 
-/// <summary>Stores a product times the coupling of its row's and column's vectors: Z from Sh + Sh^T.</summary>
+/// <summary>Stores a product times the coupling of its row's and column's vectors, a side a group: Z from Sh + Sh^T, or Y from Sh.</summary>
 internal struct CoupledResult : IGemmResult
 {
     public BatchView<float> Data;
@@ -117,8 +115,8 @@ internal struct CoupledResult : IGemmResult
     /// <inheritdoc/>
     public void SelectResult(int group)
     {
-        Data = Data.Own;
-        Decomposition.SelectBatch();
+        Data = Data.OwnFrom((long)group * Decomposition.Size * Decomposition.Size);
+        Decomposition.Select(group);
     }
 
     /// <inheritdoc/>
@@ -132,7 +130,7 @@ internal struct CoupledResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 }
 
-/// <summary>Stores twice the product.</summary>
+/// <summary>Stores twice the product, a side a group.</summary>
 internal struct DoubledResult : IGemmResult
 {
     public BatchView<float> Data;
@@ -142,7 +140,7 @@ internal struct DoubledResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public void SelectResult(int group) => Data = Data.Own;
+    public void SelectResult(int group) => Data = Data.OwnFrom((long)group * Size * Size);
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
@@ -152,7 +150,7 @@ internal struct DoubledResult : IGemmResult
         Data[MatrixIndex.Of(row, Size, column)] = 2.0f * value;
 }
 
-/// <summary>Y + Y^T of a square matrix.</summary>
+/// <summary>Y + Y^T of a square matrix a group.</summary>
 internal struct SymmetrizedOperand : IGemmOperand
 {
     public BatchView<float> Data;
@@ -162,9 +160,7 @@ internal struct SymmetrizedOperand : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly void Select(int group)
-    {
-    }
+    public void Select(int group) => Data = Data.OwnFrom((long)group * Size * Size);
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => value;

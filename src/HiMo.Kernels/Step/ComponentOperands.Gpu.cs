@@ -5,13 +5,15 @@ using ILGPU;
 
 namespace HiMo.Kernels;
 
-/// <summary>First operands: M_q A; M_q A, and of the queries M_k A^T; M x x^T.</summary>
+/// <summary>First operands: M_q A; M_q A, and of the queries M_k A^T; M x x^T of each side.</summary>
 internal struct ComponentLeft : IGemmOperand
 {
     /// <summary>M_q A and, where both sides are reconstructed, M_k A^T; N x N each.</summary>
     public BatchView<float> Crossed;
-    public ReconstructedSide Queries;
-    public ReconstructedSide Keys;
+
+    /// <summary>M x x^T of each side; N x N each.</summary>
+    public BatchView<float> Products;
+    public int Size;
 
     /// <summary>Sides that are reconstructed.</summary>
     public int Sides;
@@ -25,13 +27,14 @@ internal struct ComponentLeft : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        long start = group == 2 & Sides == 2 ? (long)Keys.Size * Keys.Size : 0;
-        ArrayView<float> product = group == Sides + 1 ? Keys.Product.Own : Queries.Product.Own;
-        Selected = group <= Sides ? Crossed.Own.SubView(start, Crossed.Own.Length - start) : product;
+        int side = group == 0 ? 0 : (group - 1) & (Sides - 1); // 1 or 2 sides
+        ArrayView<float> data = group <= Sides ? Crossed.Own : Products.Own;
+        long start = (long)side * Size * Size;
+        Selected = data.SubView(start, data.Length - start);
     }
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, Keys.Size, depth)];
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, Size, depth)];
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => value;
@@ -40,10 +43,12 @@ internal struct ComponentLeft : IGemmOperand
 /// <summary>Second operands: M_k; then W of each side, once or twice.</summary>
 internal struct ComponentRight : IGemmOperand
 {
-    public ReconstructedSide Keys;
+    /// <summary>M of the keys, N x N.</summary>
+    public BatchView<float> Keys;
 
     /// <summary>W of each side; N x N each.</summary>
     public BatchView<float> Vectors;
+    public int Size;
 
     /// <summary>Sides that are reconstructed.</summary>
     public int Sides;
@@ -57,14 +62,14 @@ internal struct ComponentRight : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        int side = (group - 1) & (Sides - 1); // 1 or 2 sides
-        long start = group == 0 ? 0 : (long)side * Keys.Size * Keys.Size;
-        ArrayView<float> data = group == 0 ? Keys.Reconstruction.Own : Vectors.Own;
+        int side = group == 0 ? 0 : (group - 1) & (Sides - 1); // 1 or 2 sides
+        ArrayView<float> data = group == 0 ? Keys.Own : Vectors.Own;
+        long start = (long)side * Size * Size;
         Selected = data.SubView(start, data.Length - start);
     }
 
     /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(depth, Keys.Size, outer)];
+    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(depth, Size, outer)];
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => value;

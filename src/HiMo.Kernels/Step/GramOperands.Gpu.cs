@@ -112,7 +112,10 @@ internal struct GramResult : IGemmResult
         Selected[MatrixIndex.Of(row, Size, column)] = value;
 }
 
-/// <summary>One side's projection with its mean, and what the cosine option adds; N x N where nothing else is said.</summary>
+/// <summary>
+/// Projections of the sides that are reconstructed, keys first, with their means, and what the cosine option adds; N x N a side where nothing else is
+/// said. One side is what its first element is of, so this is also the keys', and <see cref="Side"/> gives the queries'.
+/// </summary>
 internal struct ReconstructedSide
 {
     /// <summary>M = Q + 1 1^T / N.</summary>
@@ -133,6 +136,16 @@ internal struct ReconstructedSide
     /// <summary>1: the directions are constants.</summary>
     public int IsStopped;
     public int Size;
+
+    /// <summary>A side and what is behind it; on the host.</summary>
+    public readonly ReconstructedSide Side(int side)
+    {
+        long square = (long)side * Size * Size, rows = (long)side * Size;
+        return this with
+        {
+            Reconstruction = Reconstruction.From(square), Product = Product.From(square), TurnedProduct = TurnedProduct.From(square), Scale = Scale.From(rows), Shrink = Shrink.From(rows),
+        };
+    }
 
     /// <summary>r_i.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -315,7 +328,7 @@ internal struct QuerySideLeft : IGemmOperand
     public readonly float Load(int outer, int depth) => Queries.Reconstruction[MatrixIndex.Of(outer, Queries.Size, depth)];
 }
 
-/// <summary>First operand of what the lengths take out of E2: s times the way back to the rows times g.</summary>
+/// <summary>First operand of what the lengths take out of E2, a side a group: s times the way back to the rows times g.</summary>
 internal struct ShrinkLeft : IGemmOperand
 {
     public ReconstructedSide Side;
@@ -325,8 +338,10 @@ internal struct ShrinkLeft : IGemmOperand
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public readonly void Select(int group)
+    public void Select(int group)
     {
+        Side.Reconstruction = Side.Reconstruction.OwnFrom((long)group * Side.Size * Side.Size);
+        Side.Shrink = Side.Shrink.OwnFrom((long)group * Side.Size);
     }
 
     /// <inheritdoc/>
@@ -336,7 +351,7 @@ internal struct ShrinkLeft : IGemmOperand
     public readonly float Load(int outer, int depth) => Logits.Scale * Side.Back(outer, depth) * Side.Shrink[depth];
 }
 
-/// <summary>Subtracts a product from what is there.</summary>
+/// <summary>Subtracts a product a group from what is there.</summary>
 internal struct SubtractedResult : IGemmResult
 {
     public BatchView<float> Data;
@@ -346,7 +361,7 @@ internal struct SubtractedResult : IGemmResult
     public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
-    public void SelectResult(int group) => Data = Data.Own;
+    public void SelectResult(int group) => Data = Data.OwnFrom((long)group * Size * Size);
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => Data[MatrixIndex.Of(row, Size, column)];

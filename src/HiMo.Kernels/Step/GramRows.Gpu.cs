@@ -2,7 +2,7 @@
 // Lengths of reconstructed rows in the N x N form, their share of the gradient, and what a row's gradient has along the row itself.
 //            r_j = 1 / |u'_j|,  |u'_j|^2 = (M x x^T M)_jj,      g_j = r_j^2 sum_i D_ij C_ij, C the scaled cosines
 //            g . y = sum_k E1_ik A_ik + sum_k E2_ik (y y^T)_ik for a unit query y; a unit key's likewise, with columns of E1 and A
-// Mapping    a warp a row of a side; one more adds up the losses.
+// Mapping    a warp a row of a side; Grid.Y: sides; for g . y both in Grid.X, and one warp more adds up the losses.
 // Precision  lengths and g . y in float64, g_j in float32.
 // Determinism  a lane adds every 32nd element, four at a time for g . y, then the lanes by five exchanges: the order follows from N.
 // Limits     N up to 3,840, as the eigenproblem's; groups of whole warps, one on OpenCL.
@@ -12,14 +12,12 @@ using ILGPU.Algorithms;
 
 namespace HiMo.Kernels;
 
-/// <summary>Arguments of the kernels; one side.</summary>
+/// <summary>Arguments of the kernels for reconstructed rows.</summary>
 internal struct GramRowsArguments
 {
-    public ReconstructedSide Side;
+    /// <summary>Of each side.</summary>
+    public ReconstructedSide Sides;
     public LogitStatistics Logits;
-
-    /// <summary>1: the side is the keys, whose rows are the logits' columns.</summary>
-    public int IsKeys;
 }
 
 /// <summary>Arguments of <see cref="GramRowsGpu.AlongKernel"/>.</summary>
@@ -46,22 +44,25 @@ internal static class GramRowsGpu
     {
         int lane = Group.IdxX % Gpu.WarpSize;
         int row = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
-        int n = p.Side.Size;
+        int n = p.Sides.Size;
         if (row >= n)
         {
             return; // a whole warp leaves
         }
 
+        long place = ((long)Grid.IdxY * n) + row;
+        ArrayView<float> product = p.Sides.Product.OwnFrom(place * n);
+        ArrayView<float> reconstruction = p.Sides.Reconstruction.OwnFrom(place * n);
         double square = 0.0;
         for (int k = lane; k < n; k += Gpu.WarpSize)
         {
-            square += (double)p.Side.Product[((long)row * n) + k] * p.Side.Reconstruction[((long)row * n) + k];
+            square += (double)product[k] * reconstruction[k];
         }
 
         square = GroupSum.Warp(square);
         if (lane == 0)
         {
-            p.Side.Scale[row] = square > MinSquare ? (float)(1.0 / XMath.Sqrt(square)) : 0.0f;
+            p.Sides.Scale[place] = square > MinSquare ? (float)(1.0 / XMath.Sqrt(square)) : 0.0f;
         }
     }
 
@@ -70,26 +71,28 @@ internal static class GramRowsGpu
     {
         int lane = Group.IdxX % Gpu.WarpSize;
         int own = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
-        int n = p.Side.Size;
+        int n = p.Sides.Size;
         if (own >= n)
         {
             return; // a whole warp leaves
         }
 
+        bool isKeys = Grid.IdxY == 0; // their rows are the logits' columns
+        long place = ((long)Grid.IdxY * n) + own;
         float scale = p.Logits.Scale;
         float sum = 0.0f;
         for (int k = lane; k < n; k += Gpu.WarpSize)
         {
-            int row = p.IsKeys != 0 ? k : own;
-            int column = p.IsKeys != 0 ? own : k;
+            int row = isKeys ? k : own;
+            int column = isKeys ? own : k;
             float cosine = p.Logits.Cosine(1, row, column);
-            sum += cosine * p.Logits.Share(1, cosine, row, column, scale, isOfImages: p.IsKeys == 0);
+            sum += cosine * p.Logits.Share(1, cosine, row, column, scale, isOfImages: !isKeys);
         }
 
         sum = GroupSum.Warp(sum);
         if (lane == 0)
         {
-            p.Side.Shrink[own] = p.Side.Scale[own] * p.Side.Scale[own] * sum;
+            p.Sides.Shrink[place] = p.Sides.Scale[place] * p.Sides.Scale[place] * sum;
         }
     }
 

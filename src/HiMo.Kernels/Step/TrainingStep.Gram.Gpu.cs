@@ -9,7 +9,7 @@
 //            dq = E1 k + E2_q q,  dk = E1^T q + E2_k k,  then back through the normalisation
 // Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B, V  6 softmax statistics  7 both E1, T W
 //            8 Y  9 W Z  10 E2  11 g . y and loss  12 gradients;  stopped: 8 H (T W)_m Lambda^-1  9 E2  10 g . y and loss  11 gradients.
-//            Four more a side with cosines, seven more for the second side; for N > 176 N + 6 more, and in lower precisions one. As many for any number of batches.
+//            Four more with cosines, three more for both sides; for N > 176 N + 6 more, and in lower precisions one. As many for any number of batches.
 // Precision  the last product as the settings say, and for N > 176 A, which a launch of its own would make later than exact products beside K do;
 //            everything else with the error of float32. Deterministic: every sum has one order.
 // Memory     of a batch about 15 N^2 floats, 28 for both sides, two more a side with cosines: N is at most d.
@@ -20,7 +20,8 @@ namespace HiMo.Kernels;
 internal sealed class GramStepGpu : StepFormGpu
 {
     private readonly GramBasisGpu _basis;
-    private readonly ReconstructedSide[] _sides = new ReconstructedSide[2];    // keys, queries
+    private ReconstructedSide _sides;            // keys, and where they are reconstructed, queries
+    private ReconstructedSide _queries;
     private BatchView<float> _grams;            // x x^T of each side
     private BatchView<float> _cosines;          // A and B, side by side for the statistics
     private BatchView<float> _combined;         // both E1, T W of each side
@@ -56,21 +57,16 @@ internal sealed class GramStepGpu : StepFormGpu
         _along = arena.EachBatch(2 * n);
         _crossed = Sides == 2 ? arena.EachBatch(2 * Square) : _cosines;
         _bare = Sides == 2 ? arena.EachBatch(2 * Square) : default;
-        for (int side = 0; side < 2; side++)
+        _sides = new ReconstructedSide { Reconstruction = arena.EachBatch(Sides * Square), IsStopped = IsExact ? 0 : 1, Size = Rows };
+        if (IsCosine)
         {
-            bool isReconstructed = side < Sides;
-            bool hasLengths = isReconstructed && IsCosine;
-            _sides[side] = new ReconstructedSide
-            {
-                Reconstruction = isReconstructed ? arena.EachBatch(Square) : default,
-                Product = hasLengths ? arena.EachBatch(Square) : default,
-                TurnedProduct = hasLengths ? _turned.From((Sides + side) * Square) : default,
-                Scale = hasLengths ? arena.EachBatch(n) : default,
-                Shrink = hasLengths ? arena.EachBatch(n) : default,
-                IsStopped = IsExact ? 0 : 1,
-                Size = Rows,
-            };
+            _sides.Product = arena.EachBatch(Sides * Square);
+            _sides.TurnedProduct = _turned.From(Sides * Square);
+            _sides.Scale = arena.EachBatch(Sides * n);
+            _sides.Shrink = arena.EachBatch(Sides * n);
         }
+
+        _queries = Sides == 2 ? _sides.Side(1) : new ReconstructedSide { IsStopped = _sides.IsStopped, Size = Rows };
     }
 
     /// <inheritdoc/>
@@ -94,22 +90,27 @@ internal sealed class GramStepGpu : StepFormGpu
         };
         Products(stream, step);
         _basis.Decompositions.Run(stream, Options.Tau, step.Kept);
-        for (int side = 0; side < Sides; side++)
+        GramRowsArguments rows = new() { Sides = _sides, Logits = logits };
+        _basis.Reconstruction(stream, step.Kept, _sides.Reconstruction);
+        if (IsCosine)
         {
-            Reconstruct(stream, step, side, logits);
+            Multiply(stream, Sides, Plain(_sides.Reconstruction), Transposed(_grams), Plain(_sides.Product));
+            stream.Lines(GramRowsGpu.ScaleKernel, n, rows, Sides);
         }
 
-        Components(stream, step);
+        Components(stream);
         stream.Lines(ContrastiveLossGpu.Kernel, 4 * n, logits);
-        for (int side = 0; side < Sides && IsCosine; side++)
+        if (IsCosine)
         {
-            stream.Lines(GramRowsGpu.ShrinkKernel, n, RowsArguments(logits, side));
+            stream.Lines(GramRowsGpu.ShrinkKernel, n, rows, Sides);
         }
 
         Combine(stream, logits);
-        for (int side = 0; side < Sides; side++)
+        _basis.Gradient(stream, step.Kept, _combined.From(2 * Square), _second);
+        if (IsCosine)
         {
-            BasisGradient(stream, step, logits, side);
+            Multiply(
+                stream, Sides, new ShrinkLeft { Side = _sides, Logits = logits }, Transposed(_sides.Reconstruction), new SubtractedResult { Data = _second, Size = Rows });
         }
 
         FeatureLeft left = new() { First = _combined, Second = _second, Size = n, Sides = Sides };
@@ -149,73 +150,42 @@ internal sealed class GramStepGpu : StepFormGpu
         }
     }
 
-    private GramRowsArguments RowsArguments(LogitStatistics logits, int side) => new() { Side = _sides[side], Logits = logits, IsKeys = side == 0 ? 1 : 0 };
-
-    // M, and r
-    private void Reconstruct(BatchStream stream, StepOperands step, int side, LogitStatistics logits)
-    {
-        _basis.Reconstruction(stream, _basis.Decompositions.Side(side, step.Kept), _sides[side].Reconstruction);
-        if (IsCosine)
-        {
-            Multiply(
-                stream, StridedMatrix.Rows(_sides[side].Reconstruction, Rows), StridedMatrix.Columns(_grams.From(side * Square), Rows),
-                StridedMatrix.Rows(_sides[side].Product, Rows));
-            stream.Lines(GramRowsGpu.ScaleKernel, Rows, RowsArguments(logits, side));
-        }
-    }
-
     // B, V and R of each side, and for both sides M_q A and M_k A^T
-    private void Components(BatchStream stream, StepOperands step)
+    private void Components(BatchStream stream)
     {
         if (Sides == 2)
         {
-            Multiply(stream, StridedMatrix.Rows(_sides[1].Reconstruction, Rows), StridedMatrix.Columns(_cosines, Rows), StridedMatrix.Rows(_crossed, Rows));
-            Multiply(stream, StridedMatrix.Rows(_sides[0].Reconstruction, Rows), StridedMatrix.Rows(_cosines, Rows), StridedMatrix.Rows(_crossed.From(Square), Rows));
+            Multiply(stream, 1, Plain(_queries.Reconstruction), Transposed(_cosines), Plain(_crossed));
+            Multiply(stream, 1, Plain(_sides.Reconstruction), Plain(_cosines), Plain(_crossed.From(Square)));
         }
 
-        stream.Multiply(1 + ((IsCosine ? 2 : 1) * Sides), new GemmArguments<ComponentLeft, ComponentRight, ComponentResult>
-        {
-            A = new() { Crossed = _crossed, Queries = _sides[1], Keys = _sides[0], Sides = Sides },
-            B = new() { Keys = _sides[0], Vectors = _basis.Decompositions.Side(0, step.Kept).Vectors, Sides = Sides },
-            C = new() { Cosines = _cosines.From(Square), Turned = _turned, Queries = _sides[1], Keys = _sides[0] }, Rows = Rows, Columns = Rows, Depth = Rows,
-        });
+        Multiply(
+            stream, 1 + ((IsCosine ? 2 : 1) * Sides),
+            new ComponentLeft { Crossed = _crossed, Products = _sides.Product, Size = Rows, Sides = Sides },
+            new ComponentRight { Keys = _sides.Reconstruction, Vectors = _basis.Decompositions.Vectors, Size = Rows, Sides = Sides },
+            new ComponentResult { Cosines = _cosines.From(Square), Turned = _turned, Queries = _queries, Keys = _sides });
     }
 
     // Both E1, T W of each side
     private void Combine(BatchStream stream, LogitStatistics logits)
     {
-        CombineResult result = new() { Logits = logits, Queries = _sides[1], Keys = _sides[0], Data = _combined };
-        stream.Multiply(2 + Sides, new GemmArguments<CombineLeft, CombineRight, CombineResult>
-        {
-            A = new() { Logits = logits, Queries = _sides[1], Keys = _sides[0] },
-            B = new() { Keys = _sides[0], Turned = _turned },
-            C = result with { IsBare = Sides - 1, Bare = _bare }, Rows = Rows, Columns = Rows, Depth = Rows,
-        });
+        CombineResult result = new() { Logits = logits, Queries = _queries, Keys = _sides, Data = _combined };
+        Multiply(
+            stream, 2 + Sides, new CombineLeft { Logits = logits, Queries = _queries, Keys = _sides }, new CombineRight { Keys = _sides, Turned = _turned },
+            result with { IsBare = Sides - 1, Bare = _bare });
         if (Sides == 2)
         {
-            stream.Multiply(2, new GemmArguments<QuerySideLeft, StridedMatrix, CombineResult>
-            {
-                A = new() { Queries = _sides[1] }, B = StridedMatrix.Columns(_bare, Rows, Square), C = result, Rows = Rows, Columns = Rows, Depth = Rows,
-            });
+            Multiply(stream, 2, new QuerySideLeft { Queries = _queries }, Transposed(_bare), result);
         }
     }
 
-    // E2 of a side
-    private void BasisGradient(BatchStream stream, StepOperands step, LogitStatistics logits, int side)
-    {
-        BatchView<float> e2 = _second.From(side * Square);
-        _basis.Gradient(stream, _basis.Decompositions.Side(side, step.Kept), _combined.From((2 + side) * Square), e2);
-        if (IsCosine)
-        {
-            Multiply(
-                stream, new ShrinkLeft { Side = _sides[side], Logits = logits }, StridedMatrix.Columns(_sides[side].Reconstruction, Rows),
-                new SubtractedResult { Data = e2, Size = Rows });
-        }
-    }
+    private StridedMatrix Plain(BatchView<float> data) => StridedMatrix.Rows(data, Rows, Square);
 
-    private void Multiply<TA, TB, TC>(BatchStream stream, TA a, TB b, TC c)
+    private StridedMatrix Transposed(BatchView<float> data) => StridedMatrix.Columns(data, Rows, Square);
+
+    private void Multiply<TA, TB, TC>(BatchStream stream, int groups, TA a, TB b, TC c)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult =>
-        stream.Multiply(1, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = Rows, Columns = Rows, Depth = Rows });
+        stream.Multiply(groups, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = Rows, Columns = Rows, Depth = Rows });
 }
