@@ -22,8 +22,9 @@ internal sealed class KernelInventory : IDisposable
     /// <summary>Shapes, options and settings that launch every kernel there is.</summary>
     public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Few() =>
         Combinations(
-            [(new(4, 8), EigenSymmetricGpu.MaxSize), (new(8, 4), 2), (new(1030, 4), 2), (new(40, 64), EigenSymmetricGpu.MaxSize), (new(64, 40), 2), (new(100, 96), 2), (new(129, 130), EigenSymmetricGpu.MaxSize)],
-            gather: [true], weights: [(1.0, 1.0)], groups: 1); // the first, the fourth and the last in one group's eigensystems, in registers and not; the third with a depth in parts
+            [(new(4, 8), EigenSymmetricGpu.MaxSize), (new(8, 4), 2), (new(1030, 4), 2), (new(40, 64), EigenSymmetricGpu.MaxSize), (new(64, 40), 2), (new(100, 96), 2), (new(129, 130), EigenSymmetricGpu.MaxSize),
+                (new(180, 192), EigenSymmetricGpu.MaxSize)],
+            gather: [true], weights: [(1.0, 1.0)], groups: 1); // the first, the fourth and the last but one in one group's eigensystems, in registers and not; the third with a depth in parts; the last with A by itself
 
     /// <summary>Many more, among them real ones.</summary>
     public static IEnumerable<(MatrixShape Shape, MoLoOptions Options, GpuStepSettings Settings)> Many()

@@ -124,7 +124,7 @@ internal struct RowGradient : IGemmResult
     public void SelectResult(int group)
     {
         Direct = Direct.Own;
-        Decomposition.Select(group);
+        Decomposition.Select(0); // the host has chosen the side
     }
 
     /// <inheritdoc/>
