@@ -6,10 +6,7 @@ namespace HiMo.Kernels.Tests;
 /// <summary>The device of the tests: ILGPU's emulation, or, with HIMO_TEST_GPU=1 or opencl, the first CUDA or OpenCL device.</summary>
 internal static class TestGpu
 {
-    /// <summary>
-    /// Category of what runs in emulation: <c>./test</c> gives it a process and a processor of its own beside the other tests. Not of
-    /// <see cref="Devices.LaneOrderTests"/>, whose lanes shall run at the same time.
-    /// </summary>
+    /// <summary>Category of what runs in emulation: <c>./test</c> gives it a process and a processor of its own beside the other tests.</summary>
     public const string Emulation = nameof(Emulation);
 
     /// <summary>Whether a real device was asked for.</summary>

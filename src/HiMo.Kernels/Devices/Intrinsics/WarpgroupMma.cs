@@ -73,24 +73,34 @@ internal static class WarpgroupMma
     [IntrinsicImplementation]
     public static WarpgroupTile Multiply(ArrayView<uint> shared, ArrayView<uint> a, long firstA, ArrayView<uint> b, long firstB, int tiles, int before)
     {
-        GroupBarrier.Wait();
         int lane = Group.IdxX % 32;
         int row = (Group.IdxX / 32 * 16) + (lane / 4);
         Span<Float4> sums = stackalloc Float4[16];
-        for (int k = 0; k < 64 * tiles; k += 2)
+        for (int tile = 0; tile < tiles; tile++)
         {
-            long tile = (long)(k / 64) * PackedMatrix.TileLength;
-            uint upper = a[firstA + tile + PackedMatrix.Word(row, k % 64)];
-            uint lower = a[firstA + tile + PackedMatrix.Word(row + 8, k % 64)];
-            for (int j = 0; j < 16; j++)
+            ArrayView<uint> left = shared.SubView((before + tile) % Stages * 2 * PackedMatrix.TileLength, PackedMatrix.TileLength);
+            ArrayView<uint> right = shared.SubView(((before + tile) % Stages * 2 * PackedMatrix.TileLength) + PackedMatrix.TileLength, PackedMatrix.TileLength);
+            for (int i = Group.IdxX; i < PackedMatrix.TileLength; i += Threads)
             {
-                int column = (8 * j) + (2 * (lane % 4));
-                uint left = b[firstB + tile + PackedMatrix.Word(column, k % 64)];
-                uint right = b[firstB + tile + PackedMatrix.Word(column + 1, k % 64)];
-                sums[j].X += Dot(upper, left);
-                sums[j].Y += Dot(upper, right);
-                sums[j].Z += Dot(lower, left);
-                sums[j].W += Dot(lower, right);
+                left[i] = a[firstA + ((long)tile * PackedMatrix.TileLength) + i];
+                right[i] = b[firstB + ((long)tile * PackedMatrix.TileLength) + i];
+            }
+
+            GroupBarrier.Wait(); // the stage is there; the last readers of the stage in its place are a barrier away
+            for (int k = 0; k < 64; k += 2)
+            {
+                uint upper = left[PackedMatrix.Word(row, k)];
+                uint lower = left[PackedMatrix.Word(row + 8, k)];
+                for (int j = 0; j < 16; j++)
+                {
+                    int column = (8 * j) + (2 * (lane % 4));
+                    uint even = right[PackedMatrix.Word(column, k)];
+                    uint odd = right[PackedMatrix.Word(column + 1, k)];
+                    sums[j].X += Dot(upper, even);
+                    sums[j].Y += Dot(upper, odd);
+                    sums[j].Z += Dot(lower, even);
+                    sums[j].W += Dot(lower, odd);
+                }
             }
         }
 
