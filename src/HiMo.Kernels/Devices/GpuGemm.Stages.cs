@@ -58,8 +58,8 @@ internal static partial class GpuGemm
     private const int RowsOfThreads = Threads / DepthStep;      // rows between two elements of a thread, where lanes run along the depth
 
     /// <summary>
-    /// Adds one block of A B, over a part of the depth, to the accumulators of a group of <see cref="Threads"/>. Every thread calls it; the shared memory is
-    /// free again at the return.
+    /// Adds one block of A B, over a part of the depth, to the accumulators of a group of <see cref="Threads"/>. Every thread calls it, and passes a barrier
+    /// before it writes to the shared memory again: others still read the last stage.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate<TA, TB, TTile, TPrecision>(
@@ -115,7 +115,6 @@ internal static partial class GpuGemm
         }
 
         MultiplyStage<TTile, TPrecision>(ref sums, shared, stage);
-        GroupBarrier.Wait(); // the last stage is read
     }
 
     // Of 64 x 16 elements of one operand a thread has eight, of 32 x 16 four: neighbouring lanes take neighbours in memory.

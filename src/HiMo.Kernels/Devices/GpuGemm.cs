@@ -220,7 +220,7 @@ internal static partial class GpuGemm
         TileSums sums = default;
         Accumulate<TA, TB, TTile, TPrecision>(
             ref sums, shared, p.A, p.B, p.PartDepth > 0 ? 0 : group, blockRow, p.Rows, blockColumn, columns, firstDepth, depthCount);
-        GroupBarrier.Wait(); // without a stage there was none yet
+        GroupBarrier.Wait(); // the last stage is read; without a stage the values of the rows are there
         p.C.SelectResult(group);
         if (TTile.Teams > 1)
         {

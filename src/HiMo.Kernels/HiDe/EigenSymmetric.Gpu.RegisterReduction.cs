@@ -141,7 +141,11 @@ internal static partial class EigenSymmetricGpu
         else if (warp < WarpsOfRows)
         {
             OwnRows rows = default;
-            p.Own[Gpu.WarpSize + (4 * warp) + (lane & 3)] = default;
+            if (lane < 4)
+            {
+                p.Own[Gpu.WarpSize + (4 * warp) + lane] = default;
+            }
+
             WarpLanes.Barrier(); // v before the first column is there
             rows.T0 = FromShared(p, (4 * warp) + Order(0, lane), lane);
             rows.T1 = FromShared(p, (4 * warp) + Order(1, lane), lane);

@@ -106,7 +106,7 @@ internal static class LogitPassGpu
                 TileSums sums = default;
                 GpuGemm.Accumulate<FactorOperand, FactorOperand, LargeTile, TPrecision>(
                     ref sums, shared, p.Queries, p.Keys, branch, firstRow, p.Branches.Rows, firstColumn, p.Branches.Columns, 0, depth);
-                StoreLogits(logits, sums, scale); // the last readers of the tile are two barriers of the product away
+                StoreLogits(logits, sums, scale); // the last readers of the tile are a barrier of the product away
                 GroupBarrier.Wait(); // the tile's logits are there
                 TakeLine(p, logits, branch, firstRow, firstColumn, firstRow == firstOfRows, firstColumn == firstOfColumns);
             }
