@@ -83,26 +83,28 @@ internal sealed class LaneOrderTests
     public void Any_order_gives_the_same_bits(object given, int multiprocessors)
     {
         Scenario scenario = (Scenario)given;
-        Batch batch = Batch.Create(scenario.Rows, scenario.Columns, tau: scenario.Options.Tau);
         using Gpu gpu = scenario.Open(multiprocessors);
         using TrainingStepGpu step = new(gpu, new MatrixShape(scenario.Rows, scenario.Columns), scenario.Options, scenario.Settings);
-        GpuStepRun first = Run();
-        Assert.That(first.Summary.Concat(first.GradImages).Concat(first.GradTexts), Has.None.NaN);
+
+        // In turn, because what is read too early is what the run before has left in the same place.
+        Batch[] batches = [.. new[] { 1, 2 }.Select(seed => Batch.Create(scenario.Rows, scenario.Columns, seed, scenario.Options.Tau))];
+        GpuStepRun[] first = [.. batches.Select(Run)];
+        Assert.That(first.SelectMany(run => run.Summary.Concat(run.GradImages).Concat(run.GradTexts)), Has.None.NaN);
         Emulation.BehindBarriers = SleepByChance;
         for (int repeat = 0; repeat < TestLength.Pick(2, 30); repeat++)
         {
-            s_slow = TestContext.CurrentContext.Random.NextDouble();
-            GpuStepRun again = Run();
-            Assert.That(again.Summary, Is.EqualTo(first.Summary));
-            Assert.That(again.GradImages, Is.EqualTo(first.GradImages));
-            Assert.That(again.GradTexts, Is.EqualTo(first.GradTexts));
-            Assert.That(again.Kept, Is.EqualTo(first.Kept));
+            s_slow = repeat == 0 ? 0.0 : TestContext.CurrentContext.Random.NextDouble();
+            GpuStepRun again = Run(batches[repeat % 2]);
+            Assert.That(again.Summary, Is.EqualTo(first[repeat % 2].Summary));
+            Assert.That(again.GradImages, Is.EqualTo(first[repeat % 2].GradImages));
+            Assert.That(again.GradTexts, Is.EqualTo(first[repeat % 2].GradTexts));
+            Assert.That(again.Kept, Is.EqualTo(first[repeat % 2].Kept));
         }
 
-        GpuStepRun Run() => GpuStepRun.Of(gpu, step, batch.SingleImages, batch.SingleTexts, 3.0, () => { });
+        GpuStepRun Run(Batch batch) => GpuStepRun.Of(gpu, step, batch.SingleImages, batch.SingleTexts, 3.0, () => { });
     }
 
-    // Lanes are threads: each draws numbers of its own.
+    // Lanes are threads: each draws numbers of its own. The first one, which often writes for its warp, sleeps every other time.
     private static void SleepByChance()
     {
         _ = Interlocked.Increment(ref s_passed);
@@ -112,7 +114,7 @@ internal sealed class LaneOrderTests
         }
 
         s_chance ??= new Random(Environment.CurrentManagedThreadId);
-        bool sleeps = s_chance.Next(LanesASleeper) == 0;
+        bool sleeps = s_chance.Next(Group.IdxX % Gpu.WarpSize == 0 ? 2 : LanesASleeper) == 0;
         while (sleeps)
         {
             long passed = Interlocked.Read(ref s_passed);

@@ -55,6 +55,7 @@ internal sealed class ContrastiveLossWarpgroupGpuTests
         ReferenceMatrix queries = new(Size, Width);
         for (int i = 0; i < keys.Elements.Length; i++)
         {
+            keys.Elements[i] = Math.Abs(keys.Elements[i]); // between 0 and 90 degrees to each other: a tile's logits have the sign of its queries
             queries.Elements[i] = (i < WarpgroupMma.Tile * Width ? firstSign : 1.0) * keys.Elements[i];
         }
 
