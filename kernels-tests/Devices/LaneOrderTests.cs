@@ -15,7 +15,7 @@ namespace HiMo.Kernels.Tests.Devices;
 [Category(TestGpu.Emulation)]
 internal sealed class LaneOrderTests
 {
-    private const int LanesASleeper = 8;
+    private const int LanesASleeper = 16;
 
     [ThreadStatic]
     private static Random? s_chance;
@@ -91,7 +91,7 @@ internal sealed class LaneOrderTests
         GpuStepRun[] first = [.. batches.Select(Run)];
         Assert.That(first.SelectMany(run => run.Summary.Concat(run.GradImages).Concat(run.GradTexts)), Has.None.NaN);
         Emulation.BehindBarriers = SleepByChance;
-        for (int repeat = 0; repeat < TestLength.Pick(2, 30); repeat++)
+        for (int repeat = 0; repeat < TestLength.Pick(scenario.IsDeep ? 1 : 2, 30); repeat++)
         {
             s_slow = repeat == 0 ? 0.0 : TestContext.CurrentContext.Random.NextDouble();
             GpuStepRun again = Run(batches[repeat % 2]);
