@@ -71,6 +71,21 @@ internal sealed class ContrastiveLossWarpgroupGpuTests
         });
     }
 
+    // Two batches in turn, because what is read too early is what the launch before has left in the same place.
+    [Test]
+    public void Statistics_have_the_same_bits_whichever_warp_is_slow()
+    {
+        const int Size = WarpgroupMma.Tile, Width = 2; // columns of all lanes
+        TestGpu.NeedsEmulation();
+        FactorLossCase[] cases = [.. new[] { 1, 3 }.Select(seed => Case(Size, Size, Width, 3.0f) with { Queries = FactorLossCase.Unit(Size, Width, seed, rounded: true), HasColumns = true })];
+        double[][][] undisturbed = [.. cases.Select(given => Statistics(given, regionTiles: 1))];
+        for (int warp = 0; warp < TestLength.Pick(2, 8); warp++)
+        {
+            using SlowLanes slow = new(warp / 8.0);
+            Assert.That(Statistics(cases[warp % 2], regionTiles: 1), Is.EqualTo(undisturbed[warp % 2]));
+        }
+    }
+
     [TestCase(1, 1)]
     [TestCase(3, 8)]
     [TestCase(3, 20)]

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+using ILGPU;
+
+namespace HiMo.Kernels.Tests;
+
+/// <summary>
+/// One slow warp in each group of the emulation, until this is disposed: behind each barrier some of its lanes sleep until no other lane gets on, because
+/// a barrier holds it. Where one is missing, others read what a sleeper has not yet written, or overwrite what it has not yet read.
+/// </summary>
+internal sealed class SlowLanes : IDisposable
+{
+    private const int LanesASleeper = 16;
+
+    [ThreadStatic]
+    private static Random? s_chance;
+
+    private static double s_slow;
+    private static long s_passed; // lanes behind barriers, in all
+
+    /// <param name="warp">Which warp, as a part of their number, below 1.</param>
+    public SlowLanes(double warp)
+    {
+        s_slow = warp;
+        Emulation.BehindBarriers = SleepByChance;
+    }
+
+    public void Dispose() => Emulation.BehindBarriers = null;
+
+    // Lanes are threads: each draws numbers of its own. The first one, which often writes for its warp, sleeps every other time.
+    private static void SleepByChance()
+    {
+        _ = Interlocked.Increment(ref s_passed);
+        if (Group.IdxX / Gpu.WarpSize != (int)(s_slow * (Group.DimX / Gpu.WarpSize)))
+        {
+            return;
+        }
+
+        s_chance ??= new Random(Environment.CurrentManagedThreadId);
+        bool sleeps = s_chance.Next(Group.IdxX % Gpu.WarpSize == 0 ? 2 : LanesASleeper) == 0;
+        while (sleeps)
+        {
+            long passed = Interlocked.Read(ref s_passed);
+            Thread.Sleep(1);
+            sleeps = passed != Interlocked.Read(ref s_passed);
+        }
+    }
+}
