@@ -10,8 +10,7 @@ namespace HiMo.Kernels.Tests;
 internal sealed class SlowLanes : IDisposable
 {
     private const int LanesASlowOne = 16;
-    private const int TurnsOfOthers = 4;
-    private const int MostRounds = 64; // lanes that poll pass barriers without end
+    private const int MostRounds = 8; // lanes that poll pass barriers without end
 
     [ThreadStatic]
     private static Random? s_chance;
@@ -23,13 +22,13 @@ internal sealed class SlowLanes : IDisposable
     public SlowLanes(double warp)
     {
         s_slow = warp;
-        Emulation.BehindBarriers = StandAsideByChance;
+        Emulation.BehindBarriers = StandAside;
     }
 
     public void Dispose() => Emulation.BehindBarriers = null;
 
-    // Lanes are threads: each draws numbers of its own. The first one, which often writes for its warp, stands aside every other time.
-    private static void StandAsideByChance()
+    // The first lane, which often writes for its warp, always; the others by chance. Lanes are threads: each draws numbers of its own.
+    private static void StandAside()
     {
         _ = Interlocked.Increment(ref s_passed);
         if (Group.IdxX / Gpu.WarpSize != (int)(s_slow * (Group.DimX / Gpu.WarpSize)))
@@ -38,15 +37,11 @@ internal sealed class SlowLanes : IDisposable
         }
 
         s_chance ??= new Random(Environment.CurrentManagedThreadId);
-        bool isAside = s_chance.Next(Group.IdxX % Gpu.WarpSize == 0 ? 2 : LanesASlowOne) == 0;
+        bool isAside = Group.IdxX % Gpu.WarpSize == 0 || s_chance.Next(LanesASlowOne) == 0;
         for (int round = 0; isAside && round < MostRounds; round++)
         {
             long passed = Interlocked.Read(ref s_passed);
-            for (int turn = 0; turn < TurnsOfOthers; turn++)
-            {
-                _ = Thread.Yield(); // far shorter than the shortest sleep
-            }
-
+            Thread.Sleep(1); // all others have their turns
             isAside = passed != Interlocked.Read(ref s_passed);
         }
     }
