@@ -10,7 +10,7 @@ namespace HiMo.Kernels.Tests;
 internal sealed class SlowLanes : IDisposable
 {
     private const int LanesASlowOne = 16;
-    private const int MostRounds = 8; // lanes that poll pass barriers without end
+    private const int MostRounds = 50; // lanes that poll pass barriers without end
 
     [ThreadStatic]
     private static Random? s_chance;
