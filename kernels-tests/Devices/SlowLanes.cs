@@ -9,7 +9,7 @@ namespace HiMo.Kernels.Tests;
 /// </summary>
 internal sealed class SlowLanes : IDisposable
 {
-    private const int LanesASlowOne = 16;
+    private const int LanesASlowOne = 16; // one in so many stands aside
     private const int MostRounds = 50; // lanes that poll pass barriers without end
 
     [ThreadStatic]
