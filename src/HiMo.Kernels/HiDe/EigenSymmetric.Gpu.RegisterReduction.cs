@@ -104,9 +104,9 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int StartOfPhase(int first, int shift) => XMath.Max((Gpu.WarpSize * first) - 1, shift);
 
-    /// <summary>The column behind the last one of a phase.</summary>
+    /// <summary>The column behind the last one of a phase; the last row lies in the last block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static int EndOfPhase(int first, int last) => XMath.Min((Gpu.WarpSize * first) + Gpu.WarpSize - 1, last);
+    internal static int EndOfPhase(int first, int last) => first < 3 ? (Gpu.WarpSize * first) + Gpu.WarpSize - 1 : last;
 
     // d, e, and row k = the reflector of column k, I - beta v v^T, from the block of its first component on. Exchange: two buffers.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -120,7 +120,7 @@ internal static partial class EigenSymmetricGpu
         p.E = e;
         p.Beta = beta;
         p.Exchange = exchange;
-        p.Own = a.SubView(n * pitch, OwnLength).Cast<Float4>();
+        p.Own = a.SubView(Narrow * pitch, OwnLength).Cast<Float4>();
         p.Pitch = pitch;
         p.Shift = ShiftOf(n);
         p.Last = p.Shift + n - 1;
@@ -224,7 +224,7 @@ internal static partial class EigenSymmetricGpu
                 Float4 lower = t == 0 ? Block(p0.Rows, first) : Block(p1.Rows, first);
                 Float4 upper = t == 2 ? Block(p2.Rows, first) : Block(p3.Rows, first);
                 Float4 row = t < 2 ? lower : upper;
-                ToShared(target.SubView(PlaceOfRow + (Gpu.WarpSize * first) + lane, 97 - (Gpu.WarpSize * first)), row, first);
+                ToShared(target.SubView(lane, PlaceOfRow + 97).SubView(PlaceOfRow + (Gpu.WarpSize * first), 97 - (Gpu.WarpSize * first)), row, first);
             }
 
             rows.T0 = p0.Rows;

@@ -98,7 +98,7 @@ internal static partial class EigenSymmetricGpu
             // Two kernels rather than one with a choice inside: the driver assembles a process's first kernels while it waits, and this one is the longest.
             bool fitsRegisters = arguments.Size <= Narrow && threads > WarpsOfRows * Gpu.WarpSize;
             Action<EigenArguments> kernel = fitsRegisters ? Kernel<InRegisters> : Kernel<InSharedMemory>;
-            gpu.Launch(stream, kernel, new Index3D(problems, 1, 1), threads, arguments, SharedLength(arguments.Size));
+            gpu.Launch(stream, kernel, new Index3D(problems, 1, 1), threads, arguments, SharedLength(fitsRegisters ? Narrow : arguments.Size));
         }
         else
         {
@@ -142,14 +142,16 @@ internal static partial class EigenSymmetricGpu
     {
         int n = arguments.Size;
         bool isWide = !TMemory.IsNarrow && n > Narrow;
-        int pitch = TMemory.IsNarrow ? Pitch(Narrow) : Pitch(n);
+        int rows = TMemory.IsNarrow ? Narrow : n; // one place for everything, whatever n is: registers are the matrix's
+        int pitch = Pitch(rows);
         long start = (long)Grid.IdxX * n * n;
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
-        ArrayView<float> a = shared.SubView(0, (n + SpareRows) * pitch);
-        ArrayView<float> vectors = shared.SubView((n + SpareRows) * pitch, (4 * pitch) + (4 * Span(pitch)));
+        ArrayView<float> a = shared.SubView(0, (rows + SpareRows) * pitch);
+        ArrayView<float> vectors = shared.SubView((rows + SpareRows) * pitch, (4 * pitch) + (4 * Span(pitch)));
         ArrayView<float> d = vectors.SubView(0, pitch);
         ArrayView<float> e = vectors.SubView(pitch, pitch);
         ArrayView<float> beta = vectors.SubView(2 * pitch, pitch);
+        ArrayView<float> means = vectors.SubView(3 * pitch, pitch);
         ArrayView<double> values = SharedMemory.Allocate<double>(MaxSize);
         ArrayView<short> counts = SharedMemory.Allocate<short>(PointsOfAThread * MostThreads);
         ArrayView<double> sums = SharedMemory.Allocate<double>(MaxSize + SumsTogether);
@@ -158,7 +160,12 @@ internal static partial class EigenSymmetricGpu
         tridiagonal.MinorRows = SharedMemory.Allocate<MinorRow>(MaxSize + 1);
         tridiagonal.Size = n;
 
-        float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, vectors.SubView(3 * pitch, pitch), n, pitch, arguments.IsGram);
+        float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, means, n, pitch, arguments.IsGram);
+        if (Group.IdxX == 0)
+        {
+            means[pitch - 1] = trace; // behind the means, for the rank
+        }
+
         TMemory.Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 4 * Span(pitch)), n, pitch);
         GroupBarrier.Wait(); // d and e are there
         double norm = tridiagonal.Fill(d, e);
@@ -170,10 +177,10 @@ internal static partial class EigenSymmetricGpu
         Solve(tridiagonal, values, solutions, Group.IdxX, Group.DimX);
         if (Group.IdxX / Gpu.WarpSize == (Group.DimX / Gpu.WarpSize) - 1)
         {
-            SelectRank(values, trace, sums, arguments, n); // by the warp that has least to solve
+            SelectRank(values, means[pitch - 1], sums, arguments, n); // by the warp that has least to solve
         }
 
-        ArrayView<float> overlaps = vectors.SubView(3 * pitch, pitch); // the means are not needed any more
+        ArrayView<float> overlaps = means.SubView(0, pitch - 1); // the means are not needed any more
         if (!isWide)
         {
             Overlap(a, overlaps, n, pitch);
