@@ -142,8 +142,9 @@ internal static partial class EigenSymmetricGpu
     private static ClusterState Columns(ClusterState state, LargeEigenArguments p, ClusterMemoryOfGroup memory, ClusterPlan plan, int phase)
     {
         ArrayView<float> reflectors = p.Reflector(0);
-        int end = phase == Phases - 1 ? ClusterColumns : XMath.Max(SlotsOfAPhase * SlotColumns * (phase + 1), plan.RowOffset + (plan.PhaseRows * (phase + 1)));
-        for (int k = state.K; k < end; k++)
+        int end = phase == Phases - 1 ? ClusterColumns : XMath.Max(SlotsOfAPhase * SlotColumns * (phase + 1), plan.Row(0, SlotsOfAPhase * (phase + 1)) - plan.Rank);
+        int k = state.K;
+        for (; k < end; k++)
         {
             ArrayView<float> u = memory.U(k);
             ArrayView<float> v = memory.U(k + 1);
@@ -172,7 +173,7 @@ internal static partial class EigenSymmetricGpu
             KeepReflector(reflectors, memory, plan, u, received.Corner, alpha, state, k);
         }
 
-        state.K = XMath.Max(state.K, end);
+        state.K = k;
         return state;
     }
 
@@ -188,15 +189,15 @@ internal static partial class EigenSymmetricGpu
     private static void KeepReflector(
         ArrayView<float> reflectors, ClusterMemoryOfGroup memory, ClusterPlan plan, ArrayView<float> u, float corner, float alpha, ClusterState state, int k)
     {
-        PutHead(memory, plan.Low, u, state.Head, k);
-        PutHead(memory, plan.Middle, u, state.Head, k);
-        PutHead(memory, plan.High, u, state.Head, k);
+        PutHead(memory, plan.Component(2), u, state.Head, k);
+        PutHead(memory, plan.Component(1), u, state.Head, k);
+        PutHead(memory, plan.Component(0), u, state.Head, k);
         if ((k & (plan.Ranks - 1)) == plan.Rank)
         {
-            int start = ((k - plan.Start) * ReflectorPitch(plan.Size)) - plan.Start;
-            KeepComponent(reflectors, start, plan.Low.Row, u, k);
-            KeepComponent(reflectors, start, plan.Middle.Row, u, k);
-            KeepComponent(reflectors, start, plan.High.Row, u, k);
+            int start = ((k - plan.Start) * WarpShare) - plan.Start; // the reflectors' pitch up to 768 rows
+            KeepComponent(reflectors, start, plan.Component(2).Row, u, k);
+            KeepComponent(reflectors, start, plan.Component(1).Row, u, k);
+            KeepComponent(reflectors, start, plan.Component(0).Row, u, k);
         }
 
         if (Group.IdxX == 0)

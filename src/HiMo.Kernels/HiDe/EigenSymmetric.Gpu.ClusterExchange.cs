@@ -18,7 +18,7 @@ internal static partial class EigenSymmetricGpu
     /// <summary>A component of all vectors that a thread has.</summary>
     internal struct ClusterComponent
     {
-        /// <summary>Its row; far before the first column, if there is none.</summary>
+        /// <summary>Its row, which may lie before the first one.</summary>
         public int Row;
 
         /// <summary>Where its record lies.</summary>
@@ -51,13 +51,9 @@ internal static partial class EigenSymmetricGpu
         /// <summary>A row's number less that of the place where it lies among those of the cluster.</summary>
         public int RowOffset;
 
-        /// <summary>Rows of the slots that are finished together.</summary>
-        public int PhaseRows;
-
-        /// <summary>The thread's components: of the last rows, as many as there are threads, and of as many before, and before those.</summary>
-        public ClusterComponent Low;
-        public ClusterComponent Middle;
-        public ClusterComponent High;
+        /// <summary>Row and place of the last of the thread's components.</summary>
+        public int LastRow;
+        public int LastPlace;
 
         /// <summary>The rows that the lane sends, in places Lane and Lane + 32 of <see cref="Own"/>; -1: none.</summary>
         public int SentRow0;
@@ -68,20 +64,18 @@ internal static partial class EigenSymmetricGpu
         {
             ClusterPlan plan = default;
             plan.Size = n;
-            plan.Lane = Group.IdxX % Gpu.WarpSize;
-            plan.Warp = Group.IdxX / Gpu.WarpSize;
+            plan.Lane = Group.IdxX & (Gpu.WarpSize - 1);
+            plan.Warp = Group.IdxX >> 5;
             plan.Ranks = Grid.DimX;
             plan.Rank = Grid.IdxX;
             plan.RankBits = XMath.PopCount(Grid.DimX - 1);
-            plan.RowWarps = Group.DimX / SlotColumns;
-            plan.RowWarp = plan.Warp / ColumnWarps;
+            plan.RowWarps = Group.DimX >> 6;
+            plan.RowWarp = plan.Warp >> 1;
             plan.RowBits = XMath.PopCount(plan.RowWarps - 1);
             plan.Start = ClusterColumns - n;
-            plan.RowOffset = ClusterColumns - (RowSlots * plan.Ranks * plan.RowWarps);
-            plan.PhaseRows = SlotsOfAPhase * plan.Ranks * plan.RowWarps;
-            plan.Low = plan.Component(ClusterColumns - (3 * Group.DimX) + Group.IdxX);
-            plan.Middle = plan.Component(ClusterColumns - (2 * Group.DimX) + Group.IdxX);
-            plan.High = plan.Component(ClusterColumns - Group.DimX + Group.IdxX);
+            plan.RowOffset = ClusterColumns - (RowSlots << (plan.RankBits + plan.RowBits));
+            plan.LastRow = ClusterColumns - Group.DimX + Group.IdxX;
+            plan.LastPlace = plan.Place(plan.LastRow);
             plan.SentRow0 = plan.Lane < RowSlots * plan.RowWarps ? plan.Row(plan.Lane / RowSlots, plan.Lane % RowSlots) : -1;
             int second = plan.Lane + Gpu.WarpSize;
             plan.SentRow1 = second < RowSlots * plan.RowWarps ? plan.Row(second / RowSlots, second % RowSlots) : -1;
@@ -92,14 +86,17 @@ internal static partial class EigenSymmetricGpu
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public readonly bool IsOwn(int row) => ((row - RowOffset) & (Ranks - 1)) == Rank;
 
+        /// <summary>
+        /// The thread's components: 0 of the last rows, as many as there are threads, 1 and 2 of as many before. All belong to one group, since a group has 64 threads for
+        /// each of its row warps and a cluster no more than 16 groups; so one is known by the other, and takes no registers.
+        /// </summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private readonly ClusterComponent Component(int row)
+        public readonly ClusterComponent Component(int before)
         {
             ClusterComponent component = default;
-            component.Row = row >= Start ? row : -ClusterColumns;
-            int known = XMath.Max(row, Start);
-            component.Place = Place(known);
-            component.Own = row >= Start && IsOwn(row) ? Own(row) : NoOwnRow;
+            component.Row = LastRow - (before * Group.DimX);
+            component.Place = LastPlace - (before * (SlotColumns >> RankBits));
+            component.Own = IsOwn(LastRow) ? component.Place - (Rank * RankPitch) : NoOwnRow;
             return component;
         }
 
@@ -153,19 +150,22 @@ internal static partial class EigenSymmetricGpu
     {
         ArrayView<long> inbox = memory.Inbox(k);
         int corner = plan.Place(k);
-        int low = plan.Low.Row >= k ? plan.Low.Place : corner; // finished rows have no record
-        int middle = plan.Middle.Row >= k ? plan.Middle.Place : corner;
-        int high = plan.High.Row >= k ? plan.High.Place : corner;
+        ClusterComponent low = plan.Component(2);
+        ClusterComponent middle = plan.Component(1);
+        ClusterComponent high = plan.Component(0);
+        int lowPlace = low.Row >= k ? low.Place : corner; // finished rows have no record
+        int middlePlace = middle.Row >= k ? middle.Place : corner;
+        int highPlace = high.Row >= k ? high.Place : corner;
         int dots = DotPlaces + (plan.Lane & (plan.Ranks - 1));
-        float vLow = v[XMath.Max(plan.Low.Row, 0)];
-        float vMiddle = v[XMath.Max(plan.Middle.Row, 0)];
-        float vHigh = v[XMath.Max(plan.High.Row, 0)];
-        Records records = PeekCluster(inbox, low, middle, high, dots);
+        float vLow = v[XMath.Max(low.Row, 0)];
+        float vMiddle = v[XMath.Max(middle.Row, 0)];
+        float vHigh = v[XMath.Max(high.Row, 0)];
+        Records records = PeekCluster(inbox, lowPlace, middlePlace, highPlace, dots);
         long cornerRecord = ClusterMemory.Load(ref inbox[corner]);
         while (!IsComplete(records, k) || Wrong(cornerRecord, k) != 0)
         {
             RelaxedMemory.Pause();
-            records = PeekCluster(inbox, low, middle, high, dots);
+            records = PeekCluster(inbox, lowPlace, middlePlace, highPlace, dots);
             cornerRecord = ClusterMemory.Load(ref inbox[corner]);
         }
 
@@ -173,9 +173,9 @@ internal static partial class EigenSymmetricGpu
         float half = 0.5f * beta * GroupSum.Warp(plan.Lane < plan.Ranks ? ProductOf(records.Record3) : 0.0f);
         float wk = ProductOf(cornerRecord) - (half * head);
         Received received = default;
-        received.Tail = TakeComponent(memory, plan.Low, u, vLow, records.Record0, half, head, wk, k);
-        received.Tail += TakeComponent(memory, plan.Middle, u, vMiddle, records.Record1, half, head, wk, k);
-        received.Tail += TakeComponent(memory, plan.High, u, vHigh, records.Record2, half, head, wk, k);
+        received.Tail = TakeComponent(memory, low, u, vLow, records.Record0, half, head, wk, k);
+        received.Tail += TakeComponent(memory, middle, u, vMiddle, records.Record1, half, head, wk, k);
+        received.Tail += TakeComponent(memory, high, u, vHigh, records.Record2, half, head, wk, k);
         received.Corner = ElementOf(cornerRecord) - (2.0f * head * wk);
         return received;
     }

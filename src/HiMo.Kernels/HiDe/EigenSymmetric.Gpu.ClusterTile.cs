@@ -116,7 +116,7 @@ internal static partial class EigenSymmetricGpu
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int FirstColumn(ClusterPlan plan) => (plan.Warp % ColumnWarps * Gpu.WarpSize) + plan.Lane;
+    private static int FirstColumn(ClusterPlan plan) => ((plan.Warp & (ColumnWarps - 1)) * Gpu.WarpSize) + plan.Lane;
 
     // Update and product of all rows: parts of the sums, of dot, and the elements of column k + 1 go to shared memory.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -216,9 +216,9 @@ internal static partial class EigenSymmetricGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static RowQuad Update(RowQuad quad, ClusterMemoryOfGroup memory, ClusterPlan plan, LaneColumns vs, LaneColumns ws, int k, int slot, int phase)
     {
-        int place = (plan.RowWarp * RowSlots) + slot;
-        Float4 v = memory.OwnU(k + 1).Cast<Float4>()[place / 4];
-        Float4 w = memory.OwnW().Cast<Float4>()[place / 4];
+        int place = plan.RowWarp * (RowSlots / 4);
+        Float4 v = memory.OwnU(k + 1).Cast<Float4>().SubView(place, RowSlots / 4)[slot / 4];
+        Float4 w = memory.OwnW().Cast<Float4>().SubView(place, RowSlots / 4)[slot / 4];
         int live = SlotsOfAPhase * phase;
         quad.R0 = slot >= live ? AddRow(AddRow(quad.R0, -v.X, ws, phase), -w.X, vs, phase) : quad.R0;
         quad.R1 = slot + 1 >= live ? AddRow(AddRow(quad.R1, -v.Y, ws, phase), -w.Y, vs, phase) : quad.R1;
@@ -235,16 +235,15 @@ internal static partial class EigenSymmetricGpu
         float sum = FoldRows(
             slot >= live ? DotRow(quad.R0, us, phase) : 0.0f, slot + 1 >= live ? DotRow(quad.R1, us, phase) : 0.0f,
             slot + 2 >= live ? DotRow(quad.R2, us, phase) : 0.0f, slot + 3 >= live ? DotRow(quad.R3, us, phase) : 0.0f);
-        int own = slot + (plan.Lane / 8);
-        int place = (plan.RowWarp * RowSlots) + own;
-        if (plan.Lane % 8 == 0)
+        int place = (plan.RowWarp * RowSlots) + (plan.Lane >> 3); // of slot 0: the rest are constants, and no address of a slot takes a register
+        if ((plan.Lane & 7) == 0)
         {
-            memory.Parts[(place * ColumnWarps) + (plan.Warp % ColumnWarps)] = sum;
+            memory.Parts.SubView((place * ColumnWarps) + (plan.Warp & (ColumnWarps - 1)), ((RowSlots - 4) * ColumnWarps) + 1)[slot * ColumnWarps] = sum;
         }
 
-        int row = plan.Row(plan.RowWarp, own);
-        float ui = row == k + 1 ? head : memory.OwnU(k)[place];
-        return row > k ? sum * ui : 0.0f;
+        int distance = k + 1 - plan.Row(0, slot) - (plan.Row(plan.RowWarp, plan.Lane >> 3) - plan.Row(0, 0));
+        float ui = distance == 0 ? head : memory.OwnU(k).SubView(place, RowSlots)[slot];
+        return distance <= 0 ? sum * ui : 0.0f;
     }
 
     // x + factor y in the slots of a phase.
