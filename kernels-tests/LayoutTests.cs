@@ -46,6 +46,17 @@ internal sealed partial class LayoutTests
         Assert.That(files, Is.Empty);
     }
 
+    [TestCase("mutants.tsv")]
+    [TestCase("mutants-gpu.tsv")]
+    public void Every_mutant_is_of_a_text_that_is_there_once(string list)
+    {
+        string[][] mutants = [.. from line in File.ReadLines(Path.Combine(TestData.RepositoryRoot, "eng", list)) where line.Length > 0 select line.Split('\t')];
+        Assert.That(mutants, Has.Length.GreaterThan(40));
+        Assert.That(mutants.Where(mutant => mutant.Length < 3 || Occurrences(Path.Combine(s_source, mutant[0]), mutant[1]) != 1).Select(mutant => string.Join(": ", mutant)), Is.Empty);
+
+        static int Occurrences(string file, string text) => File.ReadAllText(file).Split(text).Length - 1;
+    }
+
     [Test]
     public void Every_file_with_a_kernel_says_mapping_precision_determinism_and_limits_in_its_head()
     {

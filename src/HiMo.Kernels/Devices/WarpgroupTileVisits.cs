@@ -18,11 +18,11 @@ internal static class WarpgroupTileVisits
 {
     /// <summary>The thread's upper row within the tile; the lower one is 8 further.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int Row() => (Group.IdxX / Gpu.WarpSize * 16) + (Group.IdxX % Gpu.WarpSize / 4);
+    public static int Row() => (Group.IdxX >> 5 << 4) + ((Group.IdxX >> 2) & 7);
 
     /// <summary>Column of X and Z of a field within the tile; Y and W follow.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int Column(int field) => (8 * field) + (Group.IdxX % 4 * 2);
+    public static int Column(int field) => (8 * field) + ((Group.IdxX & 3) << 1);
 
     /// <summary>Visits all fields.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -22,7 +22,7 @@ internal static partial class WarpgroupPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreLargest(ArrayView<float> columns, WarpgroupTile tile)
     {
-        ArrayView<float> column = columns.SubView((Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + OwnColumn(), WarpgroupMma.Tile - OwnColumn());
+        ArrayView<float> column = columns.SubView(((Group.IdxX >> 5) * WarpgroupMma.Tile) + OwnColumn(), WarpgroupMma.Tile - OwnColumn());
         column[0] = Largest(tile.T0, tile.T1, tile.T2, tile.T3);
         column[32] = Largest(tile.T4, tile.T5, tile.T6, tile.T7);
         column[64] = Largest(tile.T8, tile.T9, tile.T10, tile.T11);
@@ -83,7 +83,7 @@ internal static partial class WarpgroupPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float StoreColumn(ArrayView<float> columns, int first, LineStatistics line)
     {
-        int start = (Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile) + OwnColumn();
+        int start = ((Group.IdxX >> 5) * WarpgroupMma.Tile) + OwnColumn();
         ArrayView<float> own = columns.SubView(start, columns.Length - start);
         own[first] = line.Largest;
         own[Sums + first] = line.ExpSum;
@@ -93,7 +93,7 @@ internal static partial class WarpgroupPassGpu
 
     // The lane's column of the first 32, after an exchange: for lane 4 g + q column g of the eight that q had, 8 (g / 2) + 2 q + g % 2.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int OwnColumn() => (Group.IdxX % Gpu.WarpSize / 8 * 8) + (Group.IdxX % 4 * 2) + (Group.IdxX / 4 % 2);
+    private static int OwnColumn() => (Group.IdxX & 24) + ((Group.IdxX & 3) << 1) + ((Group.IdxX >> 2) & 1);
 
     // What a warp stored of a column.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -109,7 +109,7 @@ internal static partial class WarpgroupPassGpu
 
     // What the region's tiles above left of each column; a column outside of the matrix has nothing but masked logits.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadKnown(LogitPass p, ArrayView<LineStatistics> known, ArrayView<float> columns, int branch, int firstColumn, bool isFirst)
+    private static void LoadKnown(LogitPass p, ArrayView<float> columns, int branch, int firstColumn, bool isFirst)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX < WarpgroupMma.Tile)
@@ -124,14 +124,15 @@ internal static partial class WarpgroupPassGpu
                 line = p.Partial[p.PartialIndex(branch, Grid.IdxY, p.Branches.Rows + column)];
             }
 
-            known[Group.IdxX] = line;
             columns[KnownLargest + Group.IdxX] = line.Largest;
+            columns[KnownSums + Group.IdxX] = line.ExpSum;
+            columns[KnownWeighted + Group.IdxX] = line.Weighted;
         }
     }
 
     // A column's eight warps join what the tiles above left.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeColumn(LogitPass p, ArrayView<float> columns, ArrayView<LineStatistics> known, int branch, int firstColumn, bool isKnown)
+    private static void TakeColumn(LogitPass p, ArrayView<float> columns, int branch, int firstColumn, bool isKnown)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX >= WarpgroupMma.Tile || column >= p.Branches.Columns || p.Branches.ColumnWeight(branch) == 0.0f)
@@ -139,7 +140,10 @@ internal static partial class WarpgroupPassGpu
             return;
         }
 
-        LineStatistics running = known[Group.IdxX];
+        LineStatistics running = default;
+        running.Largest = columns[KnownLargest + Group.IdxX];
+        running.ExpSum = columns[KnownSums + Group.IdxX];
+        running.Weighted = columns[KnownWeighted + Group.IdxX];
         if (!isKnown)
         {
             for (int warp = 0; warp < Warps; warp++)
@@ -198,14 +202,15 @@ internal static partial class WarpgroupPassGpu
             s1 = Exchanged<TJoin>(s1, s3, high, 8);
             return Exchanged<TJoin>(s0, s1, (Group.IdxX & 4) != 0, 4);
         }
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static float Exchanged<TJoin>(float low, float high, bool takesHigh, int mask)
-            where TJoin : struct, IJoin =>
-            TJoin.Of(takesHigh ? high : low, WarpLanes.Xor(takesHigh ? low : high, mask));
     }
 
-    /// <summary>How numbers of two rows become one.</summary>
+    // What two lanes have of the low and of the high one of two numbers; one of both is the lane's.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Exchanged<TJoin>(float low, float high, bool takesHigh, int mask)
+        where TJoin : struct, IJoin =>
+        TJoin.Of(takesHigh ? high : low, WarpLanes.Xor(takesHigh ? low : high, mask));
+
+    /// <summary>How numbers of two lanes become one.</summary>
     private interface IJoin
     {
         static abstract float Of(float first, float second);

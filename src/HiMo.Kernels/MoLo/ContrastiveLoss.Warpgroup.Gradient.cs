@@ -116,7 +116,7 @@ internal static class WarpgroupGradientGpu
         {
             NarrowDerivative narrow = new()
             {
-                Factors = factors, Upper = factors[upper], Lower = factors[upper + 8], Scale = scale, Shift = range.Largest, Smoothing = smoothing,
+                Factors = FromFirstColumn(factors), Upper = factors[upper], Lower = factors[upper + 8], Scale = scale, Shift = range.Largest, Smoothing = smoothing,
             };
             WarpgroupTileVisits.Visit(ref tile, ref narrow);
         }
@@ -124,7 +124,7 @@ internal static class WarpgroupGradientGpu
         {
             Derivative wide = new()
             {
-                Shifts = shifts, Upper = shifts[upper], Lower = shifts[upper + 8], Scale = scale, Smoothing = smoothing,
+                Shifts = FromFirstColumn(shifts), Upper = shifts[upper], Lower = shifts[upper + 8], Scale = scale, Smoothing = smoothing,
                 RowWeight = p.Statistics.RowWeight(branch), ColumnWeight = p.Statistics.ColumnWeight(branch),
             };
             WarpgroupTileVisits.Visit(ref tile, ref wide);
@@ -173,6 +173,11 @@ internal static class WarpgroupGradientGpu
         WarpgroupTileVisits.Visit(ref tile, ref stores);
     }
 
+    // A tile's columns from the thread's first one: constant places in a view are free, others cost a register each.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ArrayView<float> FromFirstColumn(ArrayView<float> columns) =>
+        columns.SubView(WarpgroupTileVisits.Column(0), WarpgroupMma.Tile - WarpgroupTileVisits.Column(0));
+
     // log2 of the sum of a line's exponentials; outside of the matrix of its last line.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Shift(BranchStatistics statistics, long first, int line, int lines)
@@ -194,9 +199,8 @@ internal static class WarpgroupGradientGpu
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public readonly void Visit(ref Float4 value, int field)
         {
-            int column = WarpgroupTileVisits.Column(field);
-            float left = Factors[column];
-            float right = Factors[column + 1];
+            float left = Factors[8 * field];
+            float right = Factors[(8 * field) + 1];
             value.X = Of(value.X, Upper + left);
             value.Y = Of(value.Y, Upper + right);
             value.Z = Of(value.Z, Lower + left);
@@ -221,9 +225,8 @@ internal static class WarpgroupGradientGpu
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public readonly void Visit(ref Float4 value, int field)
         {
-            int column = WarpgroupTileVisits.Column(field);
-            float left = Shifts[column];
-            float right = Shifts[column + 1];
+            float left = Shifts[8 * field];
+            float right = Shifts[(8 * field) + 1];
             value.X = Of(value.X, Upper, left);
             value.Y = Of(value.Y, Upper, right);
             value.Z = Of(value.Z, Lower, left);
@@ -233,8 +236,10 @@ internal static class WarpgroupGradientGpu
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private readonly float Of(float cosine, float rowShift, float columnShift)
         {
-            float scaled = cosine * Scale;
-            return (RowWeight * Exp2.Approximate(scaled - rowShift)) + ((ColumnWeight * Exp2.Approximate(scaled - columnShift)) - Smoothing);
+            // The larger of both shares, and the other one relative to it: so nothing can be computed before the column's shift is there, and kept until then.
+            float smaller = Exp2.Approximate(-XMath.Abs(rowShift - columnShift));
+            float weights = rowShift < columnShift ? RowWeight + (ColumnWeight * smaller) : ColumnWeight + (RowWeight * smaller);
+            return (Exp2.Approximate((cosine * Scale) - XMath.Min(rowShift, columnShift)) * weights) - Smoothing;
         }
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass of ContrastiveLoss.Gpu.Statistics.cs on packed bf16 factors, for Hopper's warpgroup instructions: the same numbers in the same memory, but for
-// totals, of which only the sum over all rows is right (row i has that of i and i + 8, or none), and M of a column, which need not be its largest logit.
+// totals, of which only the sum over all rows is right (rows i and i + 8 have half of what they are together), and M of a column, which need not be its largest logit.
 // Words      of ILGPU: at the head of that file. A thread's logits of a tile, T0 to T15, X and Y of its upper row and Z and W of the lower one, 8 below: WarpgroupMma.cs.
 //            A visitor is a functor that is called for each of the sixteen, as by an unrolled loop.
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
-//            rows     every thread keeps running numbers of its own columns of two rows, four lanes add theirs up where the region ends.
+//            rows     (of one warp each) the four lanes of a row join what they have of a tile, and two of them its running numbers in shared memory.
 //            columns  (their totals are nobody's business) a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
 // Exponentials  two a logit: in its row relative to the largest so far; in its column relative to the largest that the region's tiles above knew, which needs no
 //            exchange before the exponentials; in the region's first tile, and where a sum came near the end of float32, relative to each warp's own largest.
@@ -49,18 +49,25 @@ internal static partial class WarpgroupPassGpu
 
     private const int Warps = WarpgroupMma.Threads / Gpu.WarpSize;
 
-    // Numbers of columns in shared memory: largest logits by warp, then those that the tiles above know; sums by warp; weighted sums by warp.
+    // Numbers of columns in shared memory: largest logits by warp, then those that the tiles above know; sums by warp; weighted sums by warp; the sums that the
+    // tiles above know. Then running numbers of rows.
     private const int KnownLargest = Warps * WarpgroupMma.Tile;
     private const int Sums = KnownLargest + WarpgroupMma.Tile;
     private const int Weighted = Sums + (Warps * WarpgroupMma.Tile);
+    private const int KnownSums = Weighted + (Warps * WarpgroupMma.Tile);
+    private const int KnownWeighted = KnownSums + WarpgroupMma.Tile;
+    private const int LargestOfRows = KnownWeighted + WarpgroupMma.Tile;
+    private const int SumsOfRows = LargestOfRows + WarpgroupMma.Tile;
+    private const int WeightedOfRows = SumsOfRows + WarpgroupMma.Tile;
+    private const int TotalsOfRows = WeightedOfRows + WarpgroupMma.Tile;
+    private const int Lines = TotalsOfRows + WarpgroupMma.Tile;
 
     /// <summary>One region of one branch.</summary>
     [ResidentGroups(2)] // one multiplies while the other one works on its results
     public static void StatisticsKernel(WarpgroupPass p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
-        ArrayView<float> columns = SharedMemory.Allocate<float>(((3 * Warps) + 1) * WarpgroupMma.Tile); // with more, two groups would not fit a multiprocessor
-        ArrayView<LineStatistics> known = SharedMemory.Allocate<LineStatistics>(WarpgroupMma.Tile);
+        ArrayView<float> lines = SharedMemory.Allocate<float>(Lines); // with 120 more, two groups would not fit a multiprocessor
         int branch = Grid.IdxZ;
         PackedMatrix queries = p.Queries.Of(branch);
         PackedMatrix keys = p.Keys.Of(branch);
@@ -71,28 +78,24 @@ internal static partial class WarpgroupPassGpu
         int endOfRows = Math.Min(firstOfRows + p.Pass.RegionRows, p.Pass.Branches.Rows);
         int endOfColumns = Math.Min(firstOfColumns + p.Pass.RegionColumns, p.Pass.Branches.Columns);
         Begin(ring, queries, keys, firstOfRows, firstOfColumns, depth, 0);
-        LineStatistics upper = LineStatistics.Empty;
-        LineStatistics lower = LineStatistics.Empty;
         int firstRow = firstOfRows;
         int firstColumn = firstOfColumns;
         int multiplied = 0;
         while (firstRow < endOfRows)
         {
-            LoadKnown(p.Pass, known, columns, branch, firstColumn, firstRow == firstOfRows); // read behind the product's barriers
+            LoadKnown(p.Pass, lines, branch, firstColumn, firstRow == firstOfRows); // read behind the product's barriers
             WarpgroupTile tile = WarpgroupMma.Multiply(
                 ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, multiplied);
-            multiplied += depth;
             bool isLast = firstColumn + WarpgroupMma.Tile >= endOfColumns;
             int nextRow = isLast ? firstRow + WarpgroupMma.Tile : firstRow;
             int nextColumn = isLast ? firstOfColumns : firstColumn + WarpgroupMma.Tile;
             if (nextRow < endOfRows)
             {
-                Begin(ring, queries, keys, nextRow, nextColumn, depth, multiplied);
+                Begin(ring, queries, keys, nextRow, nextColumn, depth, multiplied + depth);
             }
 
             Totals totals = new() { Scale = scale };
             WarpgroupTileVisits.Visit(ref tile, ref totals);
-            upper.Total += totals.Sum;       // only the sum over all rows is asked for; logits outside of the matrix are 0, as the packed operands are
             int diagonal = firstRow + p.Pass.Branches.TargetOffset - firstColumn;
             bool isWhole = firstRow + WarpgroupMma.Tile <= p.Pass.Branches.Rows && firstColumn + WarpgroupMma.Tile <= p.Pass.Branches.Columns;
             if (!isWhole || (diagonal > -WarpgroupMma.Tile && diagonal < WarpgroupMma.Tile))
@@ -102,7 +105,12 @@ internal static partial class WarpgroupPassGpu
                 mask.StoreTargets(p.Pass.Branches, branch, firstRow);
             }
 
-            TakeRows(ref upper, ref lower, ref tile);
+            TakeRows(lines, ref tile, totals.Sum, firstColumn == firstOfColumns);
+            if (isLast)
+            {
+                StoreRow(p.Pass, lines, branch, firstRow);
+            }
+
             bool isKnown = firstRow > firstOfRows;      // tiles above have an M of the columns: exponentials are relative to it, and it stays
             bool isDone = p.Pass.Branches.HasColumns == 0;
             while (!isDone)                             // twice at most: known shifts, and if a sum was too large for them, the warps' own
@@ -110,27 +118,20 @@ internal static partial class WarpgroupPassGpu
                 int shifts = KnownLargest;
                 if (!isKnown)
                 {
-                    shifts = Group.IdxX / Gpu.WarpSize * WarpgroupMma.Tile;
-                    StoreLargest(columns, tile);
+                    shifts = (Group.IdxX >> 5) * WarpgroupMma.Tile;
+                    StoreLargest(lines, tile);
                     WarpLanes.Barrier(); // the warp's largest logits are there
                 }
 
                 // All warps' sums are there, and all warps take the same turn next. Not below: a sum that is not a number is too large as well.
-                bool isTooLarge = GroupBarrier.Or(!(StoreColumns(columns, shifts, tile) < LargestSum));
+                bool isTooLarge = GroupBarrier.Or(!(StoreColumns(lines, shifts, tile) < LargestSum));
                 isDone = !(isTooLarge && isKnown);
                 isKnown &= isDone;
             }
 
-            TakeColumn(p.Pass, columns, known, branch, firstColumn, isKnown); // a barrier of the next tile's product comes before the next store
-            if (firstColumn + WarpgroupMma.Tile >= endOfColumns)
-            {
-                StoreRow(p.Pass, upper, branch, firstRow + WarpgroupTileVisits.Row());
-                StoreRow(p.Pass, lower, branch, firstRow + WarpgroupTileVisits.Row() + 8);
-                upper = LineStatistics.Empty;
-                lower = LineStatistics.Empty;
-            }
-
-            firstColumn += WarpgroupMma.Tile;
+            TakeColumn(p.Pass, lines, branch, firstColumn, isKnown); // a barrier of the next tile's product comes before the next store
+            multiplied += depth;
+            firstColumn += WarpgroupMma.Tile; // not nextColumn, which would take a register in between
             if (firstColumn >= endOfColumns)
             {
                 firstColumn = firstOfColumns;
@@ -261,16 +262,63 @@ internal static partial class WarpgroupPassGpu
         }
     }
 
+    // Four lanes have the columns of two rows. Where their sums have met, the even ones have a row each, the same from tile to tile: what they keep needs no barrier,
+    // and the other lanes read the largest logits before the sums meet.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeRows(ref LineStatistics upper, ref LineStatistics lower, ref WarpgroupTile tile)
+    private static void TakeRows(ArrayView<float> lines, ref WarpgroupTile tile, float total, bool isFirst)
     {
-        RowLargest largest = new() { Upper = upper.Largest, Lower = lower.Largest };
+        ArrayView<float> rows = lines.SubView(WarpgroupTileVisits.Row(), Lines - WarpgroupMma.Tile + 9);
+        RowLargest largest = new() { Upper = float.NegativeInfinity, Lower = float.NegativeInfinity };
+        if (!isFirst)
+        {
+            largest.Upper = rows[LargestOfRows];
+            largest.Lower = rows[LargestOfRows + 8];
+        }
+
         WarpgroupTileVisits.Visit(ref tile, ref largest);
+        largest.Upper = Four<MaximumOfTwo>(largest.Upper);
+        largest.Lower = Four<MaximumOfTwo>(largest.Lower);
         RowSums sums = new() { UpperShift = Shift(largest.Upper), LowerShift = Shift(largest.Lower) };
         WarpgroupTileVisits.Visit(ref tile, ref sums);
-        upper = Joined(upper.RelativeTo(largest.Upper), sums.Upper);
-        lower = Joined(lower.RelativeTo(largest.Lower), sums.Lower);
+        bool isLower = (Group.IdxX & 2) != 0;
+        LineStatistics summed = default;
+        summed.ExpSum = Exchanged<SumOfTwo>(sums.Upper.ExpSum, sums.Lower.ExpSum, isLower, 2);
+        summed.Weighted = Exchanged<SumOfTwo>(sums.Upper.Weighted, sums.Lower.Weighted, isLower, 2);
+        summed.ExpSum += WarpLanes.Xor(summed.ExpSum, 1);
+        summed.Weighted += WarpLanes.Xor(summed.Weighted, 1);
+        summed.Total = total + WarpLanes.Xor(total, 1); // only the sum over all rows is asked for; logits outside of the matrix are 0, as the packed operands are
+        if ((Group.IdxX & 1) == 0)
+        {
+            LineStatistics line = LineStatistics.Empty;
+            if (!isFirst)
+            {
+                line = RunningRow(lines);
+            }
+
+            line = Joined(line.RelativeTo(isLower ? largest.Lower : largest.Upper), summed);
+            ArrayView<float> own = lines.SubView(OwnRow(), Lines - WarpgroupMma.Tile + 1);
+            own[LargestOfRows] = line.Largest;
+            own[SumsOfRows] = line.ExpSum;
+            own[WeightedOfRows] = line.Weighted;
+            own[TotalsOfRows] = line.Total + summed.Total;
+        }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static LineStatistics RunningRow(ArrayView<float> lines)
+    {
+        ArrayView<float> own = lines.SubView(OwnRow(), Lines - WarpgroupMma.Tile + 1);
+        LineStatistics line = default;
+        line.Largest = own[LargestOfRows];
+        line.ExpSum = own[SumsOfRows];
+        line.Weighted = own[WeightedOfRows];
+        line.Total = own[TotalsOfRows];
+        return line;
+    }
+
+    // The lane's row of its two.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int OwnRow() => WarpgroupTileVisits.Row() + ((Group.IdxX & 2) << 2);
 
     // Without a logit that counts all exponentials are 0.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -286,26 +334,23 @@ internal static partial class WarpgroupPassGpu
         return all;
     }
 
-    // Four lanes have the columns of a row.
+    // At the end of a region's columns.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow(LogitPass p, LineStatistics line, int branch, int row)
+    private static void StoreRow(LogitPass p, ArrayView<float> lines, int branch, int firstRow)
     {
-        float largest = XMath.Max(line.Largest, WarpLanes.Xor(line.Largest, 1));
-        largest = XMath.Max(largest, WarpLanes.Xor(largest, 2));
-        LineStatistics all = line.RelativeTo(largest);
-        all.ExpSum = Four(all.ExpSum);
-        all.Weighted = Four(all.Weighted);
-        all.Total = Four(all.Total);
-        if (Group.IdxX % 4 == 0 && row < p.Branches.Rows)
+        LineStatistics line = RunningRow(lines);
+        int row = firstRow + OwnRow();
+        if ((Group.IdxX & 1) == 0 && row < p.Branches.Rows)
         {
-            p.Partial[p.PartialIndex(branch, Grid.IdxX, row)] = all;
+            p.Partial[p.PartialIndex(branch, Grid.IdxX, row)] = line;
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Four(float value)
+    private static float Four<TJoin>(float value)
+        where TJoin : struct, IJoin
     {
-        value += WarpLanes.Xor(value, 1);
-        return value + WarpLanes.Xor(value, 2);
+        value = TJoin.Of(value, WarpLanes.Xor(value, 1));
+        return TJoin.Of(value, WarpLanes.Xor(value, 2));
     }
 }
