@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass of ContrastiveLoss.Gpu.Statistics.cs on packed bf16 factors, for Hopper's warpgroup instructions: the same numbers in the same memory, but for
-// totals, of which only the sum over all rows is right (rows i and i + 8 have half of what they are together), and M of a column, which need not be its largest logit.
+// totals, of which only the sum over all rows is right (row i has that of i and i + 8, or none), and M of a column, which need not be its largest logit.
 // Words      of ILGPU: at the head of that file. A thread's logits of a tile, T0 to T15, X and Y of its upper row and Z and W of the lower one, 8 below: WarpgroupMma.cs.
 //            A visitor is a functor that is called for each of the sixteen, as by an unrolled loop.
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
@@ -286,7 +286,8 @@ internal static partial class WarpgroupPassGpu
         summed.Weighted = Exchanged<SumOfTwo>(sums.Upper.Weighted, sums.Lower.Weighted, isLower, 2);
         summed.ExpSum += WarpLanes.Xor(summed.ExpSum, 1);
         summed.Weighted += WarpLanes.Xor(summed.Weighted, 1);
-        summed.Total = total + WarpLanes.Xor(total, 1); // only the sum over all rows is asked for; logits outside of the matrix are 0, as the packed operands are
+        float all = Four<SumOfTwo>(total);  // only the sum over all rows is asked for; logits outside of the matrix are 0, as the packed operands are
+        summed.Total = isLower ? 0.0f : all;
         if ((Group.IdxX & 1) == 0)
         {
             LineStatistics line = LineStatistics.Empty;
