@@ -8,10 +8,13 @@ internal static class TestData
 {
     private const string Variable = "HIMO_TEST_DATA";
 
-    private static readonly Lazy<string> s_repositoryRoot = new(FindRepositoryRoot);
+    private static readonly Lazy<string?> s_repositoryRoot = new(FindRepositoryRoot);
 
     /// <summary>The folder that holds HiMo.Kernels.sln. Found at its first use: the GPU bundle has test data and no repository.</summary>
-    public static string RepositoryRoot => s_repositoryRoot.Value;
+    public static string RepositoryRoot => RepositoryRootOrNull ?? throw new InvalidOperationException($"HiMo.Kernels.sln is in no folder above {AppContext.BaseDirectory}");
+
+    /// <summary>The same, or null in the GPU bundle.</summary>
+    public static string? RepositoryRootOrNull => s_repositoryRoot.Value;
 
     /// <summary>The test-data folder, or null if there is none; for case enumeration, which must not skip.</summary>
     public static string? RootOrNull
@@ -40,7 +43,7 @@ internal static class TestData
         return path;
     }
 
-    private static string FindRepositoryRoot()
+    private static string? FindRepositoryRoot()
     {
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
         {
@@ -50,6 +53,6 @@ internal static class TestData
             }
         }
 
-        throw new InvalidOperationException($"HiMo.Kernels.sln is in no folder above {AppContext.BaseDirectory}");
+        return null;
     }
 }
