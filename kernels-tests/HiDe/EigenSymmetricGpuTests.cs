@@ -87,6 +87,17 @@ internal sealed class EigenSymmetricGpuTests
     [TestCaseSource(nameof(ClusterBatches))]
     public void Decomposes_the_centred_gram_in_a_cluster(int n, float[] rows) => Check(_cluster, n, rows, largest: 1);
 
+    // Two warps of each group share its rows: 21 of the 48 that there is room for, and as many as a cluster takes.
+    [TestCase(21)]
+    [TestCase(47)]
+    public void Decomposes_the_centred_gram_in_a_cluster_of_wide_groups(int n)
+    {
+        TestGpu.NeedsEmulation();
+        using Gpu gpu = Gpu.OpenEmulated(warps: 4, multiprocessors: 2, mostOfCluster: 2);
+        Check(gpu, n, Random(n, n + 5, 1.0f), largest: 1);
+        Assert.That(gpu.Log.Launches.Where(each => each.Kernel.Name == "ClusterColumnsKernel").Select(each => (each.Groups, each.Threads)), Is.EqualTo(new[] { (new Index3D(2, 1, 1), 128) }));
+    }
+
     [Test]
     public void Groups_of_the_chip_agree_bit_for_bit_with_one_group_wherever_their_rows_lie()
     {

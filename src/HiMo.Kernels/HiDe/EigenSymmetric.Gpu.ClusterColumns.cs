@@ -9,7 +9,7 @@
 // Exchange   EigenSymmetric.Gpu.ClusterExchange.cs. All groups take part in every column.
 // Precision  float32.
 // Determinism  for a number of groups and warps: dot is added up by groups.
-// Limits     n up to 768 with 16 groups of 256 threads, up to 64 with fewer; clusters of sm_90 or the emulation; 255 registers a thread, so one group a multiprocessor.
+// Limits     n up to 768 with 16 groups of 256 threads, up to 64 and fewer than the cluster has room for with fewer; clusters of sm_90 or the emulation; 255 registers a thread, so one group a multiprocessor.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -99,7 +99,7 @@ internal static partial class EigenSymmetricGpu
         public float Beta;
     }
 
-    /// <summary>All columns; the grid's row is a cluster, and n at most <see cref="ClusterRows"/>.</summary>
+    /// <summary>All columns; the grid's row is a cluster, and n less than <see cref="ClusterRows"/> or 768.</summary>
     public static void ClusterColumnsKernel(LargeEigenArguments p)
     {
         ClusterMemoryOfGroup memory = default;

@@ -192,7 +192,7 @@ internal static partial class EigenSymmetricGpu
     }
 
     // One component, v being that of the reflector before; returns its square if it is below the reflector's first. That of row k is 0 from now on, and that of
-    // row k - 1, which was the last reflector's first, in this turn's vector too.
+    // row k - 1, which was the last reflector's first, in this turn's vector too. Before the first column that is a row that is not there; its place is nobody's.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float TakeComponent(
         ClusterMemoryOfGroup memory, ClusterComponent component, ArrayView<float> u, float v, long record, float half, float head, float wk, int k)

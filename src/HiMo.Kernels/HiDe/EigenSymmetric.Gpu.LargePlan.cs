@@ -38,7 +38,8 @@ internal static partial class EigenSymmetricGpu
             for (int ranks = gpu.MostOfCluster; ranks > 1; ranks /= 2)
             {
                 bool isAligned = n <= SlotColumns || ClusterRows(ranks, group) == ClusterColumns; // slots of columns and of rows are finished together
-                if (isAligned && n <= ClusterRows(ranks, group) && gpu.FitsCluster<LargeEigenArguments>(ClusterColumnsKernel, ranks, group, 0))
+                bool hasRoom = n < ClusterRows(ranks, group) || n == ClusterColumns; // with one row to spare for what lies before the first one, if anything does
+                if (isAligned && hasRoom && gpu.FitsCluster<LargeEigenArguments>(ClusterColumnsKernel, ranks, group, 0))
                 {
                     int together = gpu.IsEmulated && !gpu.OnlyRecords ? gpu.Description.Multiprocessors / ranks : problems; // the emulation does not start a row at a time
                     return new(group, ranks, together, 0, ClusterColumnsKernel, Residency.Cluster);
