@@ -46,9 +46,10 @@ internal sealed class ContrastiveLossWarpgroupGpuTests
     [TestCaseSource(nameof(s_squares))]
     public void Rows_and_columns(int size, int width, float logitScale) => Check(Case(size, size, width, logitScale) with { HasColumns = true });
 
-    [TestCase(1.0, Description = "tiles below are like those above")]
-    [TestCase(-1.0, Description = "columns grow by more than float32 holds from the first tile to the second")]
-    public void Several_tiles_in_a_region_have_the_numbers_of_regions_of_one(double firstSign)
+    [TestCase(1.0, 1.0, Description = "tiles below are like those above")]
+    [TestCase(-1.0, 1.0, Description = "columns grow by more than float32 holds from the first tile to the second")]
+    [TestCase(1.0, -1.0, Description = "a thread's two rows are further apart than float32 holds")]
+    public void Several_tiles_in_a_region_have_the_numbers_of_regions_of_one(double firstSign, double lowerSign)
     {
         const int Size = 130, Width = 5;
         ReferenceMatrix keys = FactorLossCase.Unit(Size, Width, 2, rounded: true);
@@ -56,7 +57,7 @@ internal sealed class ContrastiveLossWarpgroupGpuTests
         for (int i = 0; i < keys.Elements.Length; i++)
         {
             keys.Elements[i] = Math.Abs(keys.Elements[i]); // between 0 and 90 degrees to each other: a tile's logits have the sign of its queries
-            queries.Elements[i] = (i < WarpgroupMma.Tile * Width ? firstSign : 1.0) * keys.Elements[i];
+            queries.Elements[i] = (i < WarpgroupMma.Tile * Width ? firstSign : 1.0) * (i / Width % 16 < 8 ? 1.0 : lowerSign) * keys.Elements[i];
         }
 
         FactorLossCase given = new(queries, keys, LogitScale: 6.0f) { HasColumns = true, Precision = GpuPrecision.Bf16 };
