@@ -83,7 +83,7 @@ internal sealed class LaneOrderTests
         Batch[] batches = [.. new[] { 1, 2 }.Select(seed => Batch.Create(scenario.Rows, scenario.Columns, seed, scenario.Options.Tau))];
         GpuStepRun[] first = [.. batches.Select(Run)];
         Assert.That(first.SelectMany(run => run.Summary.Concat(run.GradImages).Concat(run.GradTexts)), Has.None.NaN);
-        for (int repeat = 0; repeat < TestLength.Pick(1, 30); repeat++)
+        for (int repeat = 0; repeat < TestLength.Pick(1, 6); repeat++)
         {
             using SlowLanes slow = new(repeat > 0 ? TestContext.CurrentContext.Random.NextDouble() : scenario.Slow);
             GpuStepRun again = Run(batches[repeat % 2]);
