@@ -84,7 +84,7 @@ public sealed class GpuCostModelTests : FolderTests
     public void Every_kernel_that_takes_a_notable_part_of_a_run_is_predicted_within_two_fifths()
     {
         GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(s_measured));
-        Assert.That(check.Kernels.Where(each => each.IsNotable).Select(each => each.Case).Distinct(), Is.SupersetOf(s_compared));
+        Assert.That(check.Kernels.Where(each => each.IsNotable).Select(each => each.Case).Distinct(), Is.SupersetOf(s_compared.Except(["1024,768"]))); // of which every kernel that takes so much has changed
         Assert.That(check.Kernels.Where(each => each.IsNotable && !each.IsFirst && !(each.Ratio is > 0.6 and < 1.4)), Is.Empty);
     }
 
@@ -108,7 +108,7 @@ public sealed class GpuCostModelTests : FolderTests
     {
         HimoCall call = HimoCall.Run("bench", "predict", "--check", "--results", s_measured);
         Assert.That((call.Code, call.Error), Is.EqualTo((0, "")));
-        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| EigenSymmetricGpu.ClusterColumnsKernel | 1 |"));
+        Assert.That(call.Output, Does.StartWith("| N, d, precision, groups | m | launches |").And.Contain("\n| 128,768,hide,64 | 89 | 10 |").And.Contain("| WarpgroupGradientGpu.ProductKernel | 2 |"));
     }
 
     [Test]

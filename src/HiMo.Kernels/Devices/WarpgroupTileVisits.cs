@@ -16,7 +16,10 @@ internal interface ITileVisitor
 
 internal static class WarpgroupTileVisits
 {
-    /// <summary>The thread's upper row within the tile; the lower one is 8 further.</summary>
+    /// <summary>
+    /// The thread's upper row within the tile; the lower one is 8 further. By bits, here and wherever a thread of a warpgroup kernel finds its place: ILGPU makes some ten
+    /// instructions and a register or two of a division, and then places are kept in local memory from tile to tile.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Row() => (Group.IdxX >> 5 << 4) + ((Group.IdxX >> 2) & 7);
 

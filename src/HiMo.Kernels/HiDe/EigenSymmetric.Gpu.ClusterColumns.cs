@@ -9,7 +9,7 @@
 // Exchange   EigenSymmetric.Gpu.ClusterExchange.cs. All groups take part in every column.
 // Precision  float32.
 // Determinism  for a number of groups and warps: dot is added up by groups.
-// Limits     n up to 768 with 16 groups of 256 threads, up to 64 and fewer than the cluster has room for with fewer; clusters of sm_90 or the emulation; 255 registers a thread, so one group a multiprocessor.
+// Limits     n up to 768 with 16 groups of 256 threads; with fewer up to 64, and less than there is room for; a power of two of groups, and of row warps; clusters of sm_90 or the emulation; 255 registers a thread, so one group a multiprocessor.
 using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
@@ -142,7 +142,7 @@ internal static partial class EigenSymmetricGpu
     private static ClusterState Columns(ClusterState state, LargeEigenArguments p, ClusterMemoryOfGroup memory, ClusterPlan plan, int phase)
     {
         ArrayView<float> reflectors = p.Reflector(0);
-        int end = phase == Phases - 1 ? ClusterColumns : XMath.Max(SlotsOfAPhase * SlotColumns * (phase + 1), plan.Row(0, SlotsOfAPhase * (phase + 1)) - plan.Rank);
+        int end = phase == Phases - 1 ? ClusterColumns : XMath.Max(SlotsOfAPhase * SlotColumns * (phase + 1), plan.RowOffset + plan.RowsBefore(0, SlotsOfAPhase * (phase + 1)));
         int k = state.K;
         for (; k < end; k++)
         {

@@ -18,7 +18,7 @@ internal static partial class EigenSymmetricGpu
     /// <summary>A component of all vectors that a thread has.</summary>
     internal struct ClusterComponent
     {
-        /// <summary>Its row, which may lie before the first one.</summary>
+        /// <summary>Its row, 0 at least; one that lies before the first one is not there, and has no place.</summary>
         public int Row;
 
         /// <summary>Where its record lies.</summary>
@@ -91,11 +91,11 @@ internal static partial class EigenSymmetricGpu
         /// each of its row warps and a cluster no more than 16 groups; so one is known by the other, and takes no registers.
         /// </summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly ClusterComponent Component(int before)
+        public readonly ClusterComponent Component(int turn)
         {
             ClusterComponent component = default;
-            component.Row = LastRow - (before * Group.DimX);
-            component.Place = LastPlace - (before * (SlotColumns >> RankBits));
+            component.Row = LastRow - (turn * Group.DimX);
+            component.Place = LastPlace - (turn * (SlotColumns >> RankBits));
             component.Own = IsOwn(LastRow) ? component.Place - (Rank * RankPitch) : NoOwnRow;
             return component;
         }
@@ -114,7 +114,11 @@ internal static partial class EigenSymmetricGpu
 
         /// <summary>The group's row in a slot of a warp.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly int Row(int rowWarp, int slot) => RowOffset + Rank + (((slot << RowBits) + rowWarp) << RankBits);
+        public readonly int Row(int rowWarp, int slot) => RowOffset + Rank + RowsBefore(rowWarp, slot);
+
+        /// <summary>How far that is behind the group's first one.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly int RowsBefore(int rowWarp, int slot) => ((slot << RowBits) + rowWarp) << RankBits;
     }
 
     /// <summary>What a thread has of a column that was received.</summary>
@@ -157,9 +161,9 @@ internal static partial class EigenSymmetricGpu
         int middlePlace = middle.Row >= k ? middle.Place : corner;
         int highPlace = high.Row >= k ? high.Place : corner;
         int dots = DotPlaces + (plan.Lane & (plan.Ranks - 1));
-        float vLow = v[XMath.Max(low.Row, 0)];
-        float vMiddle = v[XMath.Max(middle.Row, 0)];
-        float vHigh = v[XMath.Max(high.Row, 0)];
+        float vLow = v[low.Row];
+        float vMiddle = v[middle.Row];
+        float vHigh = v[high.Row];
         Records records = PeekCluster(inbox, lowPlace, middlePlace, highPlace, dots);
         long cornerRecord = ClusterMemory.Load(ref inbox[corner]);
         while (!IsComplete(records, k) || Wrong(cornerRecord, k) != 0)

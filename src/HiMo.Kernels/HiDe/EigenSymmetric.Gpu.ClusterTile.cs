@@ -241,7 +241,7 @@ internal static partial class EigenSymmetricGpu
             memory.Parts.SubView((place * ColumnWarps) + (plan.Warp & (ColumnWarps - 1)), ((RowSlots - 4) * ColumnWarps) + 1)[slot * ColumnWarps] = sum;
         }
 
-        int distance = k + 1 - plan.Row(0, slot) - (plan.Row(plan.RowWarp, plan.Lane >> 3) - plan.Row(0, 0));
+        int distance = k + 1 - plan.Row(0, slot) - plan.RowsBefore(plan.RowWarp, plan.Lane >> 3);
         float ui = distance == 0 ? head : memory.OwnU(k).SubView(place, RowSlots)[slot];
         return distance <= 0 ? sum * ui : 0.0f;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Over which groups a tridiagonalisation is spread. Each column ends with an exchange between all of them, so a few groups that reach each other's shared
 // memory beat all groups of the chip, which meet in its second-level cache, if registers have room for their rows: docs/performance.md.
+using System.Numerics;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -34,7 +35,7 @@ internal static partial class EigenSymmetricGpu
 
         private static ColumnsPlan? OfCluster(Gpu gpu, int problems, int n, int threads)
         {
-            int group = Math.Min(threads, MostClusterThreads) / SlotColumns * SlotColumns;
+            int group = threads < SlotColumns ? 0 : SlotColumns << BitOperations.Log2((uint)(Math.Min(threads, MostClusterThreads) / SlotColumns));
             for (int ranks = gpu.MostOfCluster; ranks > 1; ranks /= 2)
             {
                 bool isAligned = n <= SlotColumns || ClusterRows(ranks, group) == ClusterColumns; // slots of columns and of rows are finished together

@@ -12,7 +12,7 @@
 //            and the null vector 1 becomes 0.
 // Failure    none: no iteration waits for convergence.
 // Determinism  the order of every sum follows from n and the threads of a group.
-// Limits     n up to 176 and to what shared memory holds (LargestWithin); at most 512 threads; in registers more than eight warps and n up to 128.
+// Limits     n up to 176 and to what shared memory holds (LargestWithin); at most 512 threads; in registers more than eight warps, n up to 128, and the shared memory of 128.
 // Source     Golub and Van Loan, Matrix Computations, section 8.3.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -63,7 +63,7 @@ internal static partial class EigenSymmetricGpu
     private const int SpareRows = 8;
     private const int SumsTogether = 4;
 
-    /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means, two of p and of u.</summary>
+    /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means and trace, two of p and of u.</summary>
     public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * Span(Pitch(size)));
 
     /// <summary>Largest n that one thread group solves in some bytes of shared memory, at most <see cref="MaxSize"/>; 0: none.</summary>
@@ -142,7 +142,7 @@ internal static partial class EigenSymmetricGpu
     {
         int n = arguments.Size;
         bool isWide = !TMemory.IsNarrow && n > Narrow;
-        int rows = TMemory.IsNarrow ? Narrow : n; // one place for everything, whatever n is: registers are the matrix's
+        int rows = TMemory.IsNarrow ? Narrow : n; // so that addresses are constants: the matrix leaves no registers for others
         int pitch = Pitch(rows);
         long start = (long)Grid.IdxX * n * n;
         ArrayView<float> shared = SharedMemory.GetDynamic<float>();
@@ -163,7 +163,7 @@ internal static partial class EigenSymmetricGpu
         float trace = LoadCentred(arguments.Matrix.SubView(start, (long)n * n), a, means, n, pitch, arguments.IsGram);
         if (Group.IdxX == 0)
         {
-            means[pitch - 1] = trace; // behind the means, for the rank
+            means[pitch - 1] = trace; // behind the means, until the rank is chosen
         }
 
         TMemory.Tridiagonalise(a, d, e, beta, vectors.SubView(4 * pitch, 4 * Span(pitch)), n, pitch);
@@ -180,7 +180,7 @@ internal static partial class EigenSymmetricGpu
             SelectRank(values, means[pitch - 1], sums, arguments, n); // by the warp that has least to solve
         }
 
-        ArrayView<float> overlaps = means.SubView(0, pitch - 1); // the means are not needed any more
+        ArrayView<float> overlaps = means; // which are not needed any more, their trace apart
         if (!isWide)
         {
             Overlap(a, overlaps, n, pitch);

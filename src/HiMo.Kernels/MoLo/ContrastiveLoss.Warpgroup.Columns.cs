@@ -10,19 +10,19 @@ internal static partial class WarpgroupPassGpu
 {
     // Numbers of all columns over the warp's 16 rows, relative to the given largest logits; returns the largest of the lane's four sums.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float StoreColumns(ArrayView<float> columns, int shifts, WarpgroupTile tile)
+    private static float StoreColumns(ArrayView<float> lines, int placeOfLargest, WarpgroupTile tile)
     {
-        float largest = StoreColumn(columns, 0, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 0, tile.T0, tile.T1, tile.T2, tile.T3));
-        largest = XMath.Max(largest, StoreColumn(columns, 32, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 4, tile.T4, tile.T5, tile.T6, tile.T7)));
-        largest = XMath.Max(largest, StoreColumn(columns, 64, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 8, tile.T8, tile.T9, tile.T10, tile.T11)));
-        return XMath.Max(largest, StoreColumn(columns, 96, KnownColumn(columns.SubView(shifts, WarpgroupMma.Tile), 12, tile.T12, tile.T13, tile.T14, tile.T15)));
+        float largest = StoreColumn(lines, 0, ColumnNumbers(lines.SubView(placeOfLargest, WarpgroupMma.Tile), 0, tile.T0, tile.T1, tile.T2, tile.T3));
+        largest = XMath.Max(largest, StoreColumn(lines, 32, ColumnNumbers(lines.SubView(placeOfLargest, WarpgroupMma.Tile), 4, tile.T4, tile.T5, tile.T6, tile.T7)));
+        largest = XMath.Max(largest, StoreColumn(lines, 64, ColumnNumbers(lines.SubView(placeOfLargest, WarpgroupMma.Tile), 8, tile.T8, tile.T9, tile.T10, tile.T11)));
+        return XMath.Max(largest, StoreColumn(lines, 96, ColumnNumbers(lines.SubView(placeOfLargest, WarpgroupMma.Tile), 12, tile.T12, tile.T13, tile.T14, tile.T15)));
     }
 
     // The largest logits of all columns over the warp's 16 rows.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreLargest(ArrayView<float> columns, WarpgroupTile tile)
+    private static void StoreLargest(ArrayView<float> lines, WarpgroupTile tile)
     {
-        ArrayView<float> column = columns.SubView(((Group.IdxX >> 5) * WarpgroupMma.Tile) + OwnColumn(), WarpgroupMma.Tile - OwnColumn());
+        ArrayView<float> column = lines.SubView(((Group.IdxX >> 5) * WarpgroupMma.Tile) + OwnColumn(), WarpgroupMma.Tile - OwnColumn());
         column[0] = Largest(tile.T0, tile.T1, tile.T2, tile.T3);
         column[32] = Largest(tile.T4, tile.T5, tile.T6, tile.T7);
         column[64] = Largest(tile.T8, tile.T9, tile.T10, tile.T11);
@@ -41,20 +41,21 @@ internal static partial class WarpgroupPassGpu
         return largest.OverRows<MaximumOfTwo>();
     }
 
-    // Numbers of one of 32 columns: lane 4 g + q gets column g of the eight of its q.
+    // Numbers of one of 32 columns, relative to a largest logit of each of the tile's columns. Lanes with the same q = lane modulo 4 have the same eight columns, and lane
+    // 4 g + q gets number g of these.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static LineStatistics KnownColumn(ArrayView<float> tile, int firstField, Float4 a, Float4 b, Float4 c, Float4 d)
+    private static LineStatistics ColumnNumbers(ArrayView<float> largest, int firstField, Float4 a, Float4 b, Float4 c, Float4 d)
     {
         int first = WarpgroupTileVisits.Column(0);
-        ArrayView<float> shifts = tile.SubView(first, WarpgroupMma.Tile - first); // constant places in a view are free, others cost a register each
+        ArrayView<float> own = largest.SubView(first, WarpgroupMma.Tile - first); // constant places in a view are free, others cost a register each
         Eight sums = default;
         Eight weighted = default;
-        AddField(shifts, firstField, a, ref sums.V0, ref weighted.V0, ref sums.V1, ref weighted.V1);
-        AddField(shifts, firstField + 1, b, ref sums.V2, ref weighted.V2, ref sums.V3, ref weighted.V3);
-        AddField(shifts, firstField + 2, c, ref sums.V4, ref weighted.V4, ref sums.V5, ref weighted.V5);
-        AddField(shifts, firstField + 3, d, ref sums.V6, ref weighted.V6, ref sums.V7, ref weighted.V7);
+        AddField(own, firstField, a, ref sums.V0, ref weighted.V0, ref sums.V1, ref weighted.V1);
+        AddField(own, firstField + 1, b, ref sums.V2, ref weighted.V2, ref sums.V3, ref weighted.V3);
+        AddField(own, firstField + 2, c, ref sums.V4, ref weighted.V4, ref sums.V5, ref weighted.V5);
+        AddField(own, firstField + 3, d, ref sums.V6, ref weighted.V6, ref sums.V7, ref weighted.V7);
         LineStatistics line = default;
-        line.Largest = tile.SubView(OwnColumn(), WarpgroupMma.Tile - OwnColumn())[8 * firstField];
+        line.Largest = largest.SubView(OwnColumn(), WarpgroupMma.Tile - OwnColumn())[8 * firstField];
         LineStatistics summed = default;
         summed.ExpSum = sums.OverRows<SumOfTwo>();
         summed.Weighted = weighted.OverRows<SumOfTwo>();
@@ -63,10 +64,10 @@ internal static partial class WarpgroupPassGpu
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddField(
-        ArrayView<float> shifts, int field, Float4 logits, ref float leftSum, ref float leftWeighted, ref float rightSum, ref float rightWeighted)
+        ArrayView<float> largest, int field, Float4 logits, ref float leftSum, ref float leftWeighted, ref float rightSum, ref float rightWeighted)
     {
-        AddPair(shifts[8 * field], logits.X, logits.Z, ref leftSum, ref leftWeighted);
-        AddPair(shifts[(8 * field) + 1], logits.Y, logits.W, ref rightSum, ref rightWeighted);
+        AddPair(largest[8 * field], logits.X, logits.Z, ref leftSum, ref leftWeighted);
+        AddPair(largest[(8 * field) + 1], logits.Y, logits.W, ref rightSum, ref rightWeighted);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -79,13 +80,12 @@ internal static partial class WarpgroupPassGpu
         weighted = (first * upper) + (second * lower);
     }
 
-    // Stores one column a lane; returns the sum.
+    // Stores the sums of one column a lane; returns that of its exponentials.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float StoreColumn(ArrayView<float> columns, int first, LineStatistics line)
+    private static float StoreColumn(ArrayView<float> lines, int first, LineStatistics line)
     {
         int start = ((Group.IdxX >> 5) * WarpgroupMma.Tile) + OwnColumn();
-        ArrayView<float> own = columns.SubView(start, columns.Length - start);
-        own[first] = line.Largest;
+        ArrayView<float> own = lines.SubView(start, lines.Length - start);
         own[Sums + first] = line.ExpSum;
         own[Weighted + first] = line.Weighted;
         return line.ExpSum;
@@ -97,19 +97,19 @@ internal static partial class WarpgroupPassGpu
 
     // What a warp stored of a column.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static LineStatistics Stored(ArrayView<float> columns, int warp, int column)
+    private static LineStatistics Stored(ArrayView<float> lines, int warp, int column)
     {
         int index = (warp * WarpgroupMma.Tile) + column;
         LineStatistics line = default;
-        line.Largest = columns[index];
-        line.ExpSum = columns[Sums + index];
-        line.Weighted = columns[Weighted + index];
+        line.Largest = lines[index];
+        line.ExpSum = lines[Sums + index];
+        line.Weighted = lines[Weighted + index];
         return line;
     }
 
     // What the region's tiles above left of each column; a column outside of the matrix has nothing but masked logits.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadKnown(LogitPass p, ArrayView<float> columns, int branch, int firstColumn, bool isFirst)
+    private static void LoadKnown(LogitPass p, ArrayView<float> lines, int branch, int firstColumn, bool isFirstRow)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX < WarpgroupMma.Tile)
@@ -119,20 +119,20 @@ internal static partial class WarpgroupPassGpu
             {
                 line.Largest = 0.0f;
             }
-            else if (!isFirst && p.Branches.ColumnWeight(branch) != 0.0f)
+            else if (!isFirstRow && p.Branches.ColumnWeight(branch) != 0.0f)
             {
                 line = p.Partial[p.PartialIndex(branch, Grid.IdxY, p.Branches.Rows + column)];
             }
 
-            columns[KnownLargest + Group.IdxX] = line.Largest;
-            columns[KnownSums + Group.IdxX] = line.ExpSum;
-            columns[KnownWeighted + Group.IdxX] = line.Weighted;
+            lines[KnownLargest + Group.IdxX] = line.Largest;
+            lines[KnownSums + Group.IdxX] = line.ExpSum;
+            lines[KnownWeighted + Group.IdxX] = line.Weighted;
         }
     }
 
     // A column's eight warps join what the tiles above left.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeColumn(LogitPass p, ArrayView<float> columns, int branch, int firstColumn, bool isKnown)
+    private static void TakeColumn(LogitPass p, ArrayView<float> lines, int branch, int firstColumn, bool isKnown)
     {
         int column = firstColumn + Group.IdxX;
         if (Group.IdxX >= WarpgroupMma.Tile || column >= p.Branches.Columns || p.Branches.ColumnWeight(branch) == 0.0f)
@@ -141,21 +141,21 @@ internal static partial class WarpgroupPassGpu
         }
 
         LineStatistics running = default;
-        running.Largest = columns[KnownLargest + Group.IdxX];
-        running.ExpSum = columns[KnownSums + Group.IdxX];
-        running.Weighted = columns[KnownWeighted + Group.IdxX];
+        running.Largest = lines[KnownLargest + Group.IdxX];
+        running.ExpSum = lines[KnownSums + Group.IdxX];
+        running.Weighted = lines[KnownWeighted + Group.IdxX];
         if (!isKnown)
         {
             for (int warp = 0; warp < Warps; warp++)
             {
-                running = Merged(running, Stored(columns, warp, Group.IdxX));
+                running = Merged(running, Stored(lines, warp, Group.IdxX));
             }
         }
         else
         {
             for (int warp = 0; warp < Warps; warp++)
             {
-                LineStatistics part = Stored(columns, warp, Group.IdxX); // relative to the same largest
+                LineStatistics part = Stored(lines, warp, Group.IdxX); // relative to the same largest
                 running.ExpSum += part.ExpSum;
                 running.Weighted += part.Weighted;
             }

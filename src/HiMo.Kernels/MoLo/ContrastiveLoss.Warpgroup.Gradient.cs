@@ -125,7 +125,7 @@ internal static class WarpgroupGradientGpu
             Derivative wide = new()
             {
                 Shifts = FromFirstColumn(shifts), Upper = shifts[upper], Lower = shifts[upper + 8], Scale = scale, Smoothing = smoothing,
-                RowWeight = p.Statistics.RowWeight(branch), ColumnWeight = p.Statistics.ColumnWeight(branch),
+                Weight = p.Statistics.RowWeight(branch),
             };
             WarpgroupTileVisits.Visit(ref tile, ref wide);
         }
@@ -218,8 +218,7 @@ internal static class WarpgroupGradientGpu
         public float Upper;
         public float Lower;
         public float Scale;
-        public float RowWeight;
-        public float ColumnWeight;
+        public float Weight;
         public float Smoothing;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -236,10 +235,11 @@ internal static class WarpgroupGradientGpu
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private readonly float Of(float cosine, float rowShift, float columnShift)
         {
-            // The larger of both shares, and the other one relative to it: so nothing can be computed before the column's shift is there, and kept until then.
-            float smaller = Exp2.Approximate(-XMath.Abs(rowShift - columnShift));
-            float weights = rowShift < columnShift ? RowWeight + (ColumnWeight * smaller) : ColumnWeight + (RowWeight * smaller);
-            return (Exp2.Approximate((cosine * Scale) - XMath.Min(rowShift, columnShift)) * weights) - Smoothing;
+            // The larger of both shares, and the other one relative to it (0 where columns do not count, whose shift is Vanishing then): so nothing can be computed before
+            // the column's shift is there, and kept until then.
+            float larger = Exp2.Approximate((cosine * Scale) - XMath.Min(rowShift, columnShift));
+            float smaller = larger * Exp2.Approximate(-XMath.Abs(rowShift - columnShift));
+            return (Weight * (larger + smaller)) - Smoothing;
         }
     }
 

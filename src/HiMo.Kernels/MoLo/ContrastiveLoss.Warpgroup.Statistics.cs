@@ -4,13 +4,13 @@
 // Words      of ILGPU: at the head of that file. A thread's logits of a tile, T0 to T15, X and Y of its upper row and Z and W of the lower one, 8 below: WarpgroupMma.cs.
 //            A visitor is a functor that is called for each of the sixteen, as by an unrolled loop.
 // Mapping    grid (x, y, branch): a region of tiles of 128 x 128 each; a group of 256 threads. Logits never leave the registers.
-//            rows     (of one warp each) the four lanes of a row join what they have of a tile, and two of them its running numbers in shared memory.
+//            rows     (of one warp each) four lanes have the columns of two rows; two of the lanes keep one row's running numbers each, in shared memory.
 //            columns  (their totals are nobody's business) a warp's 16 rows meet by shuffles, a tile's eight warps in shared memory, the region's tiles in global memory.
 // Exponentials  two a logit: in its row relative to the largest so far; in its column relative to the largest that the region's tiles above knew, which needs no
 //            exchange before the exponentials; in the region's first tile, and where a sum came near the end of float32, relative to each warp's own largest.
 // Latency    the next tile's operands are on their way while this one's exponentials are computed.
 // Precision, determinism  as there; the order of the sums is another, and fixed.
-// Limits     sm_90a or the emulation; groups of 256 threads, two of which fit a multiprocessor by their 112 KiB of shared memory each and 128 registers a thread;
+// Limits     sm_90a or the emulation; groups of 256 threads, two of which fit a multiprocessor by their 113 KiB of shared memory each and 128 registers a thread;
 //            logits above -1e30, which stands for none.
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -60,14 +60,14 @@ internal static partial class WarpgroupPassGpu
     private const int SumsOfRows = LargestOfRows + WarpgroupMma.Tile;
     private const int WeightedOfRows = SumsOfRows + WarpgroupMma.Tile;
     private const int TotalsOfRows = WeightedOfRows + WarpgroupMma.Tile;
-    private const int Lines = TotalsOfRows + WarpgroupMma.Tile;
+    private const int SharedLength = TotalsOfRows + WarpgroupMma.Tile;
 
     /// <summary>One region of one branch.</summary>
     [ResidentGroups(2)] // one multiplies while the other one works on its results
     public static void StatisticsKernel(WarpgroupPass p)
     {
         ArrayView<uint> ring = SharedMemory.GetDynamic<uint>();
-        ArrayView<float> lines = SharedMemory.Allocate<float>(Lines); // with 120 more, two groups would not fit a multiprocessor
+        ArrayView<float> lines = SharedMemory.Allocate<float>(SharedLength); // with 113 more, two groups would not fit a multiprocessor
         int branch = Grid.IdxZ;
         PackedMatrix queries = p.Queries.Of(branch);
         PackedMatrix keys = p.Keys.Of(branch);
@@ -86,9 +86,9 @@ internal static partial class WarpgroupPassGpu
             LoadKnown(p.Pass, lines, branch, firstColumn, firstRow == firstOfRows); // read behind the product's barriers
             WarpgroupTile tile = WarpgroupMma.Multiply(
                 ring, queries.Words, queries.Tile(firstRow / WarpgroupMma.Tile, 0), keys.Words, keys.Tile(firstColumn / WarpgroupMma.Tile, 0), depth, multiplied);
-            bool isLast = firstColumn + WarpgroupMma.Tile >= endOfColumns;
-            int nextRow = isLast ? firstRow + WarpgroupMma.Tile : firstRow;
-            int nextColumn = isLast ? firstOfColumns : firstColumn + WarpgroupMma.Tile;
+            bool isLastColumn = firstColumn + WarpgroupMma.Tile >= endOfColumns;
+            int nextRow = isLastColumn ? firstRow + WarpgroupMma.Tile : firstRow;
+            int nextColumn = isLastColumn ? firstOfColumns : firstColumn + WarpgroupMma.Tile;
             if (nextRow < endOfRows)
             {
                 Begin(ring, queries, keys, nextRow, nextColumn, depth, multiplied + depth);
@@ -106,7 +106,7 @@ internal static partial class WarpgroupPassGpu
             }
 
             TakeRows(lines, ref tile, totals.Sum, firstColumn == firstOfColumns);
-            if (isLast)
+            if (isLastColumn)
             {
                 StoreRow(p.Pass, lines, branch, firstRow);
             }
@@ -115,23 +115,23 @@ internal static partial class WarpgroupPassGpu
             bool isDone = p.Pass.Branches.HasColumns == 0;
             while (!isDone)                             // twice at most: known shifts, and if a sum was too large for them, the warps' own
             {
-                int shifts = KnownLargest;
+                int placeOfLargest = KnownLargest;
                 if (!isKnown)
                 {
-                    shifts = (Group.IdxX >> 5) * WarpgroupMma.Tile;
+                    placeOfLargest = (Group.IdxX >> 5) * WarpgroupMma.Tile;
                     StoreLargest(lines, tile);
                     WarpLanes.Barrier(); // the warp's largest logits are there
                 }
 
                 // All warps' sums are there, and all warps take the same turn next. Not below: a sum that is not a number is too large as well.
-                bool isTooLarge = GroupBarrier.Or(!(StoreColumns(lines, shifts, tile) < LargestSum));
+                bool isTooLarge = GroupBarrier.Or(!(StoreColumns(lines, placeOfLargest, tile) < LargestSum));
                 isDone = !(isTooLarge && isKnown);
                 isKnown &= isDone;
             }
 
-            TakeColumn(p.Pass, lines, branch, firstColumn, isKnown); // a barrier of the next tile's product comes before the next store
-            multiplied += depth;
-            firstColumn += WarpgroupMma.Tile; // not nextColumn, which would take a register in between
+            TakeColumn(p.Pass, lines, branch, firstColumn, isKnown); // by the threads that load what is known of a column; other stores come behind the next product's barriers
+            multiplied += depth;              // here and below, not from above: three registers less in between
+            firstColumn += WarpgroupMma.Tile;
             if (firstColumn >= endOfColumns)
             {
                 firstColumn = firstOfColumns;
@@ -262,14 +262,14 @@ internal static partial class WarpgroupPassGpu
         }
     }
 
-    // Four lanes have the columns of two rows. Where their sums have met, the even ones have a row each, the same from tile to tile: what they keep needs no barrier,
-    // and the other lanes read the largest logits before the sums meet.
+    // Four lanes have the columns of two rows. Where their sums have met, the even ones have a row each, the same from tile to tile, so sums need no barrier. The largest
+    // logits are read by all four lanes: before the sums meet and are stored, and behind the next product's barriers again.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void TakeRows(ArrayView<float> lines, ref WarpgroupTile tile, float total, bool isFirst)
+    private static void TakeRows(ArrayView<float> lines, ref WarpgroupTile tile, float total, bool isFirstColumn)
     {
-        ArrayView<float> rows = lines.SubView(WarpgroupTileVisits.Row(), Lines - WarpgroupMma.Tile + 9);
+        ArrayView<float> rows = lines.SubView(WarpgroupTileVisits.Row(), TotalsOfRows + 9); // constant places in a view are free, others cost a register each
         RowLargest largest = new() { Upper = float.NegativeInfinity, Lower = float.NegativeInfinity };
-        if (!isFirst)
+        if (!isFirstColumn)
         {
             largest.Upper = rows[LargestOfRows];
             largest.Lower = rows[LargestOfRows + 8];
@@ -287,28 +287,27 @@ internal static partial class WarpgroupPassGpu
         summed.ExpSum += WarpLanes.Xor(summed.ExpSum, 1);
         summed.Weighted += WarpLanes.Xor(summed.Weighted, 1);
         float all = Four<SumOfTwo>(total);  // only the sum over all rows is asked for; logits outside of the matrix are 0, as the packed operands are
-        summed.Total = isLower ? 0.0f : all;
         if ((Group.IdxX & 1) == 0)
         {
             LineStatistics line = LineStatistics.Empty;
-            if (!isFirst)
+            if (!isFirstColumn)
             {
                 line = RunningRow(lines);
             }
 
             line = Joined(line.RelativeTo(isLower ? largest.Lower : largest.Upper), summed);
-            ArrayView<float> own = lines.SubView(OwnRow(), Lines - WarpgroupMma.Tile + 1);
+            ArrayView<float> own = lines.SubView(OwnRow(), TotalsOfRows + 1);
             own[LargestOfRows] = line.Largest;
             own[SumsOfRows] = line.ExpSum;
             own[WeightedOfRows] = line.Weighted;
-            own[TotalsOfRows] = line.Total + summed.Total;
+            own[TotalsOfRows] = line.Total + (isLower ? 0.0f : all);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static LineStatistics RunningRow(ArrayView<float> lines)
     {
-        ArrayView<float> own = lines.SubView(OwnRow(), Lines - WarpgroupMma.Tile + 1);
+        ArrayView<float> own = lines.SubView(OwnRow(), TotalsOfRows + 1);
         LineStatistics line = default;
         line.Largest = own[LargestOfRows];
         line.ExpSum = own[SumsOfRows];
@@ -339,11 +338,10 @@ internal static partial class WarpgroupPassGpu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreRow(LogitPass p, ArrayView<float> lines, int branch, int firstRow)
     {
-        LineStatistics line = RunningRow(lines);
         int row = firstRow + OwnRow();
         if ((Group.IdxX & 1) == 0 && row < p.Branches.Rows)
         {
-            p.Partial[p.PartialIndex(branch, Grid.IdxX, row)] = line;
+            p.Partial[p.PartialIndex(branch, Grid.IdxX, row)] = RunningRow(lines);
         }
     }
 
