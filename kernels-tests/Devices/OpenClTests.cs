@@ -76,6 +76,8 @@ internal sealed class OpenClTests
 
     [TestCase(8 << 10, 0)]
     [TestCase(64 << 10, 75)]
+    [TestCase(100 << 10, 128, Description = "CUDA's sm_86 and sm_89")]
+    [TestCase(164 << 10, 176, Description = "sm_80")]
     [TestCase(512 << 10, 176)]
     public void The_eigenproblem_fits_the_local_memory(int bytes, int largest) => Assert.That(EigenSymmetricGpu.LargestWithin(bytes), Is.EqualTo(largest));
 

@@ -66,7 +66,7 @@ internal static partial class EigenSymmetricGpu
     /// <summary>Words of dynamic shared memory: the matrix and spare rows, d, e, beta, means and trace, two of p and of u.</summary>
     public static int SharedLength(int size) => ((size + SpareRows + 4) * Pitch(size)) + (4 * Span(Pitch(size)));
 
-    /// <summary>Largest n that one thread group solves in some bytes of shared memory, at most <see cref="MaxSize"/>; 0: none.</summary>
+    /// <summary>Largest n that one thread group solves in some bytes of shared memory, of which one KiB is not its own, at most <see cref="MaxSize"/>; 0: none.</summary>
     public static int LargestWithin(int bytes)
     {
         int fixedBytes = (((2 * MaxSize) + SumsTogether) * sizeof(double)) + (sizeof(short) * PointsOfAThread * MostThreads) + (((8 * MaxSize) + 2) * sizeof(double)) + 1024;
@@ -96,7 +96,7 @@ internal static partial class EigenSymmetricGpu
         if (arguments.Size <= largest)
         {
             // Two kernels rather than one with a choice inside: the driver assembles a process's first kernels while it waits, and this one is the longest.
-            bool fitsRegisters = arguments.Size <= Narrow && threads > WarpsOfRows * Gpu.WarpSize;
+            bool fitsRegisters = arguments.Size <= Narrow && largest >= Narrow && threads > WarpsOfRows * Gpu.WarpSize;
             Action<EigenArguments> kernel = fitsRegisters ? Kernel<InRegisters> : Kernel<InSharedMemory>;
             gpu.Launch(stream, kernel, new Index3D(problems, 1, 1), threads, arguments, SharedLength(fitsRegisters ? Narrow : arguments.Size));
         }

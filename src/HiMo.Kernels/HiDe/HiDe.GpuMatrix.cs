@@ -7,7 +7,8 @@ namespace HiMo.Kernels;
 
 public sealed partial class HiDe
 {
-    /// <summary>Bytes of device memory that <see cref="CreateWorkspace"/> will allocate.</summary>
+    /// <summary>Bytes of device memory that <see cref="CreateWorkspace"/> will allocate; where the smaller one of N and d is 129 to 176, devices whose thread groups have less than
+    /// 163 KiB of shared memory (sm_86, sm_89, sm_120) take more.</summary>
     /// <param name="shape">N x d of each group.</param>
     /// <param name="groups">Number G of groups, 1 to 65535.</param>
     /// <exception cref="ArgumentException">A size is out of range.</exception>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+using ILGPU.Runtime.Cuda;
+
 namespace HiMo.Kernels;
 
 /// <summary>How a step runs on a GPU; what it computes is in <see cref="MoLoOptions"/>.</summary>
@@ -19,7 +21,7 @@ internal sealed record GpuStepSettings
     /// <summary>Threads of the eigensystem's thread group, a multiple of 32; the emulation wants few.</summary>
     public int EigenThreads { get; init; } = 512;
 
-    /// <summary>Largest eigenproblem that one thread group solves, up to <see cref="EigenSymmetricGpu.MaxSize"/>; larger ones span the chip.</summary>
+    /// <summary>Largest eigenproblem that one thread group solves, up to <see cref="EigenSymmetricGpu.MaxSize"/> where shared memory has room for it; larger ones span the chip.</summary>
     public int LargestGroupProblem { get; init; } = EigenSymmetricGpu.MaxSize;
 
     /// <summary>Whether bf16 products for N > d may use Hopper's warpgroup instructions; a device that has none does not.</summary>
@@ -37,6 +39,7 @@ internal sealed record GpuStepSettings
         {
             { IsEmulated: true } => settings with { EigenThreads = EmulatedEigenThreads },
             { IsOpenCl: true } => settings with { EigenThreads = Gpu.WarpSize, LargestGroupProblem = EigenSymmetricGpu.LargestWithin(gpu.Accelerator.MaxSharedMemoryPerGroup) },
+            { Accelerator: CudaAccelerator cuda } => settings with { LargestGroupProblem = EigenSymmetricGpu.LargestWithin(cuda.MaxSharedMemoryPerMultiprocessor) },
             _ => settings,
         };
     }

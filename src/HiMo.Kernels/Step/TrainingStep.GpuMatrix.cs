@@ -8,7 +8,8 @@ namespace HiMo.Kernels;
 public sealed partial class TrainingStep
 {
     /// <summary>Bytes of device memory that <see cref="CreateWorkspace"/> will allocate; in <see cref="GpuPrecision.Bf16"/> with N > d on a device with
-    /// Hopper's warpgroup instructions, others take a strip of the logits' derivatives instead.</summary>
+    /// Hopper's warpgroup instructions, others take a strip of the logits' derivatives instead; where the smaller one of N and d is 129 to 176, devices whose thread groups have
+    /// less than 163 KiB of shared memory (sm_86, sm_89, sm_120) take more.</summary>
     /// <param name="shape">N x d.</param>
     /// <param name="precision">Of the contrastive products.</param>
     /// <exception cref="NotSupportedException">The GPU does not have this shape, option or precision; the message says what it has.</exception>
