@@ -202,6 +202,7 @@ internal sealed class EigenSymmetricGpuTests
     private static (float[] Values, float[] Vectors, int M, float[] Summary) Run(Gpu gpu, float[] gram, int n, double tau, int largest)
     {
         int problems = gram.Length / (n * n);
+        largest = Math.Min(largest, EigenSymmetricGpu.LargestOn(gpu));
         using WatchedMemory memory = new(gpu);
         ArrayView<float> values = memory.Take<float>(problems * n), vectors = memory.Take<float>(gram.Length), summary = memory.Take<float>(2 * problems);
         ArrayView<int> kept = memory.Take<int>(problems);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+using HiMo.Kernels.Tests.Devices;
 using ILGPU;
 using ILGPU.Runtime;
 using NUnit.Framework;
@@ -153,6 +154,28 @@ internal sealed class HiDeGpuTests
         }
     }
 
+    // 99 KiB a group, as sm_86 and sm_89 have them, and few multiprocessors: problems of one group's size span the chip, and large ones take turns.
+    [TestCase(128, 768)]
+    [TestCase(150, 768)]
+    [TestCase(1500, 1600)]
+    [TestCase(3500, 3600)]
+    public void No_launch_wants_more_shared_memory_than_a_small_device_has(int n, int d)
+    {
+        const int Groups = 20, Bytes = 99 << 10;
+        using Gpu recorder = Gpu.OpenEmulated(warps: 16, onlyRecords: true, multiprocessors: 28, sharedBytes: Bytes);
+        using HiDeGpu hide = new(new(n, d), Groups, 0.9, BasisGradient.Exact, new GpuStepSettings().On(recorder));
+        hide.TakeMemory(recorder);
+        ArrayView<float> rows = recorder.PretendMemory((long)Groups * n * d * sizeof(float)).Cast<float>();
+        hide.Forward(recorder.Accelerator.DefaultStream, rows, rows);
+        hide.Backward(recorder.Accelerator.DefaultStream, rows, rows, rows);
+
+        ILookup<string, int> fixedBytes = KernelPtxTests.Budget().ToLookup(line => line.Kernel, line => line.SharedBytes);
+        Assert.That(recorder.Log.Launches.Select(launch => fixedBytes[launch.Name].Max() + (sizeof(float) * launch.SharedLength)), Is.All.AtMost(Bytes));
+        Assert.That(
+            recorder.Log.Launches.Where(launch => launch.Kernel.Name.Contains("ColumnsKernel")).Sum(launch => launch.Groups.Y), Is.EqualTo(n > 128 ? Groups : 0), "every problem once");
+        Assert.That(recorder.Log.Launches.Where(launch => launch.Kernel.Name.Contains("ColumnsKernel")).Select(launch => launch.Groups.X * launch.Groups.Y), Is.All.AtMost(28), "all at the same time");
+    }
+
     [Test]
     public void The_face_takes_any_rows_keeps_its_promises_and_equals_the_CPU()
     {
@@ -232,7 +255,7 @@ internal sealed class HiDeGpuTests
         using MemoryBuffer1D<float, Stride1D.Dense> u = _gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
         using MemoryBuffer1D<float, Stride1D.Dense> dx = _gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
         using WatchedMemory memory = new(_gpu);
-        using HiDeGpu hide = new(shape, groups, tau, basis, settings);
+        using HiDeGpu hide = new(shape, groups, tau, basis, settings.On(_gpu));
         hide.TakeMemory(_gpu);
         memory.Fill();
         AcceleratorStream stream = _gpu.Accelerator.DefaultStream;

@@ -30,7 +30,7 @@ internal static partial class CudaKernels
         new(threads, method.GetCustomAttribute<ResidentGroupsAttribute>()?.Of(threads) ?? 1);
 
     /// <summary>
-    /// ILGPU knows no target newer than sm_80; kernels with Hopper's warpgroup instructions, or with clusters, get the one that has them.
+    /// Kernels with Hopper's warpgroup instructions get sm_90a, of which ILGPU knows nothing, and those with clusters sm_90, whatever the target of all others is.
     /// </summary>
     internal static string Retarget(string ptx) =>
         ptx.Contains("wgmma.", StringComparison.Ordinal) ? TargetLine().Replace(ptx, ".target sm_90a")

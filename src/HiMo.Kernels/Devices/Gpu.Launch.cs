@@ -82,7 +82,7 @@ public sealed partial class Gpu
             ((Action<AcceleratorStream, KernelConfig, TArguments>)loaded.Launcher)(stream, new KernelConfig(groups, new Index3D(threads, 1, 1), shared), arguments);
             Timer?.End(stream);
         }
-        catch (Exception failure) when (failure is not GpuException)
+        catch (Exception failure)
         {
             throw new GpuException(
                 FormattableString.Invariant(
@@ -108,6 +108,7 @@ public sealed partial class Gpu
     private sealed class LoadedKernel(Kernel kernel, Delegate launcher)
     {
         private readonly ConcurrentDictionary<(int Groups, int SharedBytes), bool> _clusters = new();
+        private readonly Lock _lock = new();
         private int _allowedShared = FreeDynamicSharedBytes;
 
         /// <summary>Launches it; an Action of stream, configuration and arguments.</summary>
@@ -139,10 +140,13 @@ public sealed partial class Gpu
         /// <summary>More dynamic shared memory than every kernel has needs the driver's consent, once.</summary>
         public void AllowShared(int bytes)
         {
-            if (bytes > _allowedShared && kernel is CudaKernel cuda)
+            lock (_lock)
             {
-                CudaDriver.SetFunctionAttribute(cuda.FunctionPtr, CudaDriver.MaxDynamicSharedSizeBytes, bytes).ThrowIfFailed();
-                _allowedShared = bytes;
+                if (bytes > _allowedShared && kernel is CudaKernel cuda)
+                {
+                    CudaDriver.SetFunctionAttribute(cuda.FunctionPtr, CudaDriver.MaxDynamicSharedSizeBytes, bytes).ThrowIfFailed();
+                    _allowedShared = bytes;
+                }
             }
         }
 
@@ -151,9 +155,9 @@ public sealed partial class Gpu
         {
             nint function = ((CudaKernel)kernel).FunctionPtr;
             AllowShared(key.SharedBytes);
-            if (key.Groups > PortableCluster)
+            if (key.Groups > PortableCluster && CudaDriver.SetFunctionAttribute(function, CudaDriver.NonPortableClusterSizeAllowed, 1) != CudaError.CUDA_SUCCESS)
             {
-                CudaDriver.SetFunctionAttribute(function, CudaDriver.NonPortableClusterSizeAllowed, 1).ThrowIfFailed();
+                return false; // a device that has none beyond the portable size may say so here
             }
 
             return CudaDriver.ActiveClusters(function, key.Groups, threads, key.SharedBytes) > 0;

@@ -62,7 +62,7 @@ public sealed partial class Gpu : IDisposable
             _ => null, // OpenCL has buffers, not addresses
         };
         Log.IsRecording = IsEmulated;
-        SharedBytes = accelerator is CudaAccelerator cuda ? cuda.MaxSharedMemoryPerMultiprocessor - 1024 : 0;
+        SharedBytes = (accelerator is CudaAccelerator cuda ? cuda.MaxSharedMemoryPerMultiprocessor : accelerator.MaxSharedMemoryPerGroup) - 1024;
         MostOfCluster = description.HasClusters ? LargestCluster : 1;
     }
 

@@ -54,13 +54,21 @@ internal static partial class EigenSymmetricGpu
         {
             int group = Math.Min(threads, Math.Max(ColumnThreads, CeilDiv(n, PeekBlock * Gpu.WarpSize) * Gpu.WarpSize));
             int chip = gpu.Description.Multiprocessors;
+            ColumnsPlan plan;
             int together = Math.Min(problems, chip);
-            int groups = Math.Min(n, chip / together);
-            int room = CeilDiv(n, groups) + RowBlock - 1;
-            int vectors = (3 * n) + (room * PartPitch(group / Gpu.WarpSize));
-            int all = vectors + (room * SharedRows.Stride(n));
-            bool isShared = (long)sizeof(float) * (all + (2 * GroupSum.ScratchLength)) <= gpu.SharedBytes;
-            return new(group, groups, together, isShared ? all : vectors, isShared ? ColumnsKernel<SharedRows> : ColumnsKernel<GlobalRows>, Residency.Grid);
+            do
+            {
+                int groups = Math.Min(n, chip / together);
+                int room = CeilDiv(n, groups) + RowBlock - 1;
+                int vectors = (3 * n) + (room * PartPitch(group / Gpu.WarpSize));
+                int all = vectors + (room * SharedRows.Stride(n));
+                plan = Fits(all) ? new(group, groups, together, all, ColumnsKernel<SharedRows>, Residency.Grid) : new(group, groups, together, vectors, ColumnsKernel<GlobalRows>, Residency.Grid);
+                together = chip / (groups + 1); // in turns, where a problem needs more groups for its vectors alone
+            }
+            while (!Fits(plan.SharedLength) && together > 0);
+            return plan;
+
+            bool Fits(int words) => (long)sizeof(float) * (words + (2 * GroupSum.ScratchLength)) <= gpu.SharedBytes;
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eigensystem of a centred Gram or covariance matrix, one problem a thread group, all of it in one launch.  K' = H K H,  K' = W diag(lambda) W^T
-// Shapes     K: n x n a group, n from 1 to 176 (beyond: EigenSymmetric.Gpu.Large.cs); lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
+// Shapes     K: n x n a group, n from 1 to 176 (beyond, and beyond what shared memory has room for: EigenSymmetric.Gpu.Large.cs); lambda: n, descending, not negative; W: n x n, element (j, i) is component j of vector i.
 // Steps      1 centre, scale by the trace   2 Householder to tridiagonal, in registers up to n = 128 (EigenSymmetric.Gpu.RegisterReduction.cs),
 //            else in shared memory (EigenSymmetric.Gpu.Reduction.cs)   3 eigenvalues (EigenSymmetric.Gpu.Values.cs)   4 solutions of the
 //            tridiagonal equations from both ends, a thread each (TridiagonalEigen.Gpu.cs)   5 their join, and back through the reflectors
@@ -78,6 +78,9 @@ internal static partial class EigenSymmetricGpu
 
         return size;
     }
+
+    /// <summary>The same on a device. One of the emulation that has no shared memory for the rows of large problems has it for everything else.</summary>
+    public static int LargestOn(Gpu gpu) => gpu.SharedBytes > 0 ? LargestWithin(gpu.SharedBytes + 1024) : MaxSize;
 
     /// <summary>Doubles of workspace for one problem.</summary>
     /// <param name="size">n.</param>

@@ -67,7 +67,7 @@ internal sealed class MoLoGpu : IDisposable
     /// <param name="settings">Precision and rows of a strip; null takes the defaults.</param>
     /// <exception cref="ArgumentException">A size or an option is out of range.</exception>
     public MoLoGpu(Gpu gpu, MatrixShape local, int gatheredRows, int targetOffset, MoLoOptions options, GpuStepSettings? settings = null)
-        : this(local, gatheredRows, targetOffset, options, On(gpu, settings ?? new GpuStepSettings()))
+        : this(local, gatheredRows, targetOffset, options, (settings ?? new GpuStepSettings()).On(gpu))
     {
         gpu.CheckOpenCl(_settings, problem: 0);
         _gpu = gpu;
@@ -128,8 +128,6 @@ internal sealed class MoLoGpu : IDisposable
 
     /// <summary>Frees the workspace.</summary>
     public void Dispose() => _memory?.Dispose();
-
-    private static GpuStepSettings On(Gpu gpu, GpuStepSettings settings) => settings with { Warpgroups = settings.Warpgroups && gpu.HasWarpgroups };
 
     private bool IsCosine => _options.ComponentNormalization == ComponentNormalization.Cosine;
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-using ILGPU.Runtime.Cuda;
-
 namespace HiMo.Kernels;
 
 /// <summary>How a step runs on a GPU; what it computes is in <see cref="MoLoOptions"/>.</summary>
@@ -30,17 +28,23 @@ internal sealed record GpuStepSettings
     /// <summary>Most rows of D that exist at a time for N > d; more rows, more memory and larger products.</summary>
     public int StripRows { get; init; } = 1024;
 
-    /// <summary>Settings for a device.</summary>
+    /// <summary>Settings for a device; none: as a Hopper GPU would have them.</summary>
     public static GpuStepSettings For(GpuPrecision precision, Gpu? gpu)
     {
         const int EmulatedEigenThreads = 64;        // a barrier costs by the thread there
         GpuStepSettings settings = new() { Precision = precision };
         return gpu switch
         {
+            null => settings,
             { IsEmulated: true } => settings with { EigenThreads = EmulatedEigenThreads },
-            { IsOpenCl: true } => settings with { EigenThreads = Gpu.WarpSize, LargestGroupProblem = EigenSymmetricGpu.LargestWithin(gpu.Accelerator.MaxSharedMemoryPerGroup) },
-            { Accelerator: CudaAccelerator cuda } => settings with { LargestGroupProblem = EigenSymmetricGpu.LargestWithin(cuda.MaxSharedMemoryPerMultiprocessor) },
-            _ => settings,
+            { IsOpenCl: true } => (settings with { EigenThreads = Gpu.WarpSize }).On(gpu),
+            _ => settings.On(gpu),
         };
     }
+
+    /// <summary>The same, without what a device does not have.</summary>
+    public GpuStepSettings On(Gpu gpu) => this with
+    {
+        Warpgroups = Warpgroups && gpu.HasWarpgroups, LargestGroupProblem = Math.Min(LargestGroupProblem, EigenSymmetricGpu.LargestOn(gpu)),
+    };
 }

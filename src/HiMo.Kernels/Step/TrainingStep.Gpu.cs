@@ -38,8 +38,7 @@ internal sealed class TrainingStepGpu : IDisposable
     {
         _gpu = gpu;
         _shape = shape;
-        _settings = settings ?? new GpuStepSettings();
-        _settings = _settings with { Warpgroups = _settings.Warpgroups && gpu.HasWarpgroups };
+        _settings = (settings ?? new GpuStepSettings()).On(gpu);
         gpu.CheckOpenCl(_settings, options.Lambda == 0.0 ? 0 : Math.Min(shape.Rows, shape.Columns));
         if (!gpu.OnlyRecords)
         {

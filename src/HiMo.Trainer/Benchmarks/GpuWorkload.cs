@@ -127,7 +127,7 @@ internal sealed class HiDeWorkload : GpuWorkload
         : base(gpu, shape, settings.Groups)
     {
         MoLoOptions options = new();
-        _hide = new HiDeGpu(shape, settings.Groups, options.Tau, options.BasisGradient, settings);
+        _hide = new HiDeGpu(shape, settings.Groups, options.Tau, options.BasisGradient, settings.On(gpu));
         _hide.TakeMemory(gpu);
         _inputs = [.. Enumerable.Range(0, Sets).Select(Features)];
         _results = [.. Enumerable.Range(0, 2 * Sets).Select(_ => Rows())];
