@@ -17,8 +17,8 @@ internal interface ITileVisitor
 internal static class WarpgroupTileVisits
 {
     /// <summary>
-    /// The thread's upper row within the tile; the lower one is 8 further. By bits, here and wherever a thread of a warpgroup kernel finds its place: ILGPU makes some ten
-    /// instructions and a register or two of a division, and then places are kept in local memory from tile to tile.
+    /// The thread's upper row within the tile; the lower one is 8 further. By bits, here and wherever a thread of a warpgroup kernel finds its place: of a signed
+    /// division the assembler makes a long sequence, and rather than repeat it keeps its results in local memory from tile to tile.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Row() => (Group.IdxX >> 5 << 4) + ((Group.IdxX >> 2) & 7);
