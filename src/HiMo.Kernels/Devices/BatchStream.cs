@@ -32,6 +32,26 @@ internal readonly record struct BatchStream(Gpu Gpu, AcceleratorStream Stream, i
         where TC : struct, IGemmResult =>
         Multiply(groups, product, GpuPrecision.Strict);
 
+    /// <summary>Enqueues a product with the error of float32, and lines beside it.</summary>
+    /// <param name="groups">Products of a batch.</param>
+    /// <param name="product">Sizes, operands and result.</param>
+    /// <param name="lines">What the launch does beside it.</param>
+    public void Multiply<TA, TB, TC, TLines>(int groups, GemmArguments<TA, TB, TC> product, TLines lines)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+        where TLines : struct, IGemmLines
+    {
+        if (Gpu.IsOpenCl)
+        {
+            GpuGemm.RunWithLines<TA, TB, TC, TLines, PortablePrecision>(Gpu, Stream, groups, product, lines, Batches);
+        }
+        else
+        {
+            GpuGemm.RunWithLines<TA, TB, TC, TLines, StrictPrecision>(Gpu, Stream, groups, product, lines, Batches);
+        }
+    }
+
     /// <summary>Enqueues a product in a given precision.</summary>
     /// <param name="groups">Products of a batch.</param>
     /// <param name="product">Sizes, operands and result.</param>

@@ -138,26 +138,17 @@ internal static partial class GpuGemm
         where TC : struct, IGemmResult
         where TPrecision : struct, IProductPrecision
     {
-        if (2L * Math.Max(arguments.Rows, arguments.Columns) * (arguments.Depth + 1L) > MatrixIndex.MaxLength || (long)arguments.Rows * arguments.Columns > MatrixIndex.MaxLength)
+        switch (TileFor<TA, TB, TC, TPrecision>(gpu, groups, arguments, batches))
         {
-            throw new GpuException(FormattableString.Invariant(
-                $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands or a result beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
-        }
-
-        int multiprocessors = gpu.Description.Multiprocessors;
-        if (WorkingGroups<TA, TB, TC, LargeTile>(groups, arguments, batches) >= multiprocessors)
-        {
-            Run<TA, TB, TC, LargeTile, TPrecision>(gpu, stream, groups, arguments, batches);
-        }
-        else if (
-            TPrecision.HasMatrixInstructions && gpu.Accelerator.MaxNumThreadsPerGroup >= DeepTile.Teams * Threads
-            && WorkingGroups<TA, TB, TC, SmallTile>(groups, arguments, batches) <= multiprocessors)
-        {
-            Run<TA, TB, TC, DeepTile, TPrecision>(gpu, stream, groups, arguments, batches);
-        }
-        else
-        {
-            Run<TA, TB, TC, SmallTile, TPrecision>(gpu, stream, groups, arguments, batches);
+            case Tile.Large:
+                Run<TA, TB, TC, LargeTile, TPrecision>(gpu, stream, groups, arguments, batches);
+                break;
+            case Tile.Deep:
+                Run<TA, TB, TC, DeepTile, TPrecision>(gpu, stream, groups, arguments, batches);
+                break;
+            default:
+                Run<TA, TB, TC, SmallTile, TPrecision>(gpu, stream, groups, arguments, batches);
+                break;
         }
     }
 
@@ -170,6 +161,26 @@ internal static partial class GpuGemm
         where TTile : struct, IGemmTile =>
         gpu.Launch(
             stream, Kernel<TA, TB, TC, TTile, TPrecision>, Groups<TTile>(groups, arguments.Rows, arguments.Columns, batches), TTile.Teams * Threads, arguments);
+
+    // The largest tile of which the chip gets enough.
+    private static Tile TileFor<TA, TB, TC, TPrecision>(Gpu gpu, int groups, in GemmArguments<TA, TB, TC> arguments, int batches)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+        where TPrecision : struct, IProductPrecision
+    {
+        if (2L * Math.Max(arguments.Rows, arguments.Columns) * (arguments.Depth + 1L) > MatrixIndex.MaxLength || (long)arguments.Rows * arguments.Columns > MatrixIndex.MaxLength)
+        {
+            throw new GpuException(FormattableString.Invariant(
+                $"A product of {arguments.Rows} x {arguments.Depth} by {arguments.Depth} x {arguments.Columns} has operands or a result beyond {MatrixIndex.MaxLength} elements; take fewer rows"));
+        }
+
+        int multiprocessors = gpu.Description.Multiprocessors;
+        bool canTakeTeams = TPrecision.HasMatrixInstructions && gpu.Accelerator.MaxNumThreadsPerGroup >= DeepTile.Teams * Threads;
+        return WorkingGroups<TA, TB, TC, LargeTile>(groups, arguments, batches) >= multiprocessors ? Tile.Large
+            : canTakeTeams && WorkingGroups<TA, TB, TC, SmallTile>(groups, arguments, batches) <= multiprocessors ? Tile.Deep
+            : Tile.Small;
+    }
 
     /// <summary>Groups that have something to do, about: half where C is symmetric or has m columns, which only the device knows.</summary>
     internal static long WorkingGroups<TA, TB, TC, TTile>(int groups, in GemmArguments<TA, TB, TC> arguments, int batches)
@@ -191,6 +202,15 @@ internal static partial class GpuGemm
     /// <summary>One block of C.</summary>
     [ResidentGroups(GroupsPerMultiprocessor, Threads)]
     public static void Kernel<TA, TB, TC, TTile, TPrecision>(GemmArguments<TA, TB, TC> p)
+        where TA : struct, IGemmOperand
+        where TB : struct, IGemmOperand
+        where TC : struct, IGemmResult
+        where TPrecision : struct, IProductPrecision
+        where TTile : struct, IGemmTile =>
+        Multiply<TA, TB, TC, TTile, TPrecision>(p);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Multiply<TA, TB, TC, TTile, TPrecision>(GemmArguments<TA, TB, TC> p)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult

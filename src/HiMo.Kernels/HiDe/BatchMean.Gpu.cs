@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Columns less their means, divided by the kept eigenvalues, in place:  X = H X_m Lambda_m^{-1},  H = I - 1 1^T / n;  dropped columns become 0.
+// Columns less their means, divided by the kept eigenvalues, in place:  X = H (X - diag(g) R)_m Lambda_m^{-1},  H = I - 1 1^T / n;  dropped columns become 0.
 // Shapes     X: n x n, row-major.
 // Mapping    Grid.Y: sides; a thread a column, so neighbouring threads read neighbouring addresses; two passes, the second from cache.
 // Precision  float64 sums.
@@ -15,6 +15,12 @@ internal struct CenterArguments
     /// <summary>X of each side; n x n each.</summary>
     public BatchView<float> Data;
     public Decomposition Decomposition;
+
+    /// <summary>g of each side, n each; empty: 0.</summary>
+    public BatchView<float> Shrink;
+
+    /// <summary>R of each side, n x n each; empty with g.</summary>
+    public BatchView<float> Shrunk;
 }
 
 /// <summary>Column means on the GPU.</summary>
@@ -33,6 +39,15 @@ internal static class BatchMeanGpu
 
         ArrayView<float> data = p.Data.OwnFrom((long)side * n * n);
         p.Decomposition.Select(side);
+        if (!p.Shrink.IsEmpty)
+        {
+            ArrayView<float> shrunk = p.Shrunk.OwnFrom((long)side * n * n);
+            for (int i = 0; i < n; i++)
+            {
+                data[((long)i * n) + column] -= p.Shrink[(side * n) + i] * shrunk[((long)i * n) + column];
+            }
+        }
+
         double sum = 0.0;
         for (int i = 0; i < n; i++)
         {

@@ -189,9 +189,9 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
             A = StridedMatrix.Columns(side.Decomposition.Vectors, Columns), B = coupled, C = new() { Data = side.Matrix, Decomposition = side.Decomposition },
             Rows = Columns, Columns = Columns, Depth = Columns, ColumnLimit = kept,
         });
-        stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, DoubledResult>
+        stream.Multiply(1, new GemmArguments<StridedMatrix, StridedMatrix, StridedMatrix>
         {
-            A = StridedMatrix.Rows(side.Decomposition.Vectors, Columns), B = StridedMatrix.Columns(side.Matrix, Columns), C = new() { Data = _coupled, Size = Columns },
+            A = StridedMatrix.Rows(side.Decomposition.Vectors, Columns), B = StridedMatrix.Columns(side.Matrix, Columns), C = StridedMatrix.Rows(_coupled, Columns),
             Rows = Columns, Columns = Columns, Depth = Columns, ColumnLimit = kept,
         });
         stream.Multiply(1, new GemmArguments<ProjectedRows, StridedMatrix, RowGradient>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // HiDe in N x N on the GPU, for N <= d: the decomposition of one side or two, and its derivative.
 //            K' = H K H = W Lambda W^T,  M = W_m W_m^T + 1 1^T / N,  u' = M x                        HiMo-CLIP (arXiv:2511.06653), equation 1
-// Backward   with T = G x^T for the gradient G of u', the rows get M* G + E2 x
-//            exact:    M* = M,  E2 = 2 W Z W^T,  Z = Y + Y^T,  Y = coupling of W^T (T W)               (the coupling of i and j is that of j and i)
-//            stopped:  M* = 1 1^T / N,  E2 = H (T W)_m Lambda_m^{-1} W_m^T                             (W is centred, so H beside it changes nothing)
+// Backward   with T = G x^T for the gradient G of u', the rows get M* G + E2 x,  E2 = F W^T
+//            exact:    M* = M,  F = 2 W Z,  2 Z = Y + Y^T,  Y = coupling of W^T (T W)                  (the coupling of i and j is that of j and i)
+//            stopped:  M* = 1 1^T / N,  F = H (T W)_m Lambda_m^{-1}                                  (W is centred, so H beside it changes nothing)
 //            E2 takes T W alone, so who has the factors of T turns the second by W, beside other products, and never makes T.
-// Launches   M: 1; T W from T: 1; E2 from T W: 3, 2 stopped; of one side or two.
+// Launches   M, and x x^T W: 1; T W from T: 1; Y from T W: 1, stopped none; F: 1; E2: 1; of one side or two.
 // Precision  the error of float32.
 namespace HiMo.Kernels;
 
@@ -16,10 +16,11 @@ namespace HiMo.Kernels;
 /// <param name="settings">Of the eigensystem.</param>
 internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradient, GpuStepSettings settings)
 {
-    private BatchView<float> _temporary;
-
     /// <summary>The eigensystems of K, which may be of rows that are not centred.</summary>
     public DecompositionsGpu Decompositions { get; } = new(size, sides, isGram: true, settings);
+
+    /// <summary>Y of each side; N x N a side, as every array below.</summary>
+    public BatchView<float> Coupled { get; private set; }
 
     private long Square => (long)size * size;
 
@@ -27,22 +28,27 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     public void Layout(DeviceArena arena)
     {
         Decompositions.Layout(arena);
-        _temporary = arena.EachBatch(sides * Square);
+        Coupled = arena.EachBatch(sides * Square);
     }
 
-    /// <summary>Enqueues M of each side.</summary>
+    /// <summary>Enqueues M of each side and, where they are asked for, the products of their Gram matrices with W.</summary>
     /// <param name="stream">Orders the launches.</param>
     /// <param name="kept">m of each side.</param>
-    /// <param name="result">Receives M; N x N a side, as every array below.</param>
-    public void Reconstruction(BatchStream stream, BatchView<int> kept, BatchView<float> result)
+    /// <param name="result">Receives M.</param>
+    /// <param name="grams">x x^T.</param>
+    /// <param name="turnedGrams">Receives x x^T W; empty: not asked for.</param>
+    public void Reconstruction(BatchStream stream, BatchView<int> kept, BatchView<float> result, BatchView<float> grams = default, BatchView<float> turnedGrams = default)
     {
-        KeptVectorsOperand vectors = new() { Decomposition = Decompositions.All(kept) };
-        Multiply(stream, vectors, vectors, new MeanAddedResult { Data = result, Size = size });
+        Decomposition all = Decompositions.All(kept);
+        Multiply(
+            stream, turnedGrams.IsEmpty ? sides : 2 * sides, new ReconstructionLeft { Decomposition = all, Grams = grams, Sides = sides },
+            new ReconstructionRight { Decomposition = all, Sides = sides },
+            new ReconstructionResult { Reconstruction = result, TurnedGrams = turnedGrams, Size = size, Sides = sides });
     }
 
     /// <summary>Enqueues T W of each side.</summary>
     public void Turn(BatchStream stream, BatchView<float> t, BatchView<float> turned) =>
-        Multiply(stream, Rows(t), Columns(Decompositions.Vectors), Rows(turned));
+        Multiply(stream, sides, Rows(t), Columns(Decompositions.Vectors), Rows(turned));
 
     /// <summary>Enqueues E2 of each side.</summary>
     /// <param name="stream">Orders the launches.</param>
@@ -51,18 +57,33 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     /// <param name="e2">Receives E2.</param>
     public void Gradient(BatchStream stream, BatchView<int> kept, BatchView<float> turned, BatchView<float> e2)
     {
-        Decomposition all = Decompositions.All(kept);
-        StridedMatrix components = Rows(all.Vectors);      // outer index: component
+        Couple(stream, kept, turned);
+        Factor(stream, kept, new CenterArguments { Data = turned });
+        Multiply(stream, sides, Rows(turned), Rows(Decompositions.Vectors), Rows(e2));
+    }
+
+    /// <summary>Enqueues <see cref="Coupled"/> of each side from T W; with a stopped basis there is none.</summary>
+    public void Couple(BatchStream stream, BatchView<int> kept, BatchView<float> turned)
+    {
         if (basisGradient == BasisGradient.Exact)
         {
-            Multiply(stream, Columns(all.Vectors), Columns(turned), new CoupledResult { Data = _temporary, Decomposition = all });
-            Multiply(stream, components, new SymmetrizedOperand { Data = _temporary, Size = size }, Rows(turned));
-            Multiply(stream, Rows(turned), components, new DoubledResult { Data = e2, Size = size });
+            Multiply(stream, sides, Columns(Decompositions.Vectors), Columns(turned), new CoupledResult { Data = Coupled, Decomposition = Decompositions.All(kept) });
+        }
+    }
+
+    /// <summary>Enqueues F of each side.</summary>
+    /// <param name="stream">Orders the launches.</param>
+    /// <param name="kept">m of each side.</param>
+    /// <param name="turned">T W, which a stopped basis needs, and what it is less than; receives F, of an exact basis from <see cref="Coupled"/>.</param>
+    public void Factor(BatchStream stream, BatchView<int> kept, CenterArguments turned)
+    {
+        if (basisGradient == BasisGradient.Exact)
+        {
+            Multiply(stream, sides, Rows(Decompositions.Vectors), new SymmetrizedOperand { Data = Coupled, Size = size }, Rows(turned.Data)); // outer index of W: component
         }
         else
         {
-            stream.Elements(BatchMeanGpu.CenterKernel, size, new CenterArguments { Data = turned, Decomposition = all }, sides);
-            Multiply(stream, Rows(turned), components, Rows(e2));
+            stream.Elements(BatchMeanGpu.CenterKernel, size, turned with { Decomposition = Decompositions.All(kept) }, sides);
         }
     }
 
@@ -70,9 +91,9 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
 
     private StridedMatrix Columns(BatchView<float> data) => StridedMatrix.Columns(data, size, Square);
 
-    private void Multiply<TA, TB, TC>(BatchStream stream, TA a, TB b, TC c)
+    private void Multiply<TA, TB, TC>(BatchStream stream, int groups, TA a, TB b, TC c)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult =>
-        stream.Multiply(sides, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = size, Columns = size, Depth = size });
+        stream.Multiply(groups, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = size, Columns = size, Depth = size });
 }

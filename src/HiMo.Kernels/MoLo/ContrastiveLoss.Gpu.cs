@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // InfoNCE of both branches on N x N cosines that are in memory (the N <= d form).   L = 1/2 [mean_i CE_row(i) + mean_j CE_col(j)]
-//            CE_row(i) = logsumexp_j S_ij - (1-eps) S_ii - (eps/N) sum_j S_ij,  S = s C        HiMo-CLIP, equations 2 and 3
+//            S = s C, or of the component branch with cosines s diag(r_q) B diag(r_k)
+//            CE_row(i) = logsumexp_j S_ij - (1-eps) S_ii - (eps/N) sum_j S_ij        HiMo-CLIP, equations 2 and 3
 //            D_ij = 1/(2N) [ R_ij + T_ij - 2 ((1-eps) I + eps/N) ]
 // Words      of ILGPU: at the head of ContrastiveLoss.Gpu.Statistics.cs.
 // Shapes     C: N x N, the global branch's A, then the component branch's B.
@@ -23,6 +24,12 @@ internal struct LogitStatistics
 
     /// <summary>A, then B; N x N each.</summary>
     public BatchView<float> Cosines;
+
+    /// <summary>r of the rows of B, what each is multiplied by; empty: 1.</summary>
+    public BatchView<float> RowScale;
+
+    /// <summary>r of its columns; empty: 1.</summary>
+    public BatchView<float> ColumnScale;
 
     /// <summary>Largest logit of each row of A, column of A, row of B, column of B.</summary>
     public BatchView<float> Largest;
@@ -64,12 +71,25 @@ internal struct LogitStatistics
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Exp(float x) => Exp2.Approximate(x * Log2E);
 
-    /// <summary>C_ij of a branch.</summary>
+    /// <summary>C_ij of a branch, of the component branch not multiplied yet.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Cosine(int branch, int row, int column) => Cosines[MatrixIndex.Of((branch * Size) + row, Size, column)];
 
+    /// <summary>What an element of B is multiplied by.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float ComponentScale(int row, int column) => ScaleOf(RowScale, row) * ScaleOf(ColumnScale, column);
+
+    /// <summary>r, without a branch around the load: where there is none, it falls on an array of N or more that is there since the products.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float ScaleOf(BatchView<float> scale, int index)
+    {
+        ArrayView<float> data = scale.IsEmpty ? Cosines.Own : scale.Own;
+        float value = data[index];
+        return scale.IsEmpty ? 1.0f : value;
+    }
+
     /// <summary>
-    /// D_ij of a branch, given C_ij, as it reaches the images (the row half, and the column half with <see cref="GatherWithGrad"/>) or the texts (the
+    /// D_ij of a branch, given C_ij with everything it is multiplied by, as it reaches the images (the row half, and the column half with <see cref="GatherWithGrad"/>) or the texts (the
     /// column half, and the row half with it).
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -85,6 +105,36 @@ internal struct LogitStatistics
         float rowHalf = isOfImages ? 1.0f : GatherWithGrad;
         float columnHalf = isOfImages ? GatherWithGrad : 1.0f;
         return weight * 0.5f * InverseSize * ((rowHalf * (softmaxRow - target)) + (columnHalf * (softmaxColumn - target)));
+    }
+}
+
+/// <summary>A row or column of logits.</summary>
+internal struct LogitLine
+{
+    /// <summary>From the line's first element on.</summary>
+    public ArrayView<float> Cosines;
+
+    /// <summary>From one element to the next.</summary>
+    public int Step;
+
+    /// <summary>s.</summary>
+    public float Scale;
+
+    /// <summary>r of the line.</summary>
+    public float OwnScale;
+
+    /// <summary>r of the lines that it meets; empty: 1.</summary>
+    public ArrayView<float> OtherScales;
+
+    /// <summary>The logit at a place; no branch around a load.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float Logit(int place)
+    {
+        bool isScaled = OtherScales.Length > 0;
+        ArrayView<float> scales = isScaled ? OtherScales : Cosines;
+        float cosine = Cosines[(long)place * Step];
+        float other = scales[isScaled ? place : 0];
+        return Rounding.Product(Scale, cosine * (OwnScale * (isScaled ? other : 1.0f)));
     }
 }
 
@@ -105,12 +155,23 @@ internal static class ContrastiveLossGpu
         int own = task % n;
         bool isRow = task / n % 2 == 0;
         long start = ((long)(task / (2 * n)) * n * n) + (isRow ? (long)own * n : own);
-        int step = isRow ? 1 : n;
-        float scale = p.Scale;
+        LogitLine line = new()
+        {
+            Cosines = p.Cosines.OwnFrom(start), Step = isRow ? 1 : n, Scale = p.Scale, OwnScale = 1.0f, OtherScales = isRow ? p.ColumnScale.Own : p.RowScale.Own,
+        };
+        if (task < 2 * n)
+        {
+            line.OtherScales = default;
+        }
+        else
+        {
+            line.OwnScale = isRow ? p.ScaleOf(p.RowScale, own) : p.ScaleOf(p.ColumnScale, own);
+        }
+
         float largest = float.NegativeInfinity;
         for (int j = lane; j < n; j += Gpu.WarpSize)
         {
-            largest = XMath.Max(largest, Rounding.Product(scale, p.Cosines[start + ((long)j * step)]));
+            largest = XMath.Max(largest, line.Logit(j));
         }
 
         largest = XMath.Max(largest, WarpLanes.Xor(largest, 16));
@@ -123,7 +184,7 @@ internal static class ContrastiveLossGpu
         float below = 0.0f; // sum of M - S_ij: what the label smoothing needs, without cancellation
         for (int j = lane; j < n; j += Gpu.WarpSize)
         {
-            float relative = Rounding.Product(scale, p.Cosines[start + ((long)j * step)]) - largest;
+            float relative = line.Logit(j) - largest;
             float exponential = LogitStatistics.Exp(relative);
             expSum += exponential;
             weighted += exponential == 0.0f ? 0.0f : exponential * relative;
@@ -135,7 +196,7 @@ internal static class ContrastiveLossGpu
         below = GroupSum.Warp(below);
         if (lane == 0)
         {
-            float target = largest - Rounding.Product(scale, p.Cosines[start + ((long)own * step)]);
+            float target = largest - line.Logit(own);
             float smoothed = ((1.0f - p.LabelSmoothing) * target) + (p.LabelSmoothing / n * below);
             p.Largest[task] = largest;
             p.Inverse[task] = 1.0f / expSum;

@@ -75,38 +75,32 @@ internal struct ComponentRight : IGemmOperand
     public readonly float Finish(float value, int outer, int depth) => value;
 }
 
-/// <summary>Stores the component cosines with both sides' lengths taken out; V and R as they are.</summary>
+/// <summary>Stores the component cosines, before their rows and columns are divided by lengths; V and R of each side.</summary>
 internal struct ComponentResult : IGemmResult
 {
     public BatchView<float> Cosines;
 
     /// <summary>V of each side, then R of each; N x N each.</summary>
     public BatchView<float> Turned;
-    public ReconstructedSide Queries;
-    public ReconstructedSide Keys;
+    public int Size;
 
     /// <summary>Where the group's elements go; <see cref="SelectResult"/> chooses it, the host leaves it empty.</summary>
     public ArrayView<float> Selected;
 
     /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => group == 0 ? Queries.RowScale(row) : 1.0f;
+    public readonly float Prepare(int group, int row) => 0.0f;
 
     /// <inheritdoc/>
     public void SelectResult(int group)
     {
-        long start = group == 0 ? 0 : (group - 1L) * Keys.Size * Keys.Size;
+        long start = group == 0 ? 0 : (group - 1L) * Size * Size;
         ArrayView<float> data = group == 0 ? Cosines.Own : Turned.Own;
         Selected = data.SubView(start, data.Length - start);
-        Keys.Scale = Keys.Scale.Own;
     }
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
-    {
-        float columnValue = group == 0 ? Keys.RowScale(column) : 1.0f;
-        Selected[MatrixIndex.Of(row, Keys.Size, column)] = rowValue * columnValue * value;
-    }
+    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) => Selected[MatrixIndex.Of(row, Size, column)] = value;
 }

@@ -88,7 +88,7 @@ internal struct FeatureRight : IGemmOperand
     }
 }
 
-/// <summary>Takes the gradient of unit rows back through the normalisation: (g - (g . y) y) / |x|, where g . y comes from <see cref="GramRowsGpu.AlongKernel"/>.</summary>
+/// <summary>Takes the gradient of unit rows back through the normalisation: (g - (g . y) y) / |x|, where g . y comes from <see cref="AlongLines"/>.</summary>
 internal struct FeatureGradient : IGemmResult
 {
     public FeatureRight Right;
@@ -140,8 +140,8 @@ internal struct StepSummary
     /// <summary>Explained variance and relative gap as the eigensystem leaves them.</summary>
     public BatchView<float> Rank;
 
-    /// <summary>Adds up the rows' losses in float64; all lanes of one warp call it.</summary>
-    public readonly void Write(LogitStatistics logits, int lane)
+    /// <summary>Adds up the rows' losses in float64; all lanes of a warp call it, and one of them writes.</summary>
+    public readonly void Write(LogitStatistics logits, int lane, bool writes)
     {
         int n = logits.Size;
         double global = 0.0;
@@ -160,7 +160,7 @@ internal struct StepSummary
         global = GroupSum.Warp(global);
         component = GroupSum.Warp(component);
         gradScale = GroupSum.Warp(gradScale);
-        if (lane == 0)
+        if (writes)
         {
             double half = 0.5 / n;
             Numbers[0] = (float)(half * ((logits.GlobalWeight * global) + (logits.Lambda * component)));

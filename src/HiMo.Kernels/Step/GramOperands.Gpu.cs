@@ -130,7 +130,7 @@ internal struct ReconstructedSide
     /// <summary>r, N; empty: 1.</summary>
     public BatchView<float> Scale;
 
-    /// <summary>g, N; empty: 0.</summary>
+    /// <summary>s g, N; empty: 0.</summary>
     public BatchView<float> Shrink;
 
     /// <summary>1: the directions are constants.</summary>
@@ -146,23 +146,6 @@ internal struct ReconstructedSide
             Reconstruction = Reconstruction.From(square), Product = Product.From(square), TurnedProduct = TurnedProduct.From(square), Scale = Scale.From(rows), Shrink = Shrink.From(rows),
         };
     }
-
-    /// <summary>r_i.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float RowScale(int row) => !Scale.IsEmpty ? Scale[row] : 1.0f;
-
-    /// <summary>r_i without a branch around the load: where there is no r, it falls on another array of N or more.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float RowScale(int row, BatchView<float> other)
-    {
-        ArrayView<float> data = Scale.IsEmpty ? other.Own : Scale.Own;
-        float value = data[row];
-        return Scale.IsEmpty ? 1.0f : value;
-    }
-
-    /// <summary>What takes a gradient back to the rows: M, or with constant directions 1 1^T / N, the mean's part alone.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float Back(int row, int column) => IsStopped != 0 ? 1.0f / Size : Reconstruction[MatrixIndex.Of(row, Size, column)];
 }
 
 /// <summary>
@@ -172,8 +155,6 @@ internal struct ReconstructedSide
 internal struct CombineLeft : IGemmOperand
 {
     public LogitStatistics Logits;
-    public ReconstructedSide Queries;
-    public ReconstructedSide Keys;
 
     /// <summary>What <see cref="Select"/> was asked for.</summary>
     public int Group;
@@ -199,8 +180,8 @@ internal struct CombineLeft : IGemmOperand
     {
         int row = Row(outer, depth);
         int column = Column(outer, depth);
-        float share = Logits.Share(1, value, row, column, Scale, isOfImages: Group == 0 | Group == 3);
-        return Queries.RowScale(row, Logits.Largest) * Keys.RowScale(column, Logits.Largest) * share;
+        float component = Logits.ComponentScale(row, column);
+        return component * Logits.Share(1, value * component, row, column, Scale, isOfImages: Group == 0 | Group == 3);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -243,12 +224,10 @@ internal struct CombineRight : IGemmOperand
     public readonly float Finish(float value, int outer, int depth) => IsMean != 0 ? 1.0f / Keys.Size : value;
 }
 
-/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s (product - g R) for both T W.</summary>
+/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s times the product for both T W.</summary>
 internal struct CombineResult : IGemmResult
 {
     public LogitStatistics Logits;
-    public ReconstructedSide Queries;
-    public ReconstructedSide Keys;
 
     /// <summary>The queries' E1, the keys' E1, T W of the keys, T W of the queries; N x N each.</summary>
     public BatchView<float> Data;
@@ -259,14 +238,8 @@ internal struct CombineResult : IGemmResult
     /// <summary>1: the queries' M is still to come.</summary>
     public int IsBare;
 
-    /// <summary>Where the group's elements go, what each needs, and g of the side; <see cref="SelectResult"/> chooses them, the host leaves them empty.</summary>
+    /// <summary>Where the group's elements go; <see cref="SelectResult"/> chooses it, the host leaves it empty.</summary>
     public ArrayView<float> Selected;
-
-    /// <inheritdoc cref="Selected"/>
-    public ArrayView<float> SelectedLoad;
-
-    /// <inheritdoc cref="Selected"/>
-    public ArrayView<float> Shrink;
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Logits.Scale;
@@ -274,18 +247,16 @@ internal struct CombineResult : IGemmResult
     /// <inheritdoc/>
     public void SelectResult(int group)
     {
-        ReconstructedSide side = group == 2 ? Keys : Queries;
-        SelectedLoad = group < 2 | side.TurnedProduct.IsEmpty ? Logits.Cosines.Own : side.TurnedProduct.Own;
-        Shrink = side.Shrink.Own;
         ArrayView<float> data = group < 2 & IsBare != 0 ? Bare.Own : Data.Own;
         long start = (long)group * Logits.Size * Logits.Size;
         Selected = data.SubView(start, data.Length - start);
+        Logits.Cosines = Logits.Cosines.Own;
         Logits.Largest = Logits.Largest.Own;
         Logits.Inverse = Logits.Inverse.Own;
     }
 
     /// <inheritdoc/>
-    public readonly float Load(int group, int row, int column) => SelectedLoad[MatrixIndex.Of(row, Logits.Size, column)];
+    public readonly float Load(int group, int row, int column) => Logits.Cosines[MatrixIndex.Of(row, Logits.Size, column)];
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
@@ -293,8 +264,7 @@ internal struct CombineResult : IGemmResult
         long index = MatrixIndex.Of(row, Logits.Size, column);
         if (group >= 2)
         {
-            float shrunk = Shrink.Length > 0 ? Shrink[row] * loaded : 0.0f; // (g R)_ij
-            Selected[index] = rowValue * (value - shrunk);
+            Selected[index] = rowValue * value;
         }
         else if (IsBare != 0)
         {
@@ -305,68 +275,4 @@ internal struct CombineResult : IGemmResult
             Selected[index] = rowValue * (value + Logits.Share(0, loaded, row, column, rowValue, isOfImages: group == 0));
         }
     }
-}
-
-/// <summary>The queries' M as it meets both E1: what takes a gradient back to the queries; M.</summary>
-internal struct QuerySideLeft : IGemmOperand
-{
-    public ReconstructedSide Queries;
-
-    /// <summary>What <see cref="Select"/> was asked for.</summary>
-    public int Group;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => true;
-
-    /// <inheritdoc/>
-    public void Select(int group) => Group = group;
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => Group == 0 & Queries.IsStopped != 0 ? 1.0f / Queries.Size : value;
-
-    /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Queries.Reconstruction[MatrixIndex.Of(outer, Queries.Size, depth)];
-}
-
-/// <summary>First operand of what the lengths take out of E2, a side a group: s times the way back to the rows times g.</summary>
-internal struct ShrinkLeft : IGemmOperand
-{
-    public ReconstructedSide Side;
-    public LogitStatistics Logits;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => true;
-
-    /// <inheritdoc/>
-    public void Select(int group)
-    {
-        Side.Reconstruction = Side.Reconstruction.OwnFrom((long)group * Side.Size * Side.Size);
-        Side.Shrink = Side.Shrink.OwnFrom((long)group * Side.Size);
-    }
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => value;
-
-    /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Logits.Scale * Side.Back(outer, depth) * Side.Shrink[depth];
-}
-
-/// <summary>Subtracts a product a group from what is there.</summary>
-internal struct SubtractedResult : IGemmResult
-{
-    public BatchView<float> Data;
-    public int Size;
-
-    /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => 0.0f;
-
-    /// <inheritdoc/>
-    public void SelectResult(int group) => Data = Data.OwnFrom((long)group * Size * Size);
-
-    /// <inheritdoc/>
-    public readonly float Load(int group, int row, int column) => Data[MatrixIndex.Of(row, Size, column)];
-
-    /// <inheritdoc/>
-    public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
-        Data[MatrixIndex.Of(row, Size, column)] = loaded - value;
 }

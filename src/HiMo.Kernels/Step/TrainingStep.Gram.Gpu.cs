@@ -7,12 +7,13 @@
 //            T W_k = s (D^T V_k - g_k R_k) with V_k = M_q A W_k, R_k = M_k k k^T W_k, which need no gradient and come with B
 //            E2 from T W as in GramBasis.Gpu.cs, less s M* diag(g) M
 //            dq = E1 k + E2_q q,  dk = E1^T q + E2_k k,  then back through the normalisation
-// Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B, V  6 softmax statistics  7 both E1, T W
-//            8 Y  9 W Z  10 E2  11 g . y and loss  12 gradients;  stopped: 8 H (T W)_m Lambda^-1  9 E2  10 g . y and loss  11 gradients.
-//            Four more with cosines, three more for both sides; for N > 176 N + 6 more, and in lower precisions one. As many for any number of batches.
+// Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M, k k^T W  5 B, V  6 softmax statistics  7 both E1, T W
+//            8 Y  9 F = 2 W Z  10 E2, beside it g . y and loss  11 gradients;  stopped: 8 F = H (T W)_m Lambda^-1  9 E2 and beside it  10 gradients.
+//            One more with cosines (M x x^T), with both sides (M_q A, M_k A^T), or with these together, and another for both sides with a stopped basis (both E1, elsewhere beside Y);
+//            for N > 176 N + 6 more, and in lower precisions one. As many for any number of batches.
 // Precision  the last product as the settings say, and for N > 176 A, which a launch of its own would make later than exact products beside K do;
 //            everything else with the error of float32. Deterministic: every sum has one order.
-// Memory     of a batch about 15 N^2 floats, 28 for both sides, two more a side with cosines: N is at most d.
+// Memory     of a batch about 16 N^2 floats, 30 for both sides, two more a side with cosines: N is at most d.
 
 namespace HiMo.Kernels;
 
@@ -23,8 +24,9 @@ internal sealed class GramStepGpu : StepFormGpu
     private ReconstructedSide _sides;            // keys, and where they are reconstructed, queries
     private ReconstructedSide _queries;
     private BatchView<float> _grams;            // x x^T of each side
+    private BatchView<float> _turnedGrams;      // x x^T W of each side
     private BatchView<float> _cosines;          // A and B, side by side for the statistics
-    private BatchView<float> _combined;         // both E1, T W of each side
+    private BatchView<float> _combined;         // both E1, T W of each side; F in the place of T W
     private BatchView<float> _crossed;          // M_q A, M_k A^T
     private BatchView<float> _turned;           // V of each side, with cosines R of each
     private BatchView<float> _bare;             // D M_k, D M*_k before the queries' M
@@ -41,27 +43,28 @@ internal sealed class GramStepGpu : StepFormGpu
 
     private int Sides => Options.ReconstructsImages && Options.ReconstructsTexts ? 2 : 1;
 
-    private long Square => (long)Rows * Rows;
+    private long Elements => (long)Rows * Rows;
 
     /// <inheritdoc/>
     public override void Layout(DeviceArena arena)
     {
         long n = Rows;
         _basis.Layout(arena);
-        _grams = arena.EachBatch(Sides * Square);
-        _cosines = arena.EachBatch(2 * Square);
-        _combined = arena.EachBatch((2 + Sides) * Square);
-        _turned = arena.EachBatch((IsCosine ? 2 : 1) * Sides * Square);
+        _grams = arena.EachBatch(Sides * Elements);
+        _turnedGrams = arena.EachBatch(Sides * Elements);
+        _cosines = arena.EachBatch(2 * Elements);
+        _combined = arena.EachBatch((2 + Sides) * Elements);
+        _turned = arena.EachBatch((IsCosine ? 2 : 1) * Sides * Elements);
         _second = _turned;
         _statistics = arena.EachBatch(16 * n);
         _along = arena.EachBatch(2 * n);
-        _crossed = Sides == 2 ? arena.EachBatch(2 * Square) : _cosines;
-        _bare = Sides == 2 ? arena.EachBatch(2 * Square) : default;
-        _sides = new ReconstructedSide { Reconstruction = arena.EachBatch(Sides * Square), IsStopped = IsExact ? 0 : 1, Size = Rows };
+        _crossed = Sides == 2 ? arena.EachBatch(2 * Elements) : _cosines;
+        _bare = Sides == 2 ? arena.EachBatch(2 * Elements) : default;
+        _sides = new ReconstructedSide { Reconstruction = arena.EachBatch(Sides * Elements), IsStopped = IsExact ? 0 : 1, Size = Rows };
         if (IsCosine)
         {
-            _sides.Product = arena.EachBatch(Sides * Square);
-            _sides.TurnedProduct = _turned.From(Sides * Square);
+            _sides.Product = arena.EachBatch(Sides * Elements);
+            _sides.TurnedProduct = _turned.From(Sides * Elements);
             _sides.Scale = arena.EachBatch(Sides * n);
             _sides.Shrink = arena.EachBatch(Sides * n);
         }
@@ -88,42 +91,33 @@ internal sealed class GramStepGpu : StepFormGpu
             Lambda = (float)Options.Lambda,
             GatherWithGrad = Options.GatherWithGrad ? 1 : 0,
         };
+        if (IsCosine)
+        {
+            logits.RowScale = _queries.Scale;
+            logits.ColumnScale = _sides.Scale;
+        }
+
         Products(stream, step);
         _basis.Decompositions.Run(stream, Options.Tau, step.Kept);
-        GramRowsArguments rows = new() { Sides = _sides, Logits = logits };
-        _basis.Reconstruction(stream, step.Kept, _sides.Reconstruction);
-        if (IsCosine)
-        {
-            Multiply(stream, Sides, Plain(_sides.Reconstruction), Transposed(_grams), Plain(_sides.Product));
-            stream.Lines(GramRowsGpu.ScaleKernel, n, rows, Sides);
-        }
-
+        _basis.Reconstruction(stream, step.Kept, _sides.Reconstruction, _grams, _turnedGrams);
+        Cross(stream);
         Components(stream);
         stream.Lines(ContrastiveLossGpu.Kernel, 4 * n, logits);
-        if (IsCosine)
-        {
-            stream.Lines(GramRowsGpu.ShrinkKernel, n, rows, Sides);
-        }
-
         Combine(stream, logits);
-        _basis.Gradient(stream, step.Kept, _combined.From(2 * Square), _second);
-        if (IsCosine)
+        Turn(stream, step, logits);
+        BatchView<float> factor = _combined.From(2 * Elements);
+        _basis.Factor(stream, step.Kept, new CenterArguments { Data = factor, Shrink = _sides.Shrink, Shrunk = _sides.TurnedProduct });
+        Second(stream, factor, new AlongLines
         {
-            Multiply(
-                stream, Sides, new ShrinkLeft { Side = _sides, Logits = logits }, Transposed(_sides.Reconstruction), new SubtractedResult { Data = _second, Size = Rows });
-        }
-
-        FeatureLeft left = new() { First = _combined, Second = _second, Size = n, Sides = Sides };
-        FeatureRight right = new() { Unit = step.Unit, Size = n, Columns = Columns };
-        stream.Lines(GramRowsGpu.AlongKernel, (2 * n) + 1, new GramAlongArguments
-        {
-            Left = left, Logits = logits, Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Decompositions.Rank }, Gram = _grams, Along = _along,
+            First = _combined, Factor = factor, TurnedGrams = _turnedGrams, Sides = _sides, HasQueries = Sides - 1, Logits = logits,
+            Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Decompositions.Rank }, Along = _along,
         });
+        FeatureRight right = new() { Unit = step.Unit, Size = n, Columns = Columns };
         stream.Multiply(
             2,
             new GemmArguments<FeatureLeft, FeatureRight, FeatureGradient>
             {
-                A = left, B = right, Rows = n, Columns = Columns, Depth = 2 * n,
+                A = new() { First = _combined, Second = _second, Size = n, Sides = Sides }, B = right, Rows = n, Columns = Columns, Depth = 2 * n,
                 C = new() { Right = right, Along = _along, InverseNorm = step.InverseNorm, GradQueries = step.GradQueries, GradKeys = step.GradKeys },
             },
             Settings.Precision);
@@ -150,42 +144,103 @@ internal sealed class GramStepGpu : StepFormGpu
         }
     }
 
-    // B, V and R of each side, and for both sides M_q A and M_k A^T
+    // Products of both sides come first, so one side begins behind them (SideOperands.Gpu.cs).
+    private int FirstProduct => Sides == 2 ? 0 : 2;
+
+    // For both sides M_q A and M_k A^T, with cosines M x x^T of each
+    private void Cross(BatchStream stream)
+    {
+        int products = (IsCosine ? 2 + Sides : 2) - FirstProduct;
+        if (products > 0)
+        {
+            stream.Multiply(products, Square<CrossedLeft, CrossedRight, CrossedResult>(
+                new() { Reconstruction = _sides.Reconstruction, Size = Rows, Sides = Sides },
+                new() { Cosines = _cosines, Grams = _grams, Size = Rows, First = FirstProduct },
+                new() { Crossed = _crossed, Products = _sides.Product, Size = Rows, First = FirstProduct }));
+        }
+    }
+
+    // B, V and with cosines R of each side, and beside them r
     private void Components(BatchStream stream)
     {
-        if (Sides == 2)
+        GemmArguments<ComponentLeft, ComponentRight, ComponentResult> product = Square<ComponentLeft, ComponentRight, ComponentResult>(
+            new() { Crossed = _crossed, Products = _sides.Product, Size = Rows, Sides = Sides },
+            new() { Keys = _sides.Reconstruction, Vectors = _basis.Decompositions.Vectors, Size = Rows, Sides = Sides },
+            new() { Cosines = _cosines.From(Elements), Turned = _turned, Size = Rows });
+        if (IsCosine)
         {
-            Multiply(stream, 1, Plain(_queries.Reconstruction), Transposed(_cosines), Plain(_crossed));
-            Multiply(stream, 1, Plain(_sides.Reconstruction), Plain(_cosines), Plain(_crossed.From(Square)));
+            stream.Multiply(1 + (2 * Sides), product, new LengthLines { Sides = _sides, Rows = Sides * Rows });
         }
-
-        Multiply(
-            stream, 1 + ((IsCosine ? 2 : 1) * Sides),
-            new ComponentLeft { Crossed = _crossed, Products = _sides.Product, Size = Rows, Sides = Sides },
-            new ComponentRight { Keys = _sides.Reconstruction, Vectors = _basis.Decompositions.Vectors, Size = Rows, Sides = Sides },
-            new ComponentResult { Cosines = _cosines.From(Square), Turned = _turned, Queries = _queries, Keys = _sides });
+        else
+        {
+            stream.Multiply(1 + Sides, product);
+        }
     }
 
-    // Both E1, T W of each side
+    // Both E1, or with both sides what the queries' M is still to meet, T W of each side, and with cosines beside them s g
     private void Combine(BatchStream stream, LogitStatistics logits)
     {
-        CombineResult result = new() { Logits = logits, Queries = _queries, Keys = _sides, Data = _combined };
-        Multiply(
-            stream, 2 + Sides, new CombineLeft { Logits = logits, Queries = _queries, Keys = _sides }, new CombineRight { Keys = _sides, Turned = _turned },
-            result with { IsBare = Sides - 1, Bare = _bare });
-        if (Sides == 2)
+        GemmArguments<CombineLeft, CombineRight, CombineResult> product = Square<CombineLeft, CombineRight, CombineResult>(
+            new() { Logits = logits }, new() { Keys = _sides, Turned = _turned }, new() { Logits = logits, Data = _combined, Bare = _bare, IsBare = Sides - 1 });
+        if (IsCosine)
         {
-            Multiply(stream, 2, new QuerySideLeft { Queries = _queries }, Transposed(_bare), result);
+            stream.Multiply(2 + Sides, product, new ShrinkLines { Sides = _sides, Logits = logits, Rows = Sides * Rows });
+        }
+        else
+        {
+            stream.Multiply(2 + Sides, product);
         }
     }
 
-    private StridedMatrix Plain(BatchView<float> data) => StridedMatrix.Rows(data, Rows, Square);
+    // With both sides both E1, with an exact basis Y of each side
+    private void Turn(BatchStream stream, StepOperands step, LogitStatistics logits)
+    {
+        BatchView<float> turned = _combined.From(2 * Elements);
+        if (Sides == 1 && !IsCosine)
+        {
+            _basis.Couple(stream, step.Kept, turned);
+            return;
+        }
 
-    private StridedMatrix Transposed(BatchView<float> data) => StridedMatrix.Columns(data, Rows, Square);
+        int products = (IsExact ? 2 + Sides : 2) - FirstProduct;
+        if (products > 0)
+        {
+            GemmArguments<TurnedLeft, TurnedRight, TurnedResult> product = Square<TurnedLeft, TurnedRight, TurnedResult>(
+                new() { Queries = _queries, Vectors = _basis.Decompositions.Vectors, Shrink = _sides.Shrink, Size = Rows, First = FirstProduct },
+                new() { Bare = _bare, Turned = turned, Shrunk = _sides.TurnedProduct, Size = Rows, First = FirstProduct },
+                new()
+                {
+                    Combined = new() { Logits = logits, Data = _combined }, Coupled = new() { Data = _basis.Coupled, Decomposition = _basis.Decompositions.All(step.Kept) },
+                    First = FirstProduct,
+                });
+            product.Depth = IsCosine ? 2 * Rows : Rows;
+            product.DepthLimit = new DeviceLimit { FirstGroup = 2 - FirstProduct, Before = Rows };
+            stream.Multiply(products, product);
+        }
+    }
 
-    private void Multiply<TA, TB, TC>(BatchStream stream, int groups, TA a, TB b, TC c)
+    // E2 of each side
+    private void Second(BatchStream stream, BatchView<float> factor, AlongLines along)
+    {
+        StridedMatrix result = StridedMatrix.Rows(_second, Rows, Elements);
+        BatchView<float> vectors = _basis.Decompositions.Vectors;
+        if (IsCosine)
+        {
+            GemmArguments<SecondLeft, SecondRight, StridedMatrix> product = Square<SecondLeft, SecondRight, StridedMatrix>(
+                new() { Factor = factor, Sides = _sides }, new() { Vectors = vectors, Reconstruction = _sides.Reconstruction, Size = Rows }, result);
+            product.Depth = 2 * Rows;
+            stream.Multiply(Sides, product, along);
+        }
+        else
+        {
+            stream.Multiply(
+                Sides, Square<StridedMatrix, StridedMatrix, StridedMatrix>(StridedMatrix.Rows(factor, Rows, Elements), StridedMatrix.Rows(vectors, Rows, Elements), result), along);
+        }
+    }
+
+    private GemmArguments<TA, TB, TC> Square<TA, TB, TC>(TA a, TB b, TC c)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult =>
-        stream.Multiply(groups, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = Rows, Columns = Rows, Depth = Rows });
+        new() { A = a, B = b, C = c, Rows = Rows, Columns = Rows, Depth = Rows };
 }
