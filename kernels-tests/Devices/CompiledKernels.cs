@@ -18,9 +18,10 @@ internal static class CompiledKernels
     });
 
     private static readonly Lazy<Dictionary<(string Name, string Target), string>> s_ptx = new(() => s_launches.Value
-        .SelectMany(pair => Targets(pair.Value).Select(target => (Key: (pair.Key, target), pair.Value)))
         .AsParallel()
-        .ToDictionary(each => each.Key, each => OfflinePtx.Compile(each.Value.Kernel, each.Value.Threads, each.Key.target)));
+        .Select(pair => (Name: pair.Key, Targets: Targets(pair.Value), Ptx: PtxArchive.Compile(pair.Value.Kernel, pair.Value.Threads)))
+        .SelectMany(each => each.Targets.Select(target => (Key: (each.Name, target), Ptx: OfflinePtx.Retarget(each.Ptx, target))))
+        .ToDictionary(each => each.Key, each => each.Ptx));
 
     /// <summary>A launch of each kernel, by its name.</summary>
     public static SortedDictionary<string, LaunchEntry> Launches => s_launches.Value;

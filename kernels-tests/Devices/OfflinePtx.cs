@@ -11,8 +11,10 @@ internal static partial class OfflinePtx
     /// <param name="kernel">A static method; generic ones closed.</param>
     /// <param name="threads">Threads of a group; becomes .maxntid.</param>
     /// <param name="target">sm_80 or later.</param>
-    public static string Compile(MethodInfo kernel, int threads, string target) =>
-        CudaKernels.Retarget(TargetLine().Replace(PtxArchive.Compile(kernel, threads), $".target {target}"));
+    public static string Compile(MethodInfo kernel, int threads, string target) => Retarget(PtxArchive.Compile(kernel, threads), target);
+
+    /// <summary>The same text for another target: ILGPU writes the same instructions for each of them.</summary>
+    public static string Retarget(string ptx, string target) => CudaKernels.Retarget(TargetLine().Replace(ptx, $".target {target}"));
 
     [GeneratedRegex(@"^\.target \w+", RegexOptions.Multiline)]
     private static partial Regex TargetLine();

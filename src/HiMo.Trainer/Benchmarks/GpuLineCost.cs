@@ -61,7 +61,8 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
     private int ColumnsOf(object sums) =>
         GpuCostModel.Limit((DeviceLimit)sums.GetType().GetField("Limit")!.GetValue(sums)!, 0, Field(sums, "Columns"), kept);
 
-    private static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
+    /// <summary>Every array of some arguments, once for each batch.</summary>
+    public static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
         field.GetValue(arguments) switch
         {
             IArrayView view => view.LengthInBytes,

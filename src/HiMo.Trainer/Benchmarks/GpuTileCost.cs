@@ -26,22 +26,34 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
     private const int GroupsOfLogits = 2;               // of the forward pass on a multiprocessor, by registers (KernelBudget.txt)
     private const int SoftmaxPair = 2;                  // exponentials of an element of D, one a direction
 
-    /// <summary>A GpuGemm.</summary>
+    /// <summary>A GpuGemm. Lines beside a product take what they bring through memory, and no time of their own: their two rounds of loads are shorter than its stages.</summary>
     public KernelCost Product(LaunchEntry launch)
     {
         Type[] types = launch.Kernel.GetGenericArguments();
-        int rows = Field<int>(launch, "Rows"), columns = Field<int>(launch, "Columns"), depth = Field<int>(launch, "Depth"), partDepth = Field<int>(launch, "PartDepth"), batches = launch.Groups.Z;
-        DeviceLimit columnLimit = Field<DeviceLimit>(launch, "ColumnLimit"), depthLimit = Field<DeviceLimit>(launch, "DepthLimit");
+        object product = launch.Arguments, arguments = launch.Arguments;
+        int across = launch.Groups.X;
+        double lines = 0.0;
+        if (launch.Kernel.Name == nameof(GpuGemm.KernelWithLines))
+        {
+            product = Field<object>(arguments, "Product");
+            across = Field<int>(arguments, "ProductGroups");
+            lines = GpuLineCost.BytesOf(Field<object>(arguments, "Lines"), launch.Groups.Z);
+        }
+
+        int rows = Field<int>(product, "Rows"), columns = Field<int>(product, "Columns"), depth = Field<int>(product, "Depth"), partDepth = Field<int>(product, "PartDepth"), batches = launch.Groups.Z;
+        DeviceLimit columnLimit = Field<DeviceLimit>(product, "ColumnLimit"), depthLimit = Field<DeviceLimit>(product, "DepthLimit");
         Tiles tiles = new() { Block = types[3] == typeof(LargeTile) ? GpuGemm.Block : 2 * SmallTile.Rows, Teams = types[3] == typeof(DeepTile) ? DeepTile.Parts : 1 };
         double exponentials = 0.0;
         bool isSoftmaxOperand = types[0] == typeof(CombineLeft), isSoftmaxResult = types[2] == typeof(CombineResult) || types[2] == typeof(GradientStrip);
-        for (int group = 0; group < launch.Groups.X / (int)tiles.Blocks(columns); group++)
+        for (int group = 0; group < across / (int)tiles.Blocks(columns); group++)
         {
-            double across = GpuCostModel.Limit(columnLimit, group, columns, kept), along = GpuCostModel.Limit(depthLimit, group, depth, kept);
+            double wide = GpuCostModel.Limit(columnLimit, group, columns, kept), along = GpuCostModel.Limit(depthLimit, group, depth, kept);
             along = partDepth > 0 ? Math.Clamp(depth - (group * partDepth), 0, partDepth) : along;
-            tiles.Add(rows, across, along, batches, Field<int>(launch, "IsSymmetric") != 0);
-            exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(across) : 0.0) + (isSoftmaxResult ? across : 0.0));
+            tiles.Add(rows, wide, along, batches, Field<int>(product, "IsSymmetric") != 0);
+            exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(wide) : 0.0) + (isSoftmaxResult ? wide : 0.0));
         }
+
+        tiles.Bytes += lines;
 
         double elements = tiles.Block * tiles.Block / GpuGemm.Threads;
         int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread / 2 : 0;  // one for each of this operand's elements, which are half of the loads
@@ -88,8 +100,8 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
             (seconds, isWaiting ? "latency of loads" : tensor > issue ? "tensor units" : "instructions"), (tiles.Bytes / device.Bandwidth, "memory"));
     }
 
-    private static T Field<T>(LaunchEntry launch, string name) =>
-        (T)launch.Arguments.GetType().GetField(name, BindingFlags.Public | BindingFlags.Instance)!.GetValue(launch.Arguments)!;
+    private static T Field<T>(object arguments, string name) =>
+        (T)arguments.GetType().GetField(name, BindingFlags.Public | BindingFlags.Instance)!.GetValue(arguments)!;
 
     private struct Tiles
     {
