@@ -47,6 +47,7 @@ internal sealed class TrainingStepGpuTests
         yield return Case(6, 7, 3.0, cosine);
         yield return Case(7, 9, 3.0, cosine with { BasisGradient = BasisGradient.Stopped, GatherWithGrad = false, Components = ComponentSource.Image });
         yield return Case(8, 8, 3.0, plain with { Components = ComponentSource.TextAndImage, GatherWithGrad = false });
+        yield return Case(6, 8, 3.0, stopped with { Components = ComponentSource.TextAndImage });
         yield return Case(9, 11, 3.0, cosine with { Components = ComponentSource.TextAndImage });
         yield return Case(7, 10, 3.0, cosine with { Components = ComponentSource.TextAndImage, BasisGradient = BasisGradient.Stopped, GlobalWeight = 0.0 });
 
@@ -89,6 +90,27 @@ internal sealed class TrainingStepGpuTests
         GpuStepRun run = GpuStepRun.Of(_gpu, images, texts, n, d, logitScale, options, TestGpu.Settings with { StripRows = strip, LargestGroupProblem = group });
 
         run.IsNear(expected, LossTolerance, GradientTolerance);
+    }
+
+    // What batches of up to 128 take on a GPU: four teams a tile, and sixteen warps that go along lines.
+    [TestCase(17, ComponentSource.Text, ComponentNormalization.None, BasisGradient.Exact)]
+    [TestCase(33, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Exact)]
+    [TestCase(17, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Stopped)]
+    [TestCase(18, ComponentSource.Image, ComponentNormalization.Cosine, BasisGradient.Exact)]
+    public void Agrees_in_tiles_of_teams(int n, ComponentSource components, ComponentNormalization normalization, BasisGradient basisGradient)
+    {
+        TestGpu.NotOnOpenCl("matrix instructions");
+        using Gpu gpu = Gpu.OpenEmulated(warps: 4 * DeepTile.Parts, multiprocessors: 132, together: 1);
+        gpu.Log.IsRecording = true;
+        MoLoOptions options = new() { Tau = 0.8, Lambda = 0.7, Components = components, ComponentNormalization = normalization, BasisGradient = basisGradient };
+        float[] images = Features(n, n + 3, 1);
+        float[] texts = Features(n, n + 3, 2);
+        ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(images), Batch.Widen(texts), n, n + 3, 3.0, options);
+
+        GpuStepRun run = GpuStepRun.Of(gpu, images, texts, n, n + 3, 3.0, options, TestGpu.Settings);
+
+        run.IsNear(expected, LossTolerance, GradientTolerance);
+        Assert.That(gpu.Log.Launches.Where(launch => launch.Name.StartsWith("GpuGemm.", StringComparison.Ordinal)).Select(launch => launch.Name), Is.All.Contains(",DeepTile,"));
     }
 
     // Two tiles of warpgroup instructions; ContrastiveLossWarpgroupGpuTests has two blocks of depth in the short form too.

@@ -94,7 +94,9 @@ public sealed class GpuCostModelTests : FolderTests
         CopyMeasured();
         string list = Path.Combine(Folder, "changed.txt");
         File.Delete(list);
-        File.WriteAllText(list, "GpuGemm.Kernel<FeatureLeft,\tof the test\nGpuGemm.Kernel<StridedMatrix,SymmetrizedOperand,\tof it too\n"); // N <= d: a step's launches are others than when it was measured
+        // N <= d: a step's launches, and HiDe's, are others than when they were measured.
+        File.WriteAllText(
+            list, "GpuGemm.Kernel<FeatureLeft,\tof the test\nGpuGemm.Kernel<StridedMatrix,StridedMatrix,StridedMatrix,LargeTile,\tof 64\nGpuGemm.Kernel<StridedMatrix,SymmetrizedOperand,\tof it too\n");
         GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(Folder));
         Assert.That(check.Cases.Where(each => each.IsChanged).Select(each => each.Case), Is.EquivalentTo(check.Cases.Select(each => each.Case).Where(text => text.StartsWith("128,", StringComparison.Ordinal))));
         Assert.That(check.Kernels.Select(each => each.Kernel), Has.Some.Contains("GramLeft").And.Some.Contains("Warpgroup").And.None.Contains("FeatureLeft"));
@@ -118,7 +120,7 @@ public sealed class GpuCostModelTests : FolderTests
         CopyMeasured();
         string profile = Path.Combine(Folder, "profile.txt");
         string text = File.ReadAllText(profile);
-        File.WriteAllText(profile, text.Replace("1  ContrastiveLossGpu.Kernel", "2  ContrastiveLossGpu.Kernel"));
+        File.WriteAllText(profile, text.Replace("1  GpuGemm.Kernel<GramLeft,", "2  GpuGemm.Kernel<GramLeft,"));
         Assert.That(Error(), Does.Contain("The profile of 128,768 is of other launches"));
         File.WriteAllText(profile, text + " three words\n");
         Assert.That(Error(), Does.Contain("profile.txt: ' three words' is not"));

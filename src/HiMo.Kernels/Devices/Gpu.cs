@@ -127,13 +127,15 @@ public sealed partial class Gpu : IDisposable
     /// <inheritdoc cref="OpenEmulated(int)"/>
     /// <param name="warps">Most warps of a group.</param>
     /// <param name="onlyRecords">See <see cref="OnlyRecords"/>.</param>
-    /// <param name="multiprocessors">Groups that run at the same time; for a device that only records, what it says of itself.</param>
+    /// <param name="multiprocessors">What it says of itself.</param>
     /// <param name="sharedBytes">See <see cref="SharedBytes"/>.</param>
     /// <param name="mostOfCluster">See <see cref="MostOfCluster"/>.</param>
-    internal static Gpu OpenEmulated(int warps, bool onlyRecords = false, int multiprocessors = 1, int sharedBytes = 227 << 10, int mostOfCluster = 1)
+    /// <param name="together">Groups that run at the same time; null: as many as multiprocessors. Each has threads of its own, which are slow to wake.</param>
+    internal static Gpu OpenEmulated(
+        int warps, bool onlyRecords = false, int multiprocessors = 1, int sharedBytes = 227 << 10, int mostOfCluster = 1, int? together = null)
     {
         Guard.That(warps is >= 1 and <= 32, warps, "must be from 1 to 32");
-        CPUDevice device = new(WarpSize, warps, numMultiprocessors: onlyRecords ? 1 : multiprocessors);
+        CPUDevice device = new(WarpSize, warps, numMultiprocessors: onlyRecords ? 1 : together ?? multiprocessors);
         Version ilgpu = typeof(Context).Assembly.GetName().Version!;
         return new Gpu(
             device.CreateCPUAccelerator(Emulation.Context, CPUAcceleratorMode.Parallel),

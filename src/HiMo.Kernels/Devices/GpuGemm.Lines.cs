@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with lines beside them: sums along rows that need nothing of these products, and would wait for their loads in a launch of their own as long as here.
+// Products with lines beside them. A line is a sum along a row or column by one warp; it reads nothing that the launch writes, and in a launch of its own it would wait for its loads as long as here.
 // Mapping    the products' thread groups as in GpuGemm.cs; behind them in Grid.X the lines', counted along Grid.Y first. Grid.Z: batches.
-// Limits     as the products; lines share the products' registers and static shared memory.
+// Limits     as the products, of one element at least; lines share the products' registers and static shared memory. The tile is chosen for the products alone: of DeepTile a multiprocessor
+//            holds one group, so lines of a launch that nearly fills the chip come in a second wave.
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -40,13 +41,6 @@ internal struct GemmWithLines<TA, TB, TC, TLines>
 /// <summary>Matrix products on the GPU.</summary>
 internal static partial class GpuGemm
 {
-    private enum Tile
-    {
-        Small,
-        Large,
-        Deep,
-    }
-
     /// <summary>Enqueues C = A B with lines beside it; everything else as <see cref="Run{TA, TB, TC, TPrecision}"/>.</summary>
     public static void RunWithLines<TA, TB, TC, TLines, TPrecision>(
         Gpu gpu, AcceleratorStream stream, int groups, GemmArguments<TA, TB, TC> arguments, TLines lines, int batches)

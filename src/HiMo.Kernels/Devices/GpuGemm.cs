@@ -125,6 +125,13 @@ internal static partial class GpuGemm
     /// <summary>Groups that a multiprocessor holds: 168 registers a thread.</summary>
     public const int GroupsPerMultiprocessor = 3;
 
+    private enum Tile
+    {
+        Small,
+        Large,
+        Deep,
+    }
+
     /// <summary>Enqueues C = A B.</summary>
     /// <param name="gpu">The device.</param>
     /// <param name="stream">Orders the launch.</param>

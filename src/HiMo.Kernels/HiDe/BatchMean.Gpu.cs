@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Columns less their means, divided by the kept eigenvalues, in place:  X = H (X - diag(g) R)_m Lambda_m^{-1},  H = I - 1 1^T / n;  dropped columns become 0.
 // Shapes     X: n x n, row-major.
-// Mapping    Grid.Y: sides; a thread a column, so neighbouring threads read neighbouring addresses; two passes, the second from cache.
+// Mapping    Grid.Y: sides; a warp a column, whose neighbours read the other words of its sectors; two passes, the second from cache.
 // Precision  float64 sums.
-// Determinism  in the order of the rows.
-// Limits     one thread goes down all rows, one after the other: for matrices of the eigenproblem, n up to 3,840, not for batches of any N.
+// Determinism  as LineSum: the order follows from n.
+// Limits     for matrices of the eigenproblem, n up to 3,840: every load of a lane is a sector of its own.
 using ILGPU;
 
 namespace HiMo.Kernels;
@@ -26,40 +26,59 @@ internal struct CenterArguments
 /// <summary>Column means on the GPU.</summary>
 internal static class BatchMeanGpu
 {
-    /// <summary>One column a thread.</summary>
+    /// <summary>One column a warp.</summary>
     public static void CenterKernel(CenterArguments p)
     {
-        int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        int column = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
         int side = Grid.IdxY;
         int n = p.Decomposition.Size;
         if (column >= n)
         {
-            return;
+            return; // a whole warp leaves
         }
 
-        ArrayView<float> data = p.Data.OwnFrom((long)side * n * n);
         p.Decomposition.Select(side);
+        long start = ((long)side * n * n) + column;
+        ShrunkColumn data = new() { Data = p.Data.OwnFrom(start), Shrunk = p.Data.OwnFrom(start), Shrink = p.Data.OwnFrom(start), Step = n };
         if (!p.Shrink.IsEmpty)
         {
-            ArrayView<float> shrunk = p.Shrunk.OwnFrom((long)side * n * n);
-            for (int i = 0; i < n; i++)
-            {
-                data[((long)i * n) + column] -= p.Shrink[(side * n) + i] * shrunk[((long)i * n) + column];
-            }
+            data.Shrunk = p.Shrunk.OwnFrom(start);
+            data.Shrink = p.Shrink.OwnFrom((long)side * n);
+            data.IsLess = 1;
         }
 
-        double sum = 0.0;
-        for (int i = 0; i < n; i++)
-        {
-            sum += data[((long)i * n) + column];
-        }
-
-        float mean = (float)(sum / n);
+        double mean = LineSum.Of(data, n) / n;
         float inverse = p.Decomposition.KeptInverse(column);
-        for (int i = 0; i < n; i++)
+        for (int i = Group.IdxX % Gpu.WarpSize; i < n; i += Gpu.WarpSize)
         {
-            float centred = data[((long)i * n) + column] - mean;
-            data[((long)i * n) + column] = centred * inverse;
+            data.Data[(long)i * n] = (float)(data.At(i) - mean) * inverse;
         }
+    }
+}
+
+/// <summary>A column of X - diag(g) R.</summary>
+internal struct ShrunkColumn : ILineTerm
+{
+    /// <summary>From X's first element on.</summary>
+    public ArrayView<float> Data;
+
+    /// <summary>From R's first element on.</summary>
+    public ArrayView<float> Shrunk;
+
+    /// <summary>g.</summary>
+    public ArrayView<float> Shrink;
+
+    /// <summary>From one row to the next.</summary>
+    public int Step;
+
+    /// <summary>0: there is no R, and what is read in its place is left.</summary>
+    public int IsLess;
+
+    /// <inheritdoc/>
+    public readonly double At(int place)
+    {
+        double value = Data[(long)place * Step];
+        double less = (double)Shrink[IsLess != 0 ? place : 0] * Shrunk[(long)place * Step];
+        return IsLess != 0 ? value - less : value;
     }
 }

@@ -2,8 +2,8 @@
 // HiDe by the covariance on the GPU, for N > d: the decomposition of one side or two, reconstruction and derivative.
 //            C = X^T X = W Lambda W^T,  Y = [1, X W_m],  u' = Y [mu, W_m]^T                            HiMo-CLIP (arXiv:2511.06653), equation 1
 // Backward   with L = G W_m for the gradient G of u', the rows get dX + 1 c^T,  c as in CovarianceRows.Gpu.cs
-//            exact:    dX = L W_m^T + 2 X (W Z W^T),  Z = coupling of T W (kept x dropped),  T = Y^T G + L^T X
-//                      made as F W_m^T + Y A,  A = 2 Z W^T,  F = L + X A^T: nothing that is dropped has N rows
+//            exact:    dX = L W_m^T + 2 X (W Z W^T),  2 Z = coupling of T W (kept x dropped),  T = Y^T G + L^T X
+//                      made as F W_m^T + Y A,  A = (2 Z) W^T,  F = L + X A^T: nothing that is dropped has N rows
 //            stopped:  dX = L W_m^T
 // Launches   3 a side and the eigensystem's; Y: 1; u': 1; backward from L: 8, 4 stopped; L: 1; one more for C and for T in parts.
 // Work       N d (d + 1) + 2 N d m each for Y and u';  2 N d m for L, 4 N d m for T, 2 N d m for F and 4 N d m for dX, 4 d^2 m for Z and A.
@@ -17,7 +17,7 @@ internal struct CovarianceSide
     public CentredRows Rows;
     public Decomposition Decomposition;
 
-    /// <summary>C, d x d, until it is decomposed; Z^T then.</summary>
+    /// <summary>C, d x d, until it is decomposed; 2 Z^T then.</summary>
     public BatchView<float> Matrix;
 
     /// <summary>Y, N rows of d + 1, of which m + 1 are made.</summary>
@@ -174,7 +174,7 @@ internal sealed class CovarianceBasisGpu(MatrixShape shape, int sides, BasisGrad
     public void ColumnSum(BatchStream stream, WeightedRows data, int columns, DeviceLimit limit, BatchView<float> result) =>
         ColumnSumGpu.Run(stream, data, Rows, columns, 1.0, _partial, result, limit);
 
-    // T^T, Z^T, A^T, and F in the place of L: columns are kept vectors
+    // T^T, 2 Z^T, A^T, and F in the place of L: columns are kept vectors
     private void Couple(BatchStream stream, CovarianceSide side, BatchView<float> first, BatchView<float> second, BatchView<float> shrunk)
     {
         DeviceLimit kept = new() { Kept = side.Decomposition.Kept };

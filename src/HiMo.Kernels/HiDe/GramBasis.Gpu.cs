@@ -5,7 +5,7 @@
 //            exact:    M* = M,  F = 2 W Z,  2 Z = Y + Y^T,  Y = coupling of W^T (T W)                  (the coupling of i and j is that of j and i)
 //            stopped:  M* = 1 1^T / N,  F = H (T W)_m Lambda_m^{-1}                                  (W is centred, so H beside it changes nothing)
 //            E2 takes T W alone, so who has the factors of T turns the second by W, beside other products, and never makes T.
-// Launches   M, and x x^T W: 1; T W from T: 1; Y from T W: 1, stopped none; F: 1; E2: 1; of one side or two.
+// Launches   M: 1; T W from T: 1; Y from T W: 1, stopped none; F: 1; E2: 1; of one side or two.
 // Precision  the error of float32.
 namespace HiMo.Kernels;
 
@@ -19,7 +19,7 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     /// <summary>The eigensystems of K, which may be of rows that are not centred.</summary>
     public DecompositionsGpu Decompositions { get; } = new(size, sides, isGram: true, settings);
 
-    /// <summary>Y of each side; N x N a side, as every array below.</summary>
+    /// <summary>Y of each side, of an exact basis; N x N a side, as every array below.</summary>
     public BatchView<float> Coupled { get; private set; }
 
     private long Square => (long)size * size;
@@ -28,27 +28,22 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     public void Layout(DeviceArena arena)
     {
         Decompositions.Layout(arena);
-        Coupled = arena.EachBatch(sides * Square);
+        Coupled = basisGradient == BasisGradient.Exact ? arena.EachBatch(sides * Square) : default;
     }
 
-    /// <summary>Enqueues M of each side and, where they are asked for, the products of their Gram matrices with W.</summary>
+    /// <summary>Enqueues M of each side.</summary>
     /// <param name="stream">Orders the launches.</param>
     /// <param name="kept">m of each side.</param>
     /// <param name="result">Receives M.</param>
-    /// <param name="grams">x x^T.</param>
-    /// <param name="turnedGrams">Receives x x^T W; empty: not asked for.</param>
-    public void Reconstruction(BatchStream stream, BatchView<int> kept, BatchView<float> result, BatchView<float> grams = default, BatchView<float> turnedGrams = default)
+    public void Reconstruction(BatchStream stream, BatchView<int> kept, BatchView<float> result)
     {
-        Decomposition all = Decompositions.All(kept);
-        Multiply(
-            stream, turnedGrams.IsEmpty ? sides : 2 * sides, new ReconstructionLeft { Decomposition = all, Grams = grams, Sides = sides },
-            new ReconstructionRight { Decomposition = all, Sides = sides },
-            new ReconstructionResult { Reconstruction = result, TurnedGrams = turnedGrams, Size = size, Sides = sides });
+        KeptVectorsOperand vectors = new() { Decomposition = Decompositions.All(kept) };
+        Multiply(stream, vectors, vectors, new MeanAddedResult { Data = result, Size = size });
     }
 
     /// <summary>Enqueues T W of each side.</summary>
     public void Turn(BatchStream stream, BatchView<float> t, BatchView<float> turned) =>
-        Multiply(stream, sides, Rows(t), Columns(Decompositions.Vectors), Rows(turned));
+        Multiply(stream, Rows(t), Columns(Decompositions.Vectors), Rows(turned));
 
     /// <summary>Enqueues E2 of each side.</summary>
     /// <param name="stream">Orders the launches.</param>
@@ -59,7 +54,7 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     {
         Couple(stream, kept, turned);
         Factor(stream, kept, new CenterArguments { Data = turned });
-        Multiply(stream, sides, Rows(turned), Rows(Decompositions.Vectors), Rows(e2));
+        Multiply(stream, Rows(turned), Rows(Decompositions.Vectors), Rows(e2));
     }
 
     /// <summary>Enqueues <see cref="Coupled"/> of each side from T W; with a stopped basis there is none.</summary>
@@ -67,7 +62,7 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     {
         if (basisGradient == BasisGradient.Exact)
         {
-            Multiply(stream, sides, Columns(Decompositions.Vectors), Columns(turned), new CoupledResult { Data = Coupled, Decomposition = Decompositions.All(kept) });
+            Multiply(stream, Columns(Decompositions.Vectors), Columns(turned), new CoupledResult { Data = Coupled, Decomposition = Decompositions.All(kept) });
         }
     }
 
@@ -79,11 +74,11 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
     {
         if (basisGradient == BasisGradient.Exact)
         {
-            Multiply(stream, sides, Rows(Decompositions.Vectors), new SymmetrizedOperand { Data = Coupled, Size = size }, Rows(turned.Data)); // outer index of W: component
+            Multiply(stream, Rows(Decompositions.Vectors), new SymmetrizedOperand { Data = Coupled, Size = size }, Rows(turned.Data)); // outer index of W: component
         }
         else
         {
-            stream.Elements(BatchMeanGpu.CenterKernel, size, turned with { Decomposition = Decompositions.All(kept) }, sides);
+            stream.Lines(BatchMeanGpu.CenterKernel, size, turned with { Decomposition = Decompositions.All(kept) }, sides);
         }
     }
 
@@ -91,9 +86,9 @@ internal sealed class GramBasisGpu(int size, int sides, BasisGradient basisGradi
 
     private StridedMatrix Columns(BatchView<float> data) => StridedMatrix.Columns(data, size, Square);
 
-    private void Multiply<TA, TB, TC>(BatchStream stream, int groups, TA a, TB b, TC c)
+    private void Multiply<TA, TB, TC>(BatchStream stream, TA a, TB b, TC c)
         where TA : struct, IGemmOperand
         where TB : struct, IGemmOperand
         where TC : struct, IGemmResult =>
-        stream.Multiply(groups, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = size, Columns = size, Depth = size });
+        stream.Multiply(sides, new GemmArguments<TA, TB, TC> { A = a, B = b, C = c, Rows = size, Columns = size, Depth = size });
 }

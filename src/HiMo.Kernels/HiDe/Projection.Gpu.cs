@@ -5,7 +5,6 @@
 //            stopped:  W_m Lambda_m^{-1}, rows of P that are not defined left out
 // Precision  a pair closer than 1e-6 lambda_1, or a kept lambda below it, contributes nothing: the direction is held constant there.
 using System.Runtime.CompilerServices;
-using ILGPU;
 
 namespace HiMo.Kernels;
 
@@ -41,6 +40,14 @@ internal struct Decomposition
         Kept = Kept.OwnFrom(side);
     }
 
+    /// <summary>W_ji where vector i is kept, else 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float KeptVector(int component, int i)
+    {
+        float value = Vectors[MatrixIndex.Of(component, Size, i)];
+        return i < Kept[0] ? value : 0.0f;
+    }
+
     /// <summary>Whether vector i is kept and has a row of P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly bool IsDefined(int i) => i < Kept[0] & Values[i] > Floor;
@@ -61,118 +68,42 @@ internal struct Decomposition
     }
 }
 
-/// <summary>First operands of M, a side a group: W with the dropped vectors zero; then of x x^T W: x x^T.</summary>
-internal struct ReconstructionLeft : IGemmOperand
+/// <summary>W of a side a group with the dropped vectors zero: rows or, transposed, columns are the outer index.</summary>
+internal struct KeptVectorsOperand : IGemmOperand
 {
-    /// <summary>Of all sides.</summary>
     public Decomposition Decomposition;
-
-    /// <summary>x x^T of each side; n x n each.</summary>
-    public BatchView<float> Grams;
-
-    /// <summary>1 or 2.</summary>
-    public int Sides;
-
-    /// <summary>The group's matrix and its columns that count, which <see cref="Select"/> finds; the host leaves them empty.</summary>
-    public ArrayView<float> Selected;
-
-    /// <inheritdoc cref="Selected"/>
-    public int Limit;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
 
     /// <inheritdoc/>
-    public void Select(int group)
-    {
-        int side = group & (Sides - 1);
-        long start = (long)side * Decomposition.Size * Decomposition.Size;
-        ArrayView<float> data = group < Sides ? Decomposition.Vectors.Own : Grams.Own;
-        Selected = data.SubView(start, data.Length - start);
-        Limit = group < Sides ? Decomposition.Kept[side] : Decomposition.Size;
-    }
-
-    /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, Decomposition.Size, depth)];
-
-    /// <inheritdoc/>
-    public readonly float Finish(float value, int outer, int depth) => depth < Limit ? value : 0.0f;
-}
-
-/// <summary>Second operands: the same W, which meets itself by rows and x x^T by columns.</summary>
-internal struct ReconstructionRight : IGemmOperand
-{
-    /// <summary>Of all sides.</summary>
-    public Decomposition Decomposition;
-
-    /// <summary>1 or 2.</summary>
-    public int Sides;
-
-    /// <summary>The group's W and how its elements lie, which <see cref="Select"/> finds; the host leaves them empty.</summary>
-    public ArrayView<float> Selected;
-
-    /// <inheritdoc cref="Selected"/>
-    public int OuterStride;
-
-    /// <inheritdoc cref="Selected"/>
-    public int DepthStride;
-
-    /// <inheritdoc/>
-    public readonly bool IsDepthContiguous => true;
-
-    /// <inheritdoc/>
-    public void Select(int group)
-    {
-        long start = (long)(group & (Sides - 1)) * Decomposition.Size * Decomposition.Size;
-        Selected = Decomposition.Vectors.OwnFrom(start);
-        OuterStride = group < Sides ? Decomposition.Size : 1;
-        DepthStride = group < Sides ? 1 : Decomposition.Size;
-    }
-
-    /// <inheritdoc/>
-    public readonly float Load(int outer, int depth) => Selected[MatrixIndex.Of(outer, OuterStride, depth, DepthStride)];
+    public void Select(int group) => Decomposition.Select(group);
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth) => value;
+
+    /// <inheritdoc/>
+    public readonly float Load(int outer, int depth) => Decomposition.KeptVector(outer, depth);
 }
 
-/// <summary>Stores M = Q + 1 1^T / N of each side, then x x^T W.</summary>
-internal struct ReconstructionResult : IGemmResult
+/// <summary>Stores a product plus 1/N, a side a group: M from Q.</summary>
+internal struct MeanAddedResult : IGemmResult
 {
-    /// <summary>M, n x n a side.</summary>
-    public BatchView<float> Reconstruction;
-
-    /// <summary>x x^T W, n x n a side.</summary>
-    public BatchView<float> TurnedGrams;
+    public BatchView<float> Data;
     public int Size;
 
-    /// <summary>1 or 2.</summary>
-    public int Sides;
-
-    /// <summary>Where the group's elements go, and what is added to each; <see cref="SelectResult"/> finds them, the host leaves them empty.</summary>
-    public ArrayView<float> Selected;
-
-    /// <inheritdoc cref="Selected"/>
-    public float Mean;
-
     /// <inheritdoc/>
-    public readonly float Prepare(int group, int row) => 0.0f;
-
-    /// <inheritdoc/>
-    public void SelectResult(int group)
-    {
-        long start = (long)(group & (Sides - 1)) * Size * Size;
-        ArrayView<float> data = group < Sides ? Reconstruction.Own : TurnedGrams.Own;
-        Selected = data.SubView(start, data.Length - start);
-        Mean = group < Sides ? 1.0f / Size : 0.0f;
-    }
+    public void SelectResult(int group) => Data = Data.OwnFrom((long)group * Size * Size);
 
     /// <inheritdoc/>
     public readonly float Load(int group, int row, int column) => 0.0f;
 
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded) =>
-        Selected[MatrixIndex.Of(row, Size, column)] = value + Mean;
+        Data[MatrixIndex.Of(row, Size, column)] = value + (1.0f / Size);
+
+    /// <inheritdoc/>
+    public readonly float Prepare(int group, int row) => 0.0f;
 }
 
 /// <summary>Stores a product times the coupling of its row's and column's vectors, a side a group: 2 Z from Sh + Sh^T, or Y from Sh.</summary>

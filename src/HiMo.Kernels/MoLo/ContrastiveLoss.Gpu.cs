@@ -71,7 +71,7 @@ internal struct LogitStatistics
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Exp(float x) => Exp2.Approximate(x * Log2E);
 
-    /// <summary>C_ij of a branch, of the component branch not multiplied yet.</summary>
+    /// <summary>C_ij of a branch, of the component branch without r.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float Cosine(int branch, int row, int column) => Cosines[MatrixIndex.Of((branch * Size) + row, Size, column)];
 
@@ -79,7 +79,7 @@ internal struct LogitStatistics
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float ComponentScale(int row, int column) => ScaleOf(RowScale, row) * ScaleOf(ColumnScale, column);
 
-    /// <summary>r, without a branch around the load: where there is none, it falls on an array of N or more that is there since the products.</summary>
+    /// <summary>r, without a branch around the load: where there is none, it falls on A, which an earlier launch has written.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float ScaleOf(BatchView<float> scale, int index)
     {

@@ -224,12 +224,12 @@ internal struct CombineRight : IGemmOperand
     public readonly float Finish(float value, int outer, int depth) => IsMean != 0 ? 1.0f / Keys.Size : value;
 }
 
-/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s times the product for both T W.</summary>
+/// <summary>Stores s (D_g + product) for both E1, or the bare product where the queries' M is still to come, and s times the product for both U.</summary>
 internal struct CombineResult : IGemmResult
 {
     public LogitStatistics Logits;
 
-    /// <summary>The queries' E1, the keys' E1, T W of the keys, T W of the queries; N x N each.</summary>
+    /// <summary>The queries' E1, the keys' E1, U of the keys, U of the queries; N x N each.</summary>
     public BatchView<float> Data;
 
     /// <summary>Receives the first two products where <see cref="IsBare"/> is 1; N x N each.</summary>

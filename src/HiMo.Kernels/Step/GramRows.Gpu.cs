@@ -4,10 +4,9 @@
 //            g . y = sum_k E1_ik A_ik + sum_k E2_ik (y y^T)_ik for a unit query y; a unit key's likewise, with columns of E1 and A
 //            (E2 y y^T)_ii = sum_a F_ia (y y^T W)_ia - s sum_k M*_ik g_k (M y y^T)_ki, which needs no E2
 // Mapping    a warp a row of a side; for g . y one thread group more adds up the losses. Every warp of a thread group goes the same way: IGemmLines.
-// Precision  lengths and g . y in float64, g_j in float32.
-// Determinism  a lane adds every 32nd element, four at a time for g . y, then the lanes by five exchanges: the order follows from N.
+// Precision  sums in float64, results in float32. E2's own rounding along y stays in the gradient, where g . y from E2 would take it out: it is of the size of what its rounding leaves elsewhere.
+// Determinism  as LineSum: the order follows from N.
 // Limits     N up to 3,840, as the eigenproblem's.
-using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Algorithms;
 
@@ -35,12 +34,25 @@ internal readonly struct RowOfWarp
     public static int Groups(int rows, int warps) => (rows + warps - 1) / warps;
 }
 
+/// <summary>Elements of two lines, one times the other.</summary>
+internal struct ProductTerm : ILineTerm
+{
+    /// <summary>From the lines' first elements on.</summary>
+    public ArrayView<float> First;
+
+    /// <inheritdoc cref="First"/>
+    public ArrayView<float> Second;
+
+    /// <inheritdoc/>
+    public readonly double At(int place) => (double)First[place] * Second[place];
+}
+
 /// <summary>r of each side; a row without a direction gets 0.</summary>
 internal struct LengthLines : IGemmLines
 {
     private const double MinSquare = 1.0 / (1 << 22); // below, float32 cannot tell a reconstructed row from zero
 
-    public ReconstructedSide Sides;
+    public ReconstructedSide Reconstructed;
 
     /// <summary>Rows of all sides.</summary>
     public int Rows;
@@ -52,19 +64,12 @@ internal struct LengthLines : IGemmLines
     public readonly void Run(int group)
     {
         RowOfWarp own = new(group, Rows);
-        int n = Sides.Size;
-        ArrayView<float> product = Sides.Product.OwnFrom((long)own.Row * n);
-        ArrayView<float> reconstruction = Sides.Reconstruction.OwnFrom((long)own.Row * n);
-        double square = 0.0;
-        for (int k = Group.IdxX % Gpu.WarpSize; k < n; k += Gpu.WarpSize)
-        {
-            square += (double)product[k] * reconstruction[k];
-        }
-
-        square = GroupSum.Warp(square);
+        int n = Reconstructed.Size;
+        ProductTerm term = new() { First = Reconstructed.Product.OwnFrom((long)own.Row * n), Second = Reconstructed.Reconstruction.OwnFrom((long)own.Row * n) };
+        double square = LineSum.Of(term, n);
         if (own.Writes != 0)
         {
-            Sides.Scale[own.Row] = square > MinSquare ? (float)(1.0 / XMath.Sqrt(square)) : 0.0f;
+            Reconstructed.Scale[own.Row] = square > MinSquare ? (float)(1.0 / XMath.Sqrt(square)) : 0.0f;
         }
     }
 }
@@ -72,7 +77,7 @@ internal struct LengthLines : IGemmLines
 /// <summary>s g of each side.</summary>
 internal struct ShrinkLines : IGemmLines
 {
-    public ReconstructedSide Sides;
+    public ReconstructedSide Reconstructed;
     public LogitStatistics Logits;
 
     /// <summary>Rows of all sides.</summary>
@@ -84,25 +89,38 @@ internal struct ShrinkLines : IGemmLines
     /// <inheritdoc/>
     public readonly void Run(int group)
     {
-        RowOfWarp line = new(group, Rows);
-        int n = Sides.Size;
-        bool isKeys = line.Row < n; // their rows are the logits' columns
-        int own = isKeys ? line.Row : line.Row - n;
-        float scale = Logits.Scale;
-        float sum = 0.0f;
-        for (int k = Group.IdxX % Gpu.WarpSize; k < n; k += Gpu.WarpSize)
+        RowOfWarp own = new(group, Rows);
+        int n = Reconstructed.Size;
+        bool isKeys = own.Row < n; // their rows are the logits' columns
+        double sum = LineSum.Of(new ShrinkTerm { Logits = Logits, Scale = Logits.Scale, Row = isKeys ? own.Row : own.Row - n, IsKeys = isKeys ? 1 : 0 }, n);
+        if (own.Writes != 0)
         {
-            int row = isKeys ? k : own;
-            int column = isKeys ? own : k;
-            float cosine = Logits.Cosine(1, row, column) * Logits.ComponentScale(row, column);
-            sum += cosine * Logits.Share(1, cosine, row, column, scale, isOfImages: !isKeys);
+            Reconstructed.Shrink[own.Row] = Logits.Scale * Reconstructed.Scale[own.Row] * Reconstructed.Scale[own.Row] * (float)sum;
         }
+    }
+}
 
-        sum = GroupSum.Warp(sum);
-        if (line.Writes != 0)
-        {
-            Sides.Shrink[line.Row] = scale * Sides.Scale[line.Row] * Sides.Scale[line.Row] * sum;
-        }
+/// <summary>D_ij C_ij.</summary>
+internal struct ShrinkTerm : ILineTerm
+{
+    public LogitStatistics Logits;
+
+    /// <summary>s.</summary>
+    public float Scale;
+
+    /// <summary>Row of the side.</summary>
+    public int Row;
+
+    /// <summary>1: of the keys.</summary>
+    public int IsKeys;
+
+    /// <inheritdoc/>
+    public readonly double At(int place)
+    {
+        int row = IsKeys != 0 ? place : Row;
+        int column = IsKeys != 0 ? Row : place;
+        float cosine = Logits.Cosine(1, row, column) * Logits.ComponentScale(row, column);
+        return (double)cosine * Logits.Share(1, cosine, row, column, Scale, isOfImages: IsKeys == 0);
     }
 }
 
@@ -117,7 +135,7 @@ internal struct AlongLines : IGemmLines
 
     /// <summary>x x^T W.</summary>
     public BatchView<float> TurnedGrams;
-    public ReconstructedSide Sides;
+    public ReconstructedSide Reconstructed;
 
     /// <summary>1: both sides are reconstructed.</summary>
     public int HasQueries;
@@ -133,63 +151,43 @@ internal struct AlongLines : IGemmLines
     /// <inheritdoc/>
     public readonly void Run(int group)
     {
-        int lane = Group.IdxX % Gpu.WarpSize;
         int n = Logits.Size;
         if (group * (Group.DimX / Gpu.WarpSize) >= 2 * n)
         {
-            Summary.Write(Logits, lane, writes: Group.IdxX == 0);
+            Summary.Write(Logits, lane: Group.IdxX % Gpu.WarpSize, writes: Group.IdxX == 0);
             return; // the whole group leaves
         }
 
-        RowOfWarp line = new(group, 2 * n);
-        bool isQuery = line.Row < n;
-        int row = isQuery ? line.Row : line.Row - n;
-        int side = isQuery ? HasQueries : 0;
-        long square = (long)n * n;
-        AlongRow own = new()
+        RowOfWarp own = new(group, 2 * n);
+        bool isQuery = own.Row < n;
+        int row = isQuery ? own.Row : own.Row - n;
+        long square = (long)n * n, start = (isQuery & HasQueries != 0 ? square : 0) + ((long)row * n);
+        double sum = LineSum.Of(
+            new AlongTerm
+            {
+                First = First.OwnFrom(isQuery ? (long)row * n : square + row), Cosines = Logits.Cosines.OwnFrom(isQuery ? (long)row * n : row), Step = isQuery ? 1 : n,
+                Factor = Factor.OwnFrom(start), TurnedGrams = TurnedGrams.OwnFrom(start), HasSide = !isQuery | HasQueries != 0 ? 1 : 0,
+            }, n);
+        if (!Reconstructed.Shrink.IsEmpty) // the same for every warp; a side that is not reconstructed takes the other's and leaves it
         {
-            First = First.OwnFrom(isQuery ? (long)row * n : square + row), Cosines = Logits.Cosines.OwnFrom(isQuery ? (long)row * n : row), Step = isQuery ? 1 : n,
-            Factor = Factor.OwnFrom((side * square) + ((long)row * n)), TurnedGrams = TurnedGrams.OwnFrom((side * square) + ((long)row * n)), Size = n,
-            HasSide = !isQuery | HasQueries != 0 ? 1 : 0,
-        };
-        double sum = 0.0;
-        for (int k = lane; k < n; k += 4 * Gpu.WarpSize)
-        {
-            sum += own.Term(k) + own.Term(k + Gpu.WarpSize) + (own.Term(k + (2 * Gpu.WarpSize)) + own.Term(k + (3 * Gpu.WarpSize)));
+            double shrunk = LineSum.Of(
+                new ShrunkTerm
+                {
+                    Reconstruction = Reconstructed.Reconstruction.OwnFrom(start), Product = Reconstructed.Product.OwnFrom(start - ((long)row * n) + row),
+                    Shrink = Reconstructed.Shrink.OwnFrom(isQuery & HasQueries != 0 ? n : 0), Size = n, IsStopped = Reconstructed.IsStopped,
+                }, n);
+            sum -= !isQuery | HasQueries != 0 ? shrunk : 0.0;
         }
 
-        if (!Sides.Shrink.IsEmpty & own.HasSide != 0)
+        if (own.Writes != 0)
         {
-            sum -= Shrunk(side, row, lane);
+            Along[own.Row] = (float)sum;
         }
-
-        sum = GroupSum.Warp(sum);
-        if (line.Writes != 0)
-        {
-            Along[line.Row] = (float)sum;
-        }
-    }
-
-    // A lane's part of s sum_k M*_ik g_k (M x x^T)_ki.
-    private readonly double Shrunk(int side, int row, int lane)
-    {
-        int n = Logits.Size;
-        ArrayView<float> reconstruction = Sides.Reconstruction.OwnFrom(((long)side * n * n) + ((long)row * n));
-        ArrayView<float> product = Sides.Product.OwnFrom(((long)side * n * n) + row);
-        ArrayView<float> shrink = Sides.Shrink.OwnFrom((long)side * n);
-        double sum = 0.0;
-        for (int k = lane; k < n; k += Gpu.WarpSize)
-        {
-            float back = Sides.IsStopped != 0 ? 1.0f / n : reconstruction[k];
-            sum += (double)back * shrink[k] * product[(long)k * n];
-        }
-
-        return sum;
     }
 }
 
-/// <summary>What <see cref="AlongLines"/> multiply of one row.</summary>
-internal struct AlongRow
+/// <summary>One term of g . y, without what lengths take out.</summary>
+internal struct AlongTerm : ILineTerm
 {
     /// <summary>From E1's and A's first element of the row, or column, on.</summary>
     public ArrayView<float> First;
@@ -206,19 +204,41 @@ internal struct AlongRow
     /// <inheritdoc cref="Factor"/>
     public ArrayView<float> TurnedGrams;
 
-    /// <summary>N.</summary>
-    public int Size;
-
     /// <summary>0: the row's side is not reconstructed.</summary>
     public int HasSide;
 
-    /// <summary>One step of g . y, 0 behind the end; no branch around a load, so that four steps wait together.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly double Term(int step)
+    /// <inheritdoc/>
+    public readonly double At(int place)
     {
-        int k = XMath.Min(step, Size - 1);
-        double first = (double)First[(long)k * Step] * Cosines[(long)k * Step];
-        double second = (double)Factor[k] * TurnedGrams[k];
-        return step < Size ? first + (HasSide != 0 ? second : 0.0) : 0.0;
+        double first = (double)First[(long)place * Step] * Cosines[(long)place * Step];
+        double second = (double)Factor[place] * TurnedGrams[place];
+        return first + (HasSide != 0 ? second : 0.0);
+    }
+}
+
+/// <summary>s M*_ik g_k (M x x^T)_ki.</summary>
+internal struct ShrunkTerm : ILineTerm
+{
+    /// <summary>From M's first element of the row on.</summary>
+    public ArrayView<float> Reconstruction;
+
+    /// <summary>From the first element of the column of M x x^T on.</summary>
+    public ArrayView<float> Product;
+
+    /// <summary>s g of the side.</summary>
+    public ArrayView<float> Shrink;
+
+    /// <summary>N.</summary>
+    public int Size;
+
+    /// <summary>1: the directions are constants.</summary>
+    public int IsStopped;
+
+    /// <inheritdoc/>
+    public readonly double At(int place)
+    {
+        float kept = Reconstruction[place];
+        float back = IsStopped != 0 ? 1.0f / Size : kept;
+        return (double)back * Shrink[place] * Product[(long)place * Size];
     }
 }

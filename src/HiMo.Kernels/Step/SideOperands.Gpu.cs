@@ -2,7 +2,7 @@
 // What both sides and the cosine option add to the N x N form, in launches that they share (docs of the form: TrainingStep.Gram.Gpu.cs). Products are counted with both sides'
 // first; one side begins behind them, at product 2.
 //            crossed   M_k A^T; M_q A; then M x x^T of each side, keys first
-//            turned    E1 of the queries, M*_q (D M_k), and of the keys, M_q (D M*_k); then Y of each side, from T W - s diag(g) R
+//            turned    E1 of the queries, M*_q (D M_k), and of the keys, M_q (D M*_k); then Y of each side, from U - s diag(g) R
 //            second    E2 = F W^T - s M* diag(g) M of each side
 // A difference is one product of twice the depth, behind the first N with -s diag(g) in its first operand.
 using ILGPU;
@@ -43,7 +43,7 @@ internal struct CrossedRight : IGemmOperand
     public int Size;
 
     /// <summary>Number of the first product.</summary>
-    public int First;
+    public int FirstProduct;
 
     /// <summary>The group's matrix and how its elements lie, which <see cref="Select"/> finds; the host leaves them empty.</summary>
     public ArrayView<float> Selected;
@@ -60,7 +60,7 @@ internal struct CrossedRight : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        int product = First + group;
+        int product = FirstProduct + group;
         long start = product < 2 ? 0 : (product - 2L) * Size * Size;
         ArrayView<float> data = product < 2 ? Cosines.Own : Grams.Own;
         Selected = data.SubView(start, data.Length - start);
@@ -86,7 +86,7 @@ internal struct CrossedResult : IGemmResult
     public int Size;
 
     /// <summary>Number of the first product.</summary>
-    public int First;
+    public int FirstProduct;
 
     /// <summary>Where the group's elements go; <see cref="SelectResult"/> chooses it, the host leaves it empty.</summary>
     public ArrayView<float> Selected;
@@ -97,7 +97,7 @@ internal struct CrossedResult : IGemmResult
     /// <inheritdoc/>
     public void SelectResult(int group)
     {
-        int product = First + group;
+        int product = FirstProduct + group;
         long start = (product < 2 ? 1L - product : product - 2L) * Size * Size;
         ArrayView<float> data = product < 2 ? Crossed.Own : Products.Own;
         Selected = data.SubView(start, data.Length - start);
@@ -124,7 +124,7 @@ internal struct TurnedLeft : IGemmOperand
     public int Size;
 
     /// <summary>Number of the first product.</summary>
-    public int First;
+    public int FirstProduct;
 
     /// <summary>The group's matrix, and whether each of its elements is 1 / N; <see cref="Select"/> finds them, the host leaves them empty.</summary>
     public ArrayView<float> Selected;
@@ -138,7 +138,7 @@ internal struct TurnedLeft : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        int product = First + group;
+        int product = FirstProduct + group;
         int side = product < 2 ? 0 : product - 2;
         ArrayView<float> data = product < 2 ? Queries.Reconstruction.Own : Vectors.Own;
         Selected = data.SubView((long)side * Size * Size, data.Length - ((long)side * Size * Size));
@@ -157,13 +157,13 @@ internal struct TurnedLeft : IGemmOperand
     }
 }
 
-/// <summary>Second operands: D M_k; D M*_k; T W, then R, of each side.</summary>
+/// <summary>Second operands: D M_k; D M*_k; U, then R, of each side.</summary>
 internal struct TurnedRight : IGemmOperand
 {
     /// <summary>D M_k, D M*_k; N x N each.</summary>
     public BatchView<float> Bare;
 
-    /// <summary>T W of each side; N x N each.</summary>
+    /// <summary>U of each side; N x N each.</summary>
     public BatchView<float> Turned;
 
     /// <summary>R of each side; N x N each; empty: not cosine.</summary>
@@ -171,7 +171,7 @@ internal struct TurnedRight : IGemmOperand
     public int Size;
 
     /// <summary>Number of the first product.</summary>
-    public int First;
+    public int FirstProduct;
 
     /// <summary>The group's matrices, which <see cref="Select"/> finds; the host leaves them empty.</summary>
     public ArrayView<float> Selected;
@@ -185,7 +185,7 @@ internal struct TurnedRight : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        int product = First + group;
+        int product = FirstProduct + group;
         long start = (product < 2 ? product : product - 2L) * Size * Size;
         ArrayView<float> data = product < 2 ? Bare.Own : Turned.Own;
         ArrayView<float> shrunk = product < 2 | Shrunk.IsEmpty ? data : Shrunk.Own;
@@ -212,7 +212,7 @@ internal struct TurnedResult : IGemmResult
     public CoupledResult Coupled;
 
     /// <summary>Number of the first product.</summary>
-    public int First;
+    public int FirstProduct;
 
     /// <inheritdoc/>
     public readonly float Prepare(int group, int row) => Combined.Prepare(group, row);
@@ -220,7 +220,7 @@ internal struct TurnedResult : IGemmResult
     /// <inheritdoc/>
     public void SelectResult(int group)
     {
-        int product = First + group;
+        int product = FirstProduct + group;
         Combined.SelectResult(product < 2 ? product : 0);
         Coupled.SelectResult(product < 2 ? 0 : product - 2);
     }
@@ -231,7 +231,7 @@ internal struct TurnedResult : IGemmResult
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
-        int product = First + group;
+        int product = FirstProduct + group;
         if (product < 2)
         {
             Combined.Store(product, row, column, value, rowValue, loaded);
@@ -248,7 +248,7 @@ internal struct SecondLeft : IGemmOperand
 {
     /// <summary>F of each side; N x N each.</summary>
     public BatchView<float> Factor;
-    public ReconstructedSide Sides;
+    public ReconstructedSide Reconstructed;
 
     /// <inheritdoc/>
     public readonly bool IsDepthContiguous => true;
@@ -256,25 +256,25 @@ internal struct SecondLeft : IGemmOperand
     /// <inheritdoc/>
     public void Select(int group)
     {
-        long start = (long)group * Sides.Size * Sides.Size;
+        long start = (long)group * Reconstructed.Size * Reconstructed.Size;
         Factor = Factor.OwnFrom(start);
-        Sides.Reconstruction = Sides.Reconstruction.OwnFrom(start);
-        Sides.Shrink = Sides.Shrink.OwnFrom((long)group * Sides.Size);
+        Reconstructed.Reconstruction = Reconstructed.Reconstruction.OwnFrom(start);
+        Reconstructed.Shrink = Reconstructed.Shrink.OwnFrom((long)group * Reconstructed.Size);
     }
 
     /// <inheritdoc/>
     public readonly float Load(int outer, int depth)
     {
-        bool isFactor = depth < Sides.Size; // no branch around a load
-        ArrayView<float> data = isFactor ? Factor.Data : Sides.Reconstruction.Data;
-        return data[MatrixIndex.Of(outer, Sides.Size, isFactor ? depth : depth - Sides.Size)];
+        bool isFactor = depth < Reconstructed.Size; // no branch around a load
+        ArrayView<float> data = isFactor ? Factor.Data : Reconstructed.Reconstruction.Data;
+        return data[MatrixIndex.Of(outer, Reconstructed.Size, isFactor ? depth : depth - Reconstructed.Size)];
     }
 
     /// <inheritdoc/>
     public readonly float Finish(float value, int outer, int depth)
     {
-        float back = Sides.IsStopped != 0 ? 1.0f / Sides.Size : value;
-        return depth < Sides.Size ? value : -Sides.Shrink[depth - Sides.Size] * back;
+        float back = Reconstructed.IsStopped != 0 ? 1.0f / Reconstructed.Size : value;
+        return depth < Reconstructed.Size ? value : -Reconstructed.Shrink[depth - Reconstructed.Size] * back;
     }
 }
 

@@ -4,13 +4,13 @@
 //            B = diag(r_q) M_q A M_k diag(r_k),  r = 1 with plain components                        HiMo-CLIP (arXiv:2511.06653), equation 1
 //            D stands for diag(r_q) D_c diag(r_k);  M* = M, or 1 1^T / N with a stopped basis, or the identity
 // Backward   E1 of the queries = s (D_g + M*_q D M_k), of the keys = s (D_g + M_q D M*_k);  T_k = s (D^T M_q A - g_k M_k k k^T), T_q likewise
-//            T W_k = s (D^T V_k - g_k R_k) with V_k = M_q A W_k, R_k = M_k k k^T W_k, which need no gradient and come with B
+//            T W_k = U_k - s g_k R_k, U_k = s D^T V_k, with V_k = M_q A W_k, R_k = M_k k k^T W_k, which need no gradient and come with B
 //            E2 from T W as in GramBasis.Gpu.cs, less s M* diag(g) M
 //            dq = E1 k + E2_q q,  dk = E1^T q + E2_k k,  then back through the normalisation
-// Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M, k k^T W  5 B, V  6 softmax statistics  7 both E1, T W
+// Launches   with plain texts or images: 1 normalise  2 A, K, k k^T  3 eigensystem and m  4 M  5 B, V, k k^T W  6 softmax statistics  7 both E1, U
 //            8 Y  9 F = 2 W Z  10 E2, beside it g . y and loss  11 gradients;  stopped: 8 F = H (T W)_m Lambda^-1  9 E2 and beside it  10 gradients.
 //            One more with cosines (M x x^T), with both sides (M_q A, M_k A^T), or with these together, and another for both sides with a stopped basis (both E1, elsewhere beside Y);
-//            for N > 176 N + 6 more, and in lower precisions one. As many for any number of batches.
+//            with cosines r goes beside B and s g beside both E1. For N > 176 7 more and what EigenSymmetric.Gpu.Large.cs says, and in lower precisions one. As many for any number of batches.
 // Precision  the last product as the settings say, and for N > 176 A, which a launch of its own would make later than exact products beside K do;
 //            everything else with the error of float32. Deterministic: every sum has one order.
 // Memory     of a batch about 16 N^2 floats, 30 for both sides, two more a side with cosines: N is at most d.
@@ -24,11 +24,10 @@ internal sealed class GramStepGpu : StepFormGpu
     private ReconstructedSide _sides;            // keys, and where they are reconstructed, queries
     private ReconstructedSide _queries;
     private BatchView<float> _grams;            // x x^T of each side
-    private BatchView<float> _turnedGrams;      // x x^T W of each side
     private BatchView<float> _cosines;          // A and B, side by side for the statistics
-    private BatchView<float> _combined;         // both E1, T W of each side; F in the place of T W
+    private BatchView<float> _combined;         // both E1, U of each side; F in the place of U
     private BatchView<float> _crossed;          // M_q A, M_k A^T
-    private BatchView<float> _turned;           // V of each side, with cosines R of each
+    private BatchView<float> _turned;           // V of each side, x x^T W of each, with cosines R of each
     private BatchView<float> _bare;             // D M_k, D M*_k before the queries' M
     private BatchView<float> _second;           // E2 of each side, in the place of V
     private BatchView<float> _statistics;
@@ -51,10 +50,9 @@ internal sealed class GramStepGpu : StepFormGpu
         long n = Rows;
         _basis.Layout(arena);
         _grams = arena.EachBatch(Sides * Elements);
-        _turnedGrams = arena.EachBatch(Sides * Elements);
         _cosines = arena.EachBatch(2 * Elements);
         _combined = arena.EachBatch((2 + Sides) * Elements);
-        _turned = arena.EachBatch((IsCosine ? 2 : 1) * Sides * Elements);
+        _turned = arena.EachBatch((IsCosine ? 3 : 2) * Sides * Elements);
         _second = _turned;
         _statistics = arena.EachBatch(16 * n);
         _along = arena.EachBatch(2 * n);
@@ -64,7 +62,7 @@ internal sealed class GramStepGpu : StepFormGpu
         if (IsCosine)
         {
             _sides.Product = arena.EachBatch(Sides * Elements);
-            _sides.TurnedProduct = _turned.From(Sides * Elements);
+            _sides.TurnedProduct = _turned.From(2 * Sides * Elements);
             _sides.Scale = arena.EachBatch(Sides * n);
             _sides.Shrink = arena.EachBatch(Sides * n);
         }
@@ -99,7 +97,7 @@ internal sealed class GramStepGpu : StepFormGpu
 
         Products(stream, step);
         _basis.Decompositions.Run(stream, Options.Tau, step.Kept);
-        _basis.Reconstruction(stream, step.Kept, _sides.Reconstruction, _grams, _turnedGrams);
+        _basis.Reconstruction(stream, step.Kept, _sides.Reconstruction);
         Cross(stream);
         Components(stream);
         stream.Lines(ContrastiveLossGpu.Kernel, 4 * n, logits);
@@ -109,7 +107,7 @@ internal sealed class GramStepGpu : StepFormGpu
         _basis.Factor(stream, step.Kept, new CenterArguments { Data = factor, Shrink = _sides.Shrink, Shrunk = _sides.TurnedProduct });
         Second(stream, factor, new AlongLines
         {
-            First = _combined, Factor = factor, TurnedGrams = _turnedGrams, Sides = _sides, HasQueries = Sides - 1, Logits = logits,
+            First = _combined, Factor = factor, TurnedGrams = _turned.From(Sides * Elements), Reconstructed = _sides, HasQueries = Sides - 1, Logits = logits,
             Summary = new StepSummary { Numbers = step.Summary, Rank = _basis.Decompositions.Rank }, Along = _along,
         });
         FeatureRight right = new() { Unit = step.Unit, Size = n, Columns = Columns };
@@ -155,36 +153,36 @@ internal sealed class GramStepGpu : StepFormGpu
         {
             stream.Multiply(products, Square<CrossedLeft, CrossedRight, CrossedResult>(
                 new() { Reconstruction = _sides.Reconstruction, Size = Rows, Sides = Sides },
-                new() { Cosines = _cosines, Grams = _grams, Size = Rows, First = FirstProduct },
-                new() { Crossed = _crossed, Products = _sides.Product, Size = Rows, First = FirstProduct }));
+                new() { Cosines = _cosines, Grams = _grams, Size = Rows, FirstProduct = FirstProduct },
+                new() { Crossed = _crossed, Products = _sides.Product, Size = Rows, FirstProduct = FirstProduct }));
         }
     }
 
-    // B, V and with cosines R of each side, and beside them r
+    // B; V, x x^T W and with cosines R of each side, and beside them r
     private void Components(BatchStream stream)
     {
         GemmArguments<ComponentLeft, ComponentRight, ComponentResult> product = Square<ComponentLeft, ComponentRight, ComponentResult>(
-            new() { Crossed = _crossed, Products = _sides.Product, Size = Rows, Sides = Sides },
+            new() { Crossed = _crossed, Grams = _grams, Products = _sides.Product, Size = Rows, Sides = Sides },
             new() { Keys = _sides.Reconstruction, Vectors = _basis.Decompositions.Vectors, Size = Rows, Sides = Sides },
             new() { Cosines = _cosines.From(Elements), Turned = _turned, Size = Rows });
         if (IsCosine)
         {
-            stream.Multiply(1 + (2 * Sides), product, new LengthLines { Sides = _sides, Rows = Sides * Rows });
+            stream.Multiply(1 + (3 * Sides), product, new LengthLines { Reconstructed = _sides, Rows = Sides * Rows });
         }
         else
         {
-            stream.Multiply(1 + Sides, product);
+            stream.Multiply(1 + (2 * Sides), product);
         }
     }
 
-    // Both E1, or with both sides what the queries' M is still to meet, T W of each side, and with cosines beside them s g
+    // Both E1, or with both sides what the queries' M is still to meet, U of each side, and with cosines beside them s g
     private void Combine(BatchStream stream, LogitStatistics logits)
     {
         GemmArguments<CombineLeft, CombineRight, CombineResult> product = Square<CombineLeft, CombineRight, CombineResult>(
             new() { Logits = logits }, new() { Keys = _sides, Turned = _turned }, new() { Logits = logits, Data = _combined, Bare = _bare, IsBare = Sides - 1 });
         if (IsCosine)
         {
-            stream.Multiply(2 + Sides, product, new ShrinkLines { Sides = _sides, Logits = logits, Rows = Sides * Rows });
+            stream.Multiply(2 + Sides, product, new ShrinkLines { Reconstructed = _sides, Logits = logits, Rows = Sides * Rows });
         }
         else
         {
@@ -206,12 +204,12 @@ internal sealed class GramStepGpu : StepFormGpu
         if (products > 0)
         {
             GemmArguments<TurnedLeft, TurnedRight, TurnedResult> product = Square<TurnedLeft, TurnedRight, TurnedResult>(
-                new() { Queries = _queries, Vectors = _basis.Decompositions.Vectors, Shrink = _sides.Shrink, Size = Rows, First = FirstProduct },
-                new() { Bare = _bare, Turned = turned, Shrunk = _sides.TurnedProduct, Size = Rows, First = FirstProduct },
+                new() { Queries = _queries, Vectors = _basis.Decompositions.Vectors, Shrink = _sides.Shrink, Size = Rows, FirstProduct = FirstProduct },
+                new() { Bare = _bare, Turned = turned, Shrunk = _sides.TurnedProduct, Size = Rows, FirstProduct = FirstProduct },
                 new()
                 {
                     Combined = new() { Logits = logits, Data = _combined }, Coupled = new() { Data = _basis.Coupled, Decomposition = _basis.Decompositions.All(step.Kept) },
-                    First = FirstProduct,
+                    FirstProduct = FirstProduct,
                 });
             product.Depth = IsCosine ? 2 * Rows : Rows;
             product.DepthLimit = new DeviceLimit { FirstGroup = 2 - FirstProduct, Before = Rows };
@@ -227,7 +225,7 @@ internal sealed class GramStepGpu : StepFormGpu
         if (IsCosine)
         {
             GemmArguments<SecondLeft, SecondRight, StridedMatrix> product = Square<SecondLeft, SecondRight, StridedMatrix>(
-                new() { Factor = factor, Sides = _sides }, new() { Vectors = vectors, Reconstruction = _sides.Reconstruction, Size = Rows }, result);
+                new() { Factor = factor, Reconstructed = _sides }, new() { Vectors = vectors, Reconstruction = _sides.Reconstruction, Size = Rows }, result);
             product.Depth = 2 * Rows;
             stream.Multiply(Sides, product, along);
         }

@@ -25,6 +25,19 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
             (bytes / device.Bandwidth, "memory"), (waves * Rounds(launch) * GpuModel.LoadLatency, "latency of loads"));
     }
 
+    /// <summary>Lines beside a product: what they take through memory, and rounds of loads of a thread.</summary>
+    public static (double Bytes, double Rounds) Beside(object lines, int batches)
+    {
+        (int size, double squares, double rounds) = lines switch
+        {
+            LengthLines each => (each.Reconstructed.Size, 2.0 * each.Rows / each.Reconstructed.Size, 1.0),
+            ShrinkLines each => (each.Reconstructed.Size, each.Rows / (double)each.Reconstructed.Size, 2.0),  // cosines, then what a logit's share needs
+            AlongLines each => (each.Logits.Size, 3.0 + ((each.Reconstructed.Shrink.IsEmpty ? 2.0 : 4.0) * (1 + each.HasQueries)), each.Reconstructed.Shrink.IsEmpty ? 1.0 : 2.0),
+            _ => throw new ArgumentException($"no price for {lines.GetType().Name}", nameof(lines)),
+        };
+        return (sizeof(float) * squares * size * size * batches, rounds * CeilDiv(size, Together * Gpu.WarpSize));
+    }
+
     // Rounds of loads of a thread.
     private double Rounds(LaunchEntry launch) => launch.Arguments switch
     {
@@ -32,6 +45,7 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
         L2NormalizeBackwardArguments each => 2.0 * CeilDiv(each.Columns, Together * Gpu.WarpSize),
         LogitStatistics each => 2.0 * CeilDiv(each.Size, Gpu.WarpSize),
         LogitPass each => Math.Max(each.RowRegions, each.ColumnRegions),
+        CenterArguments each => CeilDiv(each.Decomposition.Size, Together * Gpu.WarpSize) + CeilDiv(each.Decomposition.Size, Gpu.WarpSize),
         MeanGradientArguments => 2.0 * CeilDiv(kept + 1, Gpu.WarpSize),
         StepSummaryArguments each => 2.0 * (CeilDiv(each.Branches.Lines, 8 * launch.Threads) + CeilDiv(each.Branches.Rows, 8 * launch.Threads)),
         { } sums when launch.Kernel.DeclaringType == typeof(ColumnSumGpu) => CeilDiv(IsFinish(launch) ? Chunks(sums) : Field(sums, "RowsPerChunk"), ColumnSumGpu.Together),
@@ -61,8 +75,7 @@ internal sealed class GpuLineCost(GpuModel device, int kept)
     private int ColumnsOf(object sums) =>
         GpuCostModel.Limit((DeviceLimit)sums.GetType().GetField("Limit")!.GetValue(sums)!, 0, Field(sums, "Columns"), kept);
 
-    /// <summary>Every array of some arguments, once for each batch.</summary>
-    public static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
+    private static double BytesOf(object arguments, int batches) => arguments.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance).Sum(field =>
         field.GetValue(arguments) switch
         {
             IArrayView view => view.LengthInBytes,

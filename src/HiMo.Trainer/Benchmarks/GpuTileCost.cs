@@ -26,42 +26,54 @@ internal sealed class GpuTileCost(GpuModel device, int kept)
     private const int GroupsOfLogits = 2;               // of the forward pass on a multiprocessor, by registers (KernelBudget.txt)
     private const int SoftmaxPair = 2;                  // exponentials of an element of D, one a direction
 
-    /// <summary>A GpuGemm. Lines beside a product take what they bring through memory, and no time of their own: their two rounds of loads are shorter than its stages.</summary>
+    /// <summary>A GpuGemm. Lines beside a product take what they bring through memory, or their rounds of loads where those are longer than the product.</summary>
     public KernelCost Product(LaunchEntry launch)
     {
         Type[] types = launch.Kernel.GetGenericArguments();
         object product = launch.Arguments, arguments = launch.Arguments;
         int across = launch.Groups.X;
-        double lines = 0.0;
+        double lineBytes = 0.0, lineRounds = 0.0;
         if (launch.Kernel.Name == nameof(GpuGemm.KernelWithLines))
         {
             product = Field<object>(arguments, "Product");
             across = Field<int>(arguments, "ProductGroups");
-            lines = GpuLineCost.BytesOf(Field<object>(arguments, "Lines"), launch.Groups.Z);
+            (lineBytes, lineRounds) = GpuLineCost.Beside(Field<object>(arguments, "Lines"), launch.Groups.Z);
         }
 
         int rows = Field<int>(product, "Rows"), columns = Field<int>(product, "Columns"), depth = Field<int>(product, "Depth"), partDepth = Field<int>(product, "PartDepth"), batches = launch.Groups.Z;
         DeviceLimit columnLimit = Field<DeviceLimit>(product, "ColumnLimit"), depthLimit = Field<DeviceLimit>(product, "DepthLimit");
         Tiles tiles = new() { Block = types[3] == typeof(LargeTile) ? GpuGemm.Block : 2 * SmallTile.Rows, Teams = types[3] == typeof(DeepTile) ? DeepTile.Parts : 1 };
         double exponentials = 0.0;
-        bool isSoftmaxOperand = types[0] == typeof(CombineLeft), isSoftmaxResult = types[2] == typeof(CombineResult) || types[2] == typeof(GradientStrip);
+        bool isSoftmaxOperand = types[0] == typeof(CombineLeft);
+        int softmaxResults = SoftmaxResults(Field<object>(product, "C"));
         for (int group = 0; group < across / (int)tiles.Blocks(columns); group++)
         {
             double wide = GpuCostModel.Limit(columnLimit, group, columns, kept), along = GpuCostModel.Limit(depthLimit, group, depth, kept);
             along = partDepth > 0 ? Math.Clamp(depth - (group * partDepth), 0, partDepth) : along;
             tiles.Add(rows, wide, along, batches, Field<int>(product, "IsSymmetric") != 0);
-            exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(wide) : 0.0) + (isSoftmaxResult ? wide : 0.0));
+            exponentials += batches * SoftmaxPair * rows * ((isSoftmaxOperand ? along * tiles.Blocks(wide) : 0.0) + (group < softmaxResults ? wide : 0.0));
         }
 
-        tiles.Bytes += lines;
+        tiles.Bytes += lineBytes;
 
         double elements = tiles.Block * tiles.Block / GpuGemm.Threads;
         int stageWaits = isSoftmaxOperand ? (int)tiles.LoadsOfAThread / 2 : 0;  // one for each of this operand's elements, which are half of the loads
-        double waits = isSoftmaxResult ? elements                               // one for each
+        double waits = softmaxResults > 0 ? elements                            // one for each
             : 0.0;
         double share = types[3] == typeof(LargeTile) ? LargeShare : SmallShare;
-        return Finish(launch, tiles, types[4], exponentials, 1.0, share, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
+        KernelCost cost = Finish(launch, tiles, types[4], exponentials, 1.0, share, GpuGemm.GroupsPerMultiprocessor, stageWaits, waits * GpuModel.LoadLatency);
+        double least = GpuModel.LaunchGap + (lineRounds * GpuModel.LoadLatency);
+        return cost.Seconds < least ? cost with { Seconds = least, Limit = "latency of lines" } : cost;
     }
+
+    // Groups of a launch, the first ones, whose elements are made of a softmax where they are stored.
+    private static int SoftmaxResults(object result) => result switch
+    {
+        CombineResult { IsBare: 0 } => 2,
+        TurnedResult turned => 2 - turned.FirstProduct,
+        GradientStrip => int.MaxValue,
+        _ => 0,
+    };
 
     /// <summary>The forward pass over logits.</summary>
     public KernelCost Logits(LaunchEntry launch, LogitPass pass)

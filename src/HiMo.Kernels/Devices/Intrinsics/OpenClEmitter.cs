@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The intrinsics on an OpenCL device, in what every one of them has: no sub-groups, whose size the drivers choose, no shuffles, no matrix instructions.
 // Exchange   lanes show each other a word in local memory, between two barriers of the whole group: so all warps of a group must come to an exchange
-//            together. They do in the products and the loss; where warps go their own ways a group has one of them (Gpu.LineThreads, GpuStepSettings).
+//            together. They do in the products, the lines beside them and the loss; where warps go their own ways a group has one of them (Gpu.LineThreads, GpuStepSettings).
 // Products   PortablePrecision has no exchange: a lane reads what it needs of the stage in local memory.
 // Dynamic    local memory: ILGPU 1.5.3 keeps its address in a variable of the program, which groups share where they run at the same time and have different
 //            addresses (pocl). It is moved into the kernel, which is one function once everything is inlined.
