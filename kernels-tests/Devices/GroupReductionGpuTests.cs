@@ -38,6 +38,33 @@ internal sealed class GroupReductionGpuTests
         Assert.That(ends.GetAsArray1D().Chunk(2), Is.All.EqualTo(new[] { 155f, -100f }));
     }
 
+    [Test]
+    public void A_line_of_any_length_is_added_up_in_every_lane([Values(1, 31, 33, 127, 128, 129, 300)] int length)
+    {
+        float[] values = [.. Enumerable.Range(1, length).Select(place => (float)(place * place))];
+        using Gpu gpu = TestGpu.Open(warps: 1);
+        using MemoryBuffer1D<float, Stride1D.Dense> line = gpu.Accelerator.Allocate1D(values);
+        using MemoryBuffer1D<double, Stride1D.Dense> sums = gpu.Accelerator.Allocate1D(Enumerable.Repeat(double.NaN, Gpu.WarpSize).ToArray());
+        gpu.Launch(gpu.Accelerator.DefaultStream, LineKernel, new Index3D(1, 1, 1), Gpu.WarpSize, new LineArguments { Line = line.View.BaseView, Sums = sums.View.BaseView });
+        gpu.Accelerator.Synchronize();
+        Assert.That(sums.GetAsArray1D(), Is.All.EqualTo(values.Sum(value => (double)value)));
+    }
+
+    internal struct LineArguments
+    {
+        public ArrayView<float> Line;
+        public ArrayView<double> Sums;
+    }
+
+    internal struct OwnTerm : ILineTerm
+    {
+        public ArrayView<float> Line;
+
+        public readonly double At(int place) => Line[place];
+    }
+
+    internal static void LineKernel(LineArguments p) => p.Sums[Group.IdxX] = LineSum.Of(new OwnTerm { Line = p.Line }, (int)p.Line.Length);
+
     internal struct SumArguments
     {
         public ArrayView<float> Sums;
