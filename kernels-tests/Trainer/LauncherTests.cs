@@ -54,6 +54,34 @@ public sealed class LauncherTests
         });
     }
 
+    [TestCase("1", "build, precompile, build, doctor")]
+    [TestCase("0", "build, doctor")]
+    public void Himo_compiles_the_gpu_kernels_once_where_they_are_wanted(string wanted, string calls)
+    {
+        string himo = CopyOf("himo"), log = Path.Combine(_folder, "calls"), program = Path.Combine(_folder, "src", "HiMo.Trainer", "bin", "Release", "net10.0", "HiMo.Trainer.dll");
+        _ = Directory.CreateDirectory(Path.GetDirectoryName(program)!);
+        foreach (string source in new[] { "models", "Directory.Build.props", "global.json", ".editorconfig" })
+        {
+            File.WriteAllText(Path.Combine(_folder, source), "");
+        }
+
+        // In the place of the SDK: writes down the command, and builds by making the program.
+        string bin = Directory.CreateDirectory(Path.Combine(_folder, "bin")).FullName, dotnet = Path.Combine(bin, "dotnet");
+        File.WriteAllText(dotnet, $"#!/bin/bash\n[ \"$1\" != --list-sdks ] || {{ echo 10.0.100; exit; }}\n[ \"$1\" != build ] || {{ touch '{program}'; shift; set -- - build; }}\necho \"$2\" >>'{log}'\n");
+        _ = Run("chmod", "+x", dotnet);
+        string[] environment = [$"PATH={bin}:{Environment.GetEnvironmentVariable("PATH")}", $"HIMO_PRECOMPILE={wanted}"];
+        (int code, string output, string error) first = Run("env", [.. environment, himo, "doctor"]), second = Run("env", [.. environment, himo, "doctor"]);
+        Assert.Multiple(() =>
+        {
+            Assert.That(first.code, Is.Zero, first.error);
+            Assert.That(first.error.Contains("compiling the GPU kernels ahead"), Is.EqualTo(wanted == "1"));
+            Assert.That((second.code, second.error), Is.EqualTo((0, "")));
+            Assert.That(File.ReadAllLines(log), Is.EqualTo(calls.Split(", ").Append("doctor")));
+        });
+        File.Delete(program);
+        Assert.That(Run("env", "HIMO_PRECOMPILE=yes", environment[0], himo).Error, Does.Contain("HIMO_PRECOMPILE must be 1, 0 or not set; it is yes"));
+    }
+
     [Test]
     public void Test_refuses_arguments_that_it_does_not_know()
     {
