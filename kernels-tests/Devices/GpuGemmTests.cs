@@ -48,6 +48,16 @@ internal sealed class GpuGemmTests
         Check<DeepTile, StrictPrecision>(rows, columns, depth, 1e-6 * Math.Sqrt(depth), gpu);
     }
 
+    [TestCase(33, 31, 17)]
+    [TestCase(32, 1, 143)]
+    public void Rounded_products_by_teams(int rows, int columns, int depth)
+    {
+        TestGpu.NotOnOpenCl("matrix instructions");
+        using Gpu gpu = TestGpu.Open(warps: 4 * DeepTile.Parts);
+        Check<DeepTile, Tf32Precision>(rows, columns, depth, 1.0 / 1024 * Math.Sqrt(depth), gpu);
+        Check<DeepTile, Bf16Precision>(rows, columns, depth, 1.0 / 128 * Math.Sqrt(depth), gpu);
+    }
+
     [TestCase(128, 1056, 1, "DeepTile", 33, 4)]
     [TestCase(128, 1057, 1, "SmallTile", 34, 4)]
     [TestCase(64, 8448, 1, "LargeTile", 132, 1)]
@@ -175,6 +185,45 @@ internal sealed class GpuGemmTests
             DepthPartsGpu.Run(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), product, default);
             return gpu.Log.Launches[0].Groups.X;
         }
+    }
+
+    // As in steps of 512 rows and more.
+    [Test]
+    public void What_couples_components_and_vectors_is_made_in_parts()
+    {
+        const int Rows = 7, Columns = 5, Pitch = Columns + 1, Kept = 3;
+        float[] values = Values(3 * (Rows * Columns) + (2 * Rows * Pitch) + (2 * Columns) + Pitch);
+        using MemoryBuffer1D<float, Stride1D.Dense> memory = _gpu.Accelerator.Allocate1D(values);
+        using MemoryBuffer1D<int, Stride1D.Dense> kept = _gpu.Accelerator.Allocate1D([Kept]);
+        using MemoryBuffer1D<float, Stride1D.Dense> scratch = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, 2 * Columns * Columns).ToArray());
+        using MemoryBuffer1D<float, Stride1D.Dense> result = _gpu.Accelerator.Allocate1D(Enumerable.Repeat(float.NaN, Columns * Columns).ToArray());
+        ArrayView<float> all = memory.View.BaseView;
+        int queries = 0, keys = Rows * Columns, j = 2 * Rows * Columns, l = j + (Rows * Pitch), delta = l + (Rows * Pitch), mean = delta + Columns, shrunk = mean + Columns;
+        DepthPartsGpu.Run(2, new BatchStream(_gpu, _gpu.Accelerator.DefaultStream, 1), new GemmArguments<CouplingComponents, CouplingVectors, CouplingResult>
+        {
+            A = new() { Queries = From(queries), Keys = new() { Unit = From(keys), Delta = From(delta), Mean = From(mean), Columns = Columns }, Rows = Rows },
+            B = new() { First = From(j), Second = From(l), Rows = Rows, Pitch = Pitch },
+            C = new() { Data = result.View.BaseView, Mean = From(mean), Shrunk = From(shrunk), Size = Columns }, Rows = Columns, Columns = Columns, Depth = 2 * Rows,
+            ColumnLimit = new() { Kept = kept.View.BaseView },
+        }, scratch.View.BaseView);
+        _gpu.Accelerator.Synchronize();
+        float[] c = result.GetAsArray1D();
+        for (int component = 0; component < Columns; component++)
+        {
+            for (int vector = 0; vector < Columns; vector++)
+            {
+                double expected = (double)values[mean + component] * values[shrunk + vector + 1];
+                for (int row = 0; row < Rows; row++)
+                {
+                    double centred = (double)values[keys + (row * Columns) + component] - values[keys + component] - values[delta + component];
+                    expected += ((double)values[queries + (row * Columns) + component] * values[j + (row * Pitch) + vector + 1]) + (centred * values[l + (row * Pitch) + vector + 1]);
+                }
+
+                Assert.That(c[(component * Columns) + vector], vector < Kept ? Is.EqualTo(expected).Within(1e-5) : Is.NaN, $"{component}, {vector}");
+            }
+        }
+
+        BatchView<float> From(int start) => all.SubView(start, all.Length - start);
     }
 
     [TestCase(5, 9, 0)]

@@ -72,6 +72,29 @@ internal sealed class HiDeGpuTests
         }
     }
 
+    // On devices of more multiprocessors than there are large tiles, and of so many that four teams share a tile.
+    [TestCase(4, 2, "SmallTile", 17, 20)]
+    [TestCase(4, 3, "SmallTile", 35, 9)]
+    [TestCase(16, 132, "DeepTile", 17, 20)]
+    [TestCase(16, 132, "DeepTile", 33, 9)]
+    public void Small_tiles_and_teams_give_the_same(int warps, int multiprocessors, string tile, int n, int d)
+    {
+        TestGpu.NotOnOpenCl("matrix instructions", warps > 4);
+        using Gpu gpu = Gpu.OpenEmulated(warps, multiprocessors: multiprocessors, together: 1);
+        gpu.Log.IsRecording = true;
+        float[] texts = Batch.Single(L2NormalizeReference.Forward(Batch.Create(n, d, tau: 0.8).Texts).Elements);
+        float[] gradComponents = Batch.Single(Batch.RandomMatrix(n, d, 41).Elements);
+        HiDeReferenceState state = HiDeReference.Forward(new(Batch.Widen(texts), n, d), 0.8);
+        ReferenceMatrix gradient = HiDeReference.Backward(state, new(Batch.Widen(gradComponents), n, d), BasisGradient.Exact);
+
+        Pass pass = Run(texts, gradComponents, new(n, d), 1, 0.8, BasisGradient.Exact, TestGpu.Settings, gpu);
+
+        Assert.That(pass.Kept[0], Is.EqualTo(state.Result.M));
+        Expect.Gradient(Batch.Widen(pass.Components), state.Components.Elements, 1e-5, "u'");
+        Expect.Gradient(Batch.Widen(pass.GradTexts), gradient.Elements, 1e-3, "dx");
+        Assert.That(gpu.Log.Launches.Where(launch => launch.Name.StartsWith("GpuGemm.", StringComparison.Ordinal)).Select(launch => launch.Name), Has.Some.Contains($",{tile},").And.Some.Contains("Gradient"));
+    }
+
     [Test]
     public void Many_groups_in_one_call()
     {
@@ -248,17 +271,18 @@ internal sealed class HiDeGpuTests
     }
 
     // Forward and backward on arrays, with outputs that begin as NaN and guards behind them.
-    private Pass Run(float[] texts, float[] gradComponents, MatrixShape shape, int groups, double tau, BasisGradient basis, GpuStepSettings settings)
+    private Pass Run(float[] texts, float[] gradComponents, MatrixShape shape, int groups, double tau, BasisGradient basis, GpuStepSettings settings, Gpu? gpu = null)
     {
-        using MemoryBuffer1D<float, Stride1D.Dense> x = _gpu.Accelerator.Allocate1D(texts);
-        using MemoryBuffer1D<float, Stride1D.Dense> g = _gpu.Accelerator.Allocate1D(gradComponents);
-        using MemoryBuffer1D<float, Stride1D.Dense> u = _gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
-        using MemoryBuffer1D<float, Stride1D.Dense> dx = _gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
-        using WatchedMemory memory = new(_gpu);
-        using HiDeGpu hide = new(shape, groups, tau, basis, settings.On(_gpu));
-        hide.TakeMemory(_gpu);
+        gpu ??= _gpu;
+        using MemoryBuffer1D<float, Stride1D.Dense> x = gpu.Accelerator.Allocate1D(texts);
+        using MemoryBuffer1D<float, Stride1D.Dense> g = gpu.Accelerator.Allocate1D(gradComponents);
+        using MemoryBuffer1D<float, Stride1D.Dense> u = gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
+        using MemoryBuffer1D<float, Stride1D.Dense> dx = gpu.Accelerator.Allocate1D(Unset(texts.Length + GuardLength));
+        using WatchedMemory memory = new(gpu);
+        using HiDeGpu hide = new(shape, groups, tau, basis, settings.On(gpu));
+        hide.TakeMemory(gpu);
         memory.Fill();
-        AcceleratorStream stream = _gpu.Accelerator.DefaultStream;
+        AcceleratorStream stream = gpu.Accelerator.DefaultStream;
         hide.Forward(stream, x.View.BaseView, u.View.BaseView);
         hide.Backward(stream, x.View.BaseView, g.View.BaseView, dx.View.BaseView);
         stream.Synchronize();

@@ -93,24 +93,39 @@ internal sealed class TrainingStepGpuTests
     }
 
     // What batches of up to 128 take on a GPU: four teams a tile, and sixteen warps that go along lines.
-    [TestCase(17, ComponentSource.Text, ComponentNormalization.None, BasisGradient.Exact)]
-    [TestCase(33, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Exact)]
-    [TestCase(17, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Stopped)]
-    [TestCase(18, ComponentSource.Image, ComponentNormalization.Cosine, BasisGradient.Exact)]
-    public void Agrees_in_tiles_of_teams(int n, ComponentSource components, ComponentNormalization normalization, BasisGradient basisGradient)
+    [TestCase(17, 20, ComponentSource.Text, ComponentNormalization.None, BasisGradient.Exact, GpuPrecision.Strict)]
+    [TestCase(33, 36, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Exact, GpuPrecision.Strict)]
+    [TestCase(17, 20, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Stopped, GpuPrecision.Strict)]
+    [TestCase(18, 21, ComponentSource.Image, ComponentNormalization.Cosine, BasisGradient.Exact, GpuPrecision.Tf32)]
+    [TestCase(9, 12, ComponentSource.Text, ComponentNormalization.None, BasisGradient.Stopped, GpuPrecision.Bf16)]
+    [TestCase(33, 9, ComponentSource.Text, ComponentNormalization.None, BasisGradient.Exact, GpuPrecision.Strict)]
+    [TestCase(20, 7, ComponentSource.TextAndImage, ComponentNormalization.Cosine, BasisGradient.Exact, GpuPrecision.Tf32)]
+    [TestCase(18, 5, ComponentSource.Image, ComponentNormalization.None, BasisGradient.Exact, GpuPrecision.Bf16)]
+    public void Agrees_in_tiles_of_teams(int n, int d, ComponentSource components, ComponentNormalization normalization, BasisGradient basisGradient, GpuPrecision precision)
     {
         TestGpu.NotOnOpenCl("matrix instructions");
         using Gpu gpu = Gpu.OpenEmulated(warps: 4 * DeepTile.Parts, multiprocessors: 132, together: 1);
         gpu.Log.IsRecording = true;
         MoLoOptions options = new() { Tau = 0.8, Lambda = 0.7, Components = components, ComponentNormalization = normalization, BasisGradient = basisGradient };
-        float[] images = Features(n, n + 3, 1);
-        float[] texts = Features(n, n + 3, 2);
-        ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(images), Batch.Widen(texts), n, n + 3, 3.0, options);
+        Batch batch = Batch.Create(n, d, tau: 0.8);
+        ReferenceStep expected = TrainingStepReference.Run(Batch.Widen(batch.SingleImages), Batch.Widen(batch.SingleTexts), n, d, 3.0, options);
 
-        GpuStepRun run = GpuStepRun.Of(gpu, images, texts, n, n + 3, 3.0, options, TestGpu.Settings);
+        GpuStepRun run = GpuStepRun.Of(gpu, batch.SingleImages, batch.SingleTexts, n, d, 3.0, options, TestGpu.Settings with { Precision = precision, Warpgroups = false });
 
-        run.IsNear(expected, LossTolerance, GradientTolerance);
+        (double loss, double gradient) = TestGpu.Tolerance(precision);
+        run.IsNear(expected, loss, gradient);
         Assert.That(gpu.Log.Launches.Where(launch => launch.Name.StartsWith("GpuGemm.", StringComparison.Ordinal)).Select(launch => launch.Name), Is.All.Contains(",DeepTile,"));
+    }
+
+    [TestCase(100.0, float.NaN)]
+    [TestCase(2.0, float.NaN)]
+    [TestCase(2.0, float.PositiveInfinity)]
+    public void What_is_not_finite_gives_no_number(double logitScale, float feature)
+    {
+        float[] images = Features(3, 4, 1);
+        images[5] = logitScale > 80.0 ? images[5] : feature; // e^100 is beyond float32
+        GpuStepRun run = GpuStepRun.Of(_gpu, images, Features(3, 4, 2), 3, 4, logitScale, new MoLoOptions(), TestGpu.Settings);
+        Assert.That(run.Summary[..4].Concat(run.GradImages).Concat(run.GradTexts), Has.None.Matches<float>(float.IsFinite));
     }
 
     // Two tiles of warpgroup instructions; ContrastiveLossWarpgroupGpuTests has two blocks of depth in the short form too.
@@ -240,10 +255,12 @@ internal sealed class TrainingStepGpuTests
         using TrainingStepGpu step = new(recorder, new MatrixShape(n, d), options, settings);
         using MemoryBuffer1D<float, Stride1D.Dense> data = recorder.Allocate<float>((long)settings.Groups * n * d);
         ArrayView<float> view = data.View.BaseView;
+        recorder.Log.Reset();
         step.Run(recorder.Accelerator.DefaultStream, new StepBuffers<float>
         {
             Images = view, Texts = view, LogitScale = view, GradImages = view, GradTexts = view, Summary = view,
         });
+        Assert.That((recorder.Log.Allocations, recorder.Log.HostCopies, recorder.Log.Synchronizations), Is.EqualTo((0, 0, 0)), $"{options}");
         return recorder.Log.Launches.Count;
     }
 

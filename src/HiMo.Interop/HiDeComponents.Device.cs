@@ -26,13 +26,14 @@ public sealed partial class HiDeComponents
     private Func<Tensor, Tensor, Tensor> ForwardOnDevice(Tensor rows, Tensor components)
     {
         Tensor numbers = empty(HiDeGpuWorkspace.ResultLength, ScalarType.Float32, rows.device);
-        MatrixShape shape = Use(rows, (call, workspace) =>
+        DeviceCall used = Use(rows, (call, workspace) =>
         {
             call.Hide.Forward(call.View(rows), call.View(components), workspace, call.Stream);
             workspace.CopyResult(call.Stream, TensorMemory.Wrap(call.Gpu, numbers, new MatrixShape(1, HiDeGpuWorkspace.ResultLength)));
         });
         _last?.OnDevice?.Forget();
-        _last = new Evaluation(default, [], new DeviceResult<HiDeResult>(numbers.DetachFromDisposeScope(), words => Told(HiDeGpuWorkspace.ToResult(words, shape))));
+        _last = new Evaluation(default, [], new DeviceResult<HiDeResult>(
+            numbers.DetachFromDisposeScope(), used.Gpu, $"HiDeComponents with {used.Shape} features", words => Told(HiDeGpuWorkspace.ToResult(words, used.Shape))));
         return BackwardOnDevice;
     }
 
@@ -50,12 +51,12 @@ public sealed partial class HiDeComponents
 
     private static Tensor Float32Like(Tensor rows) => empty(rows.size(0), rows.size(1), ScalarType.Float32, rows.device);
 
-    private MatrixShape Use(Tensor rows, Action<DeviceCall, HiDeGpuWorkspace> run)
+    private DeviceCall Use(Tensor rows, Action<DeviceCall, HiDeGpuWorkspace> run)
     {
         (Gpu gpu, AcceleratorStream stream) = TorchStream.Of(rows, _emulated);
         DeviceCall call = new(_deviceHiDe.Value, gpu, stream, new MatrixShape((int)rows.size(0), (int)rows.size(1)));
         _workspaces.Use(stream, call.Shape, () => call.Hide.CreateWorkspace(gpu, call.Shape), workspace => run(call, workspace));
-        return call.Shape;
+        return call;
     }
 
     private sealed record DeviceCall(HiDe Hide, Gpu Gpu, AcceleratorStream Stream, MatrixShape Shape)

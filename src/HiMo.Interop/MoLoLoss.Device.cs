@@ -52,7 +52,7 @@ public sealed partial class MoLoLoss
         using IDisposable constant = no_grad();
         Tensor loss = Loss(numbers, images.dtype);
         Tensor? gradScale = scaleNeeds ? GradLogitScale(numbers, logitScale) : null;
-        Keep(numbers, values =>
+        Keep(numbers, gpu, $"MoLoLoss with {shape} features", values =>
         {
             MoLoResult result = GpuWorkspace.ToResult(values, _options, shape);
             _warnings.Tell(result.Warnings, Math.Max(result.M, result.MImage), result.RelativeGap, _options.Tau);
@@ -89,7 +89,7 @@ public sealed partial class MoLoLoss
         using IDisposable constant = no_grad();
         Tensor loss = Loss(numbers, images.dtype);
         Tensor? gradScale = scaleNeeds ? GradLogitScale(numbers, logitScale) : null;
-        Keep(numbers, values => MoLoGpuWorkspace.ToResult(values));
+        Keep(numbers, gpu, $"MoLoLoss with {shape} of {gatheredRows} features", values => MoLoGpuWorkspace.ToResult(values));
         using IDisposable recorded = enable_grad();
         return Link(operands, loss, logitScale, gradScale);
     }
@@ -105,9 +105,9 @@ public sealed partial class MoLoLoss
     /// <summary>A copy: the numbers may be freed first.</summary>
     private static Tensor Number(Tensor numbers, int index) => numbers.narrow(0, index, 1).reshape([]).clone();
 
-    private void Keep(Tensor numbers, Func<float[], MoLoResult> read)
+    private void Keep(Tensor numbers, Gpu gpu, string call, Func<float[], MoLoResult> read)
     {
         _last?.OnDevice?.Forget();
-        _last = new Evaluation(default, [], new DeviceResult<MoLoResult>(numbers.DetachFromDisposeScope(), read));
+        _last = new Evaluation(default, [], new DeviceResult<MoLoResult>(numbers.DetachFromDisposeScope(), gpu, call, read));
     }
 }

@@ -109,9 +109,15 @@ public sealed partial class Gpu
         }
         catch (Exception failure)
         {
-            string before = _lastLaunched is { } kernel ? $"in work before it, of which kernel {LaunchEntry.NameOf(kernel)} was launched last" : "in work before it";
-            throw new GpuException($"Reading a result from {Description} failed, in the copy or {before}: {failure.Message}", failure);
+            throw ReadFailed(failure);
         }
+    }
+
+    /// <summary>What a failure says that shows when a result is read: that it may be of work before.</summary>
+    internal GpuException ReadFailed(Exception failure)
+    {
+        string before = _lastLaunched is { } kernel ? $"in work before it, of which kernel {LaunchEntry.NameOf(kernel)} was launched last" : "in work before it";
+        return new GpuException($"Reading a result from {Description} failed, in the copy or {before}: {failure.Message}", failure);
     }
 
     /// <summary>The whole address space of a CUDA device.</summary>

@@ -105,7 +105,7 @@ public sealed partial class Gpu : IDisposable
         if (found.Count == 0)
         {
             throw new GpuException(
-                "There is no CUDA device here, or no driver for it: 'nvidia-smi' must list one (Debian: package nvidia-driver). Use the CPU otherwise.");
+                "There is no CUDA device here, or no driver for it: 'nvidia-smi' must list one (Debian: package nvidia-driver). Use the CPU otherwise, or for small batches the emulation (--backend cpu, gpu-emulated).");
         }
 
         GpuDescription? wanted = found.FirstOrDefault(each => each.Index == device);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with lines beside them. A line is a sum along a row or column by one warp; it reads nothing that the launch writes, and in a launch of its own it would wait for its loads as long as here.
 // Mapping    the products' thread groups as in GpuGemm.cs; behind them in Grid.X the lines', counted along Grid.Y first. Grid.Z: batches.
+// Precision  of the products as in GpuGemm.cs, of a line as its structure says.
+// Determinism  as the products' and LineSum's: the order follows from the sizes, and for the products from the number of multiprocessors.
 // Limits     as the products, of one element at least; lines share the products' registers and static shared memory. The tile is chosen for the products alone: of DeepTile a multiprocessor
 //            holds one group, so lines of a launch that nearly fills the chip come in a second wave.
 using ILGPU;

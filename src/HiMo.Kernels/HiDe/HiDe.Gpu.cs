@@ -3,7 +3,7 @@
 // N <= d     K of the rows less their first,  M as in GramBasis.Gpu.cs,  u' = M (x - x_0) + x_0,  T = G (x - x_0)^T,  dx = M* G + E2 (x - x_0):
 //            M keeps a constant column and E2 takes it to zero, so the first row changes nothing but the rounding of nearly equal rows
 // N > d      CovarianceBasis.Gpu.cs
-// Launches   N <= d: forward 4 (K; eigensystem; M; u'), backward 6 (T; T W; 3 for E2; dx), 5 stopped.  N > d: forward 6, backward 9, 7 stopped. 7 more
+// Launches   N <= d: forward 4 (K; eigensystem; M; u'), backward 6 (T; T W; 3 for E2; dx), 5 stopped.  N > d: forward 6, backward 9, 5 stopped. 7 more
 //            for eigensystems of more than 176 (128 where a group has less than 163 KiB of shared memory), and one for every further turn of their columns (EigenSymmetric.Gpu.Large.cs); else as many for any G.
 // Memory     all G batches', until the next forward pass: 6 N^2 floats and 2 N^2 doubles each, or 4 N d and 4 d^2 floats and more.
 // Precision  the error of float32. Deterministic: every sum has one order.

@@ -121,11 +121,11 @@ internal sealed class GramStepGpu : StepFormGpu
             Settings.Precision);
     }
 
-    // A; of each side K and x x^T, always strict, so that m is the same in every precision.
+    // A; of each side K and x x^T, always strict, so that m is the same in every precision. Behind a large eigensystem a launch more counts for little.
     private void Products(BatchStream stream, StepOperands step)
     {
         int all = 1 + (2 * Sides);
-        bool isTogether = Settings.Precision == GpuPrecision.Strict || Rows <= EigenSymmetricGpu.MaxSize;
+        bool isTogether = Settings.Precision == GpuPrecision.Strict || Rows <= Settings.LargestGroupProblem;
         GramLeft left = new() { Unit = step.Unit, Size = Rows, Columns = Columns, Sides = Sides };
         GemmArguments<GramLeft, GramRight, GramResult> product = new()
         {
