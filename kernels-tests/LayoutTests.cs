@@ -63,7 +63,7 @@ internal sealed partial class LayoutTests
         IEnumerable<string> listed = from line in File.ReadLines(Path.Combine(TestData.RepositoryRoot, "eng", "mutants-gpu.tsv"))
                                      let mutant = line.Replace("|", "\\|").Split('\t')
                                      select $"| {mutant[0]} | `{mutant[1]}` | `{mutant[2]}` | killed |";
-        Assert.That(File.ReadLines(Path.Combine(TestData.RepositoryRoot, "docs", "testing.md")).Where(line => line.EndsWith("` | killed |", StringComparison.Ordinal)), Is.EqualTo(listed));
+        Assert.That(File.ReadLines(Path.Combine(TestData.RepositoryRoot, "docs", "testing.md")).SkipWhile(line => line != "### Changes to the GPU kernels").Where(line => line.EndsWith("` | killed |", StringComparison.Ordinal)), Is.EqualTo(listed));
     }
 
     [Test]

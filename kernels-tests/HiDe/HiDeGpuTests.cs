@@ -81,7 +81,6 @@ internal sealed class HiDeGpuTests
     {
         TestGpu.NotOnOpenCl("matrix instructions", warps > 4);
         using Gpu gpu = Gpu.OpenEmulated(warps, multiprocessors: multiprocessors, together: 1);
-        gpu.Log.IsRecording = true;
         float[] texts = Batch.Single(L2NormalizeReference.Forward(Batch.Create(n, d, tau: 0.8).Texts).Elements);
         float[] gradComponents = Batch.Single(Batch.RandomMatrix(n, d, 41).Elements);
         HiDeReferenceState state = HiDeReference.Forward(new(Batch.Widen(texts), n, d), 0.8);

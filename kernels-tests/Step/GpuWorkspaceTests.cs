@@ -93,11 +93,21 @@ internal sealed class GpuWorkspaceTests
         float[] written = gradImages.GetAsArray1D();
         Assert.Multiple(() =>
         {
+            Assert.That(_gpu.Log.Launches.Count(launch => launch.Kernel.DeclaringType == typeof(RowConversion)), Is.EqualTo(2), "images and their gradient");
             Assert.That(_gpu.Log.AllocatedBytes, Is.EqualTo(3 * workspace.BytesPerConversion), "images, their gradient, the texts' unwanted gradient");
             Check(workspace.ReadResult(), expected);
             Expect.Gradient([.. written.Where((_, i) => i % Stride < Width).Select(value => (double)value)], expected.GradImages, 1e-3, "images");
             Assert.That(written.Where((_, i) => i % Stride >= Width), Is.All.NaN, "between the rows");
         });
+    }
+
+    [TestCase(GpuPrecision.Strict)]
+    [TestCase(GpuPrecision.Bf16)]
+    public void Memory_grows_with_the_rows_where_they_are_more_than_the_columns(GpuPrecision precision)
+    {
+        using TrainingStep step = new(new(), threads: 1);
+        long one = step.WorkspaceBytes(new(1 << 15, 512), precision), two = step.WorkspaceBytes(new(1 << 16, 512), precision);
+        Assert.That(two, Is.LessThan(2.2 * one));
     }
 
     [Test]

@@ -94,7 +94,9 @@ public sealed class GpuCostModelTests : FolderTests
         CopyMeasured();
         string list = Path.Combine(Folder, "changed.txt");
         File.Delete(list);
-        // N <= d: a step's launches, and HiDe's, are others than when they were measured.
+        // N <= d: a step's launches, and HiDe's, are others than when they were measured. For N > d one kernel stores what it stored twice as large, and is another by its name alone.
+        string profile = Path.Combine(Folder, "profile.txt");
+        File.WriteAllText(profile, File.ReadAllText(profile).Replace("DoubledResult", "StridedMatrix"));
         File.WriteAllText(
             list, "GpuGemm.Kernel<FeatureLeft,\tof the test\nGpuGemm.Kernel<StridedMatrix,StridedMatrix,StridedMatrix,LargeTile,\tof 64\nGpuGemm.Kernel<StridedMatrix,SymmetrizedOperand,\tof it too\n");
         GpuModelCheck check = GpuModelCheck.Of(GpuModel.H200, GpuMeasurements.Read(Folder));

@@ -168,7 +168,7 @@ internal static class L2NormalizeGpu
     private static float Across(float gradient, float unit, float along, double factor)
     {
         double value = factor * (gradient - (along * unit));
-        return (float)XMath.Max(-float.MaxValue, XMath.Min(float.MaxValue, value));
+        return value > float.MaxValue ? float.MaxValue : value < -float.MaxValue ? -float.MaxValue : (float)value; // a GPU's min and max would make a number of NaN
     }
 
     // A lane's next four elements of a row, loaded together; those behind the end count as 0.

@@ -119,8 +119,7 @@ internal struct FeatureGradient : IGemmResult
     /// <inheritdoc/>
     public readonly void Store(int group, int row, int column, float value, float rowValue, float loaded)
     {
-        float inverse = InverseNorm[(group * Right.Size) + row];
-        float gradient = inverse == 0.0f ? 0.0f : (value - (rowValue * loaded)) * inverse;
+        float gradient = (value - (rowValue * loaded)) * InverseNorm[(group * Right.Size) + row]; // 0 at the clamp, and NaN of what is not finite
         Selected[MatrixIndex.Of(row, Right.Columns, column)] = Clamp(gradient);
     }
 
