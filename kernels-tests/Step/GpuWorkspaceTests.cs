@@ -101,6 +101,59 @@ internal sealed class GpuWorkspaceTests
         });
     }
 
+    [Test]
+    public void Features_of_one_type_are_read_as_they_are([Values] GpuElement element, [Values(ComponentSource.Text, ComponentSource.Image)] ComponentSource components)
+    {
+        const int Stride = Width + 3;
+        MoLoOptions options = s_options with { Components = components };
+        (float[] images, float[] texts) = (Stored(_images), Stored(_texts));
+        ReferenceStep expected = TrainingStepReference.Run(Widen(images), Widen(texts), Rows, Width, 2.0, options);
+        using MemoryBuffer1D<ushort, Stride1D.Dense> imageWords = _gpu.Accelerator.Allocate1D(Words(images, Stride)), textWords = _gpu.Accelerator.Allocate1D(Words(texts, Width));
+        using MemoryBuffer1D<float, Stride1D.Dense> scale = _gpu.Accelerator.Allocate1D(new[] { 2.0f });
+        using MemoryBuffer1D<float, Stride1D.Dense> gradImages = _gpu.Accelerator.Allocate1D(Unset(Rows * Width)), gradTexts = _gpu.Accelerator.Allocate1D(Unset(Rows * Width));
+        using TrainingStep step = new(options, threads: 1);
+        using GpuWorkspace workspace = step.CreateWorkspace(_gpu, s_shape);
+        _gpu.Log.Reset();
+
+        step.Run(
+            Matrix(imageWords, Stride), Matrix(textWords, Width), new GpuMatrix(scale.View.BaseView, 1, 1), new GpuMatrix(gradImages.View.BaseView, Rows, Width),
+            new GpuMatrix(gradTexts.View.BaseView, Rows, Width), workspace);
+
+        Assert.Multiple(() =>
+        {
+            Assert.That(_gpu.Log.Launches, Has.Count.EqualTo(11));
+            Assert.That((_gpu.Log.Allocations, _gpu.Log.HostCopies, _gpu.Log.Synchronizations), Is.EqualTo((0, 0, 0)));
+            Check(workspace.ReadResult(), expected);
+            Expect.Gradient(Widen(gradImages.GetAsArray1D()), expected.GradImages, 1e-3, "images");
+            Expect.Gradient(Widen(gradTexts.GetAsArray1D()), expected.GradTexts, 1e-3, "texts");
+        });
+
+        float[] Stored(float[] values) => element switch
+        {
+            GpuElement.Float16 => [.. values.Select(value => Float16Bits.Widen(Float16Bits.Narrow(value)))],
+            GpuElement.BFloat16 => [.. values.Select(value => BFloat16Stored.Widen(BFloat16Stored.Narrow(value)))],
+            _ => values,
+        };
+
+        // Rows with NaN between them.
+        ushort[] Words(float[] values, int stride) =>
+            [.. Enumerable.Range(0, Rows * stride).SelectMany(i => WordsOf(i % stride < Width ? values[(i / stride * Width) + (i % stride)] : float.NaN))];
+
+        ushort[] WordsOf(float value) => element switch
+        {
+            GpuElement.Float16 => [Float16Bits.Narrow(value)],
+            GpuElement.BFloat16 => [BFloat16Stored.Narrow(value)],
+            _ => [(ushort)BitConverter.SingleToUInt32Bits(value), (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16)],
+        };
+
+        GpuMatrix Matrix(MemoryBuffer1D<ushort, Stride1D.Dense> words, int stride) => element switch
+        {
+            GpuElement.Float16 => new GpuMatrix(words.View.BaseView.Cast<ILGPU.Half>(), Rows, Width, stride),
+            GpuElement.BFloat16 => GpuMatrix.OfBFloat16(words.View.BaseView, Rows, Width, stride),
+            _ => new GpuMatrix(words.View.BaseView.Cast<float>(), Rows, Width, stride),
+        };
+    }
+
     [TestCase(GpuPrecision.Strict)]
     [TestCase(GpuPrecision.Bf16)]
     public void Memory_grows_with_the_rows_where_they_are_more_than_the_columns(GpuPrecision precision)

@@ -95,6 +95,7 @@ internal sealed class KernelInventory : IDisposable
             GpuMatrix matrix = new(view, element, Rows, Width, Width);
             RowConversion.ToDense(gpu, gpu.Accelerator.DefaultStream, matrix, view.Cast<float>());
             RowConversion.FromDense(gpu, gpu.Accelerator.DefaultStream, view.Cast<float>(), matrix);
+            L2NormalizeGpu.RunStored(new BatchStream(gpu, gpu.Accelerator.DefaultStream, 1), matrix, matrix, new L2NormalizeArguments { TotalRows = 1 });
             Keep(gpu);
         }
     }

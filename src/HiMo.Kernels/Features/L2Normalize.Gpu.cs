@@ -66,14 +66,13 @@ internal struct L2NormalizeBackwardArguments
 }
 
 /// <summary>L2 normalisation on the GPU; in the N x N form its backward pass is in the epilogue of the last product, <see cref="FeatureGradient"/>.</summary>
-internal static class L2NormalizeGpu
+internal static partial class L2NormalizeGpu
 {
     private const double MinNorm = 1e-12;
 
     /// <summary>One row a warp.</summary>
     public static void Kernel(L2NormalizeArguments p)
     {
-        int lane = Group.IdxX % Gpu.WarpSize;
         int row = (Grid.IdxX * (Group.DimX / Gpu.WarpSize)) + (Group.IdxX / Gpu.WarpSize);
         if (row >= p.TotalRows)
         {
@@ -81,9 +80,16 @@ internal static class L2NormalizeGpu
         }
 
         bool isImage = row < p.Rows;
-        long start = (long)(isImage ? row : row - p.Rows) * p.Columns;
+        Scale(p, new DenseRows { Data = isImage ? p.Images : p.Texts }, (long)(isImage ? row : row - p.Rows) * p.Columns, row);
+    }
+
+    // A row, which begins at an element, by a warp.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Scale<TRows>(L2NormalizeArguments p, TRows rows, long start, int row)
+        where TRows : struct, IFeatureRows
+    {
+        int lane = Group.IdxX % Gpu.WarpSize;
         long target = (long)row * p.Columns;
-        BatchView<float> rows = isImage ? p.Images : p.Texts;
         double sum = 0.0;
         for (int k = lane; k < p.Columns; k += 8 * Gpu.WarpSize)
         {
@@ -126,8 +132,8 @@ internal static class L2NormalizeGpu
         float part = 0.0f;
         for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
         {
-            Float4 g = Four(gradient, start, k, p.Columns);
-            Float4 y = Four(units, unit, k, p.Columns);
+            Float4 g = Four(new DenseRows { Data = gradient }, start, k, p.Columns);
+            Float4 y = Four(new DenseRows { Data = units }, unit, k, p.Columns);
             part += ((g.X * y.X) + (g.Y * y.Y)) + ((g.Z * y.Z) + (g.W * y.W));
         }
 
@@ -140,8 +146,8 @@ internal static class L2NormalizeGpu
 
         for (int k = lane; k < p.Columns; k += 4 * Gpu.WarpSize)
         {
-            Float4 g = Four(gradient, start, k, p.Columns);
-            Float4 y = Four(units, unit, k, p.Columns);
+            Float4 g = Four(new DenseRows { Data = gradient }, start, k, p.Columns);
+            Float4 y = Four(new DenseRows { Data = units }, unit, k, p.Columns);
             g.X = Across(g.X, y.X, along, factor);
             g.Y = Across(g.Y, y.Y, along, factor);
             g.Z = Across(g.Z, y.Z, along, factor);
@@ -173,13 +179,14 @@ internal static class L2NormalizeGpu
 
     // A lane's next four elements of a row, loaded together; those behind the end count as 0.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Four(BatchView<float> data, long start, int first, int count)
+    private static Float4 Four<TRows>(TRows data, long start, int first, int count)
+        where TRows : struct, IFeatureRows
     {
         Float4 values = default;
-        values.X = data[start + XMath.Min(first, count - 1)];
-        values.Y = data[start + XMath.Min(first + Gpu.WarpSize, count - 1)];
-        values.Z = data[start + XMath.Min(first + (2 * Gpu.WarpSize), count - 1)];
-        values.W = data[start + XMath.Min(first + (3 * Gpu.WarpSize), count - 1)];
+        values.X = data.At(start + XMath.Min(first, count - 1));
+        values.Y = data.At(start + XMath.Min(first + Gpu.WarpSize, count - 1));
+        values.Z = data.At(start + XMath.Min(first + (2 * Gpu.WarpSize), count - 1));
+        values.W = data.At(start + XMath.Min(first + (3 * Gpu.WarpSize), count - 1));
         values.X = first < count ? values.X : 0.0f;
         values.Y = first + Gpu.WarpSize < count ? values.Y : 0.0f;
         values.Z = first + (2 * Gpu.WarpSize) < count ? values.Z : 0.0f;

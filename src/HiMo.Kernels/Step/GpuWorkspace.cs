@@ -15,7 +15,7 @@ namespace HiMo.Kernels;
 /// using TrainingStep step = new(new MoLoOptions(), threads: 1);
 /// Console.WriteLine($"{step.WorkspaceBytes(new MatrixShape(128, 768))} bytes of device memory will be needed");
 /// using GpuWorkspace workspace = step.CreateWorkspace(gpu, new MatrixShape(128, 768));
-/// Console.WriteLine($"{workspace.Bytes} are, and {workspace.BytesPerConversion} more for each matrix that is not dense float32");
+/// Console.WriteLine($"{workspace.Bytes} are, and {workspace.BytesPerConversion} more for each gradient that is not dense float32");
 /// </code>
 /// </example>
 public sealed class GpuWorkspace : IDisposable
@@ -49,7 +49,7 @@ public sealed class GpuWorkspace : IDisposable
     /// <summary>Bytes of device memory, dense float32 matrices given.</summary>
     public long Bytes => _step.Bytes + SummaryBytes;
 
-    /// <summary>Bytes more, once, for each input or gradient that is not dense float32, and for each gradient that is not wanted.</summary>
+    /// <summary>Bytes more, once, for each gradient that is not dense float32 or not wanted, and for an input that is not dense float32 where the other is of another type.</summary>
     public long BytesPerConversion => Shape.Length * sizeof(float);
 
     /// <summary>
@@ -149,10 +149,13 @@ public sealed class GpuWorkspace : IDisposable
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         using PrimaryContext.Scope scope = PrimaryContext.Enter(Gpu.Accelerator);
+        bool isStored = L2NormalizeGpu.TakesStored(images, texts);
         StepBuffers<float> buffers = new()
         {
-            Images = _copies.Input(stream, 0, images),
-            Texts = _copies.Input(stream, 1, texts),
+            Images = isStored ? default : _copies.Input(stream, 0, images),
+            Texts = isStored ? default : _copies.Input(stream, 1, texts),
+            StoredImages = isStored ? images : default,
+            StoredTexts = isStored ? texts : default,
             LogitScale = logitScale.As<float>(),
             GradImages = _copies.Output(2, gradImages),
             GradTexts = _copies.Output(3, gradTexts),

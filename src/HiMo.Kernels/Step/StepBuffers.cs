@@ -14,6 +14,12 @@ internal struct StepBuffers<T>
     /// <summary>N x d text features, as the images.</summary>
     public ArrayView<T> Texts;
 
+    /// <summary>Images and texts of one group as they are stored, in the place of these; see <see cref="L2NormalizeGpu.TakesStored"/>. Empty: they are not.</summary>
+    public GpuMatrix StoredImages;
+
+    /// <inheritdoc cref="StoredImages"/>
+    public GpuMatrix StoredTexts;
+
     /// <summary>One element: natural logarithm of the factor on the cosines, -100 to 80.</summary>
     public ArrayView<float> LogitScale;
 

@@ -108,11 +108,19 @@ internal sealed class TrainingStepGpu : IDisposable
         for (int first = 0; first < _settings.Groups; first += _together)
         {
             BatchStream batches = new(_gpu, stream, Math.Min(_together, _settings.Groups - first));
-            batches.Lines(L2NormalizeGpu.Kernel, Sides * _shape.Rows, new L2NormalizeArguments
+            L2NormalizeArguments rows = new() { Unit = _unit, InverseNorm = _inverseNorm, Rows = _shape.Rows, TotalRows = Sides * _shape.Rows, Columns = _shape.Columns };
+            if (!buffers.StoredImages.IsEmpty)
             {
-                Images = (_keysAreImages ? texts : images).Skip(first), Texts = (_keysAreImages ? images : texts).Skip(first),
-                Unit = _unit, InverseNorm = _inverseNorm, Rows = _shape.Rows, TotalRows = Sides * _shape.Rows, Columns = _shape.Columns,
-            });
+                (GpuMatrix queries, GpuMatrix keys) = _keysAreImages ? (buffers.StoredTexts, buffers.StoredImages) : (buffers.StoredImages, buffers.StoredTexts);
+                L2NormalizeGpu.RunStored(batches, queries, keys, rows);
+            }
+            else
+            {
+                rows.Images = (_keysAreImages ? texts : images).Skip(first);
+                rows.Texts = (_keysAreImages ? images : texts).Skip(first);
+                batches.Lines(L2NormalizeGpu.Kernel, rows.TotalRows, rows);
+            }
+
             _form.Run(batches, new StepOperands
             {
                 Unit = _unit,

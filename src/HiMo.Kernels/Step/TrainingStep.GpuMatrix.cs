@@ -35,7 +35,7 @@ public sealed partial class TrainingStep
     /// temperature's gradient on the device, <see cref="GpuWorkspace.ReadResult"/> fetches them. Neither worker threads nor
     /// <see cref="Warning"/> and <see cref="Progress"/> take part. Kernels are compiled at their first launch.
     /// </summary>
-    /// <remarks>At most 12 launches for N &lt;= d and N &lt;= 176 where features and gradients are dense float32; one more for each that is not. Values are not looked at: a row that holds NaN or infinity, or a logit scale that is not finite, makes loss and
+    /// <remarks>At most 12 launches for N &lt;= d and N &lt;= 176; one more for each gradient that is not dense float32, and for features of different types. Values are not looked at: a row that holds NaN or infinity, or a logit scale that is not finite, makes loss and
     /// gradients NaN. The same input gives the same bits at every run.</remarks>
     /// <param name="images">N x d image features as the encoder gives them, finite, not normalised.</param>
     /// <param name="texts">N x d text features as the encoder gives them, finite, not normalised.</param>
