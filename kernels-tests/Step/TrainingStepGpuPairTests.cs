@@ -12,7 +12,6 @@ namespace HiMo.Kernels.Tests;
 internal sealed class TrainingStepGpuPairTests
 {
     private const double LogitScale = 1.0;
-    private const int LargestShort = 300;                   // elements of a side; the emulation takes seconds for more
 
     // 1, 2, 3, tile - 1, tile, tile + 1, 2 tile + 3.
     private static readonly int[] s_sizes = [1, 2, 3, 31, 32, 33, 67];
@@ -25,12 +24,6 @@ internal sealed class TrainingStepGpuPairTests
 
     // Weights of the global branch and of the component branch.
     private static readonly (double Global, double Component)[] s_weights = [(1.3, 0.7), (0.0, 1.0), (1.0, 0.0)];
-
-    // Sizes, precision and side of pairs that short runs would lose with the combinations that are too large.
-    private static readonly int[][] s_beside = [.. new int[][]
-    {
-        [3, 0, 0, 0], [4, 0, 3, 0], [5, 0, 3, 0], [6, 0, 3, 0], [0, 3, 0, (int)ComponentSource.Image], [0, 4, 3, 0], [0, 5, 3, 0], [0, 6, 3, 0],
-    }.Select(first => (int[])[.. first, .. new int[10]])];
 
     // Large tiles; small tiles where a large one would be alone. In emulation each also with the lanes that warpgroup instructions need.
     private readonly Gpu[] _devices = new Gpu[2];
@@ -59,14 +52,9 @@ internal sealed class TrainingStepGpuPairTests
     private static IEnumerable<TestCaseData> Combinations()
     {
         int both = Enum.GetValues<ComponentSource>().Length;
-        foreach (int[] choice in AllPairs.Of(s_sizes.Length, s_sizes.Length, s_precisions.Length, both, s_weights.Length, 2, 2, 2, 2, 2, 2, 2, 2, 2).Concat(TestLength.IsLong ? [] : s_beside))
+        foreach (int[] choice in AllPairs.Of(s_sizes.Length, s_sizes.Length, s_precisions.Length, both, s_weights.Length, 2, 2, 2, 2, 2, 2, 2, 2, 2))
         {
             int n = s_sizes[choice[0]], d = s_sizes[choice[1]];
-            if (!TestLength.IsLong && n * d > LargestShort)
-            {
-                continue;
-            }
-
             MoLoOptions options = new()
             {
                 Components = (ComponentSource)choice[3], GlobalWeight = s_weights[choice[4]].Global, Lambda = s_weights[choice[4]].Component,
